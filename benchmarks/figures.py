@@ -1,0 +1,37 @@
+"""What all benchmarks share: the best time of several, and one JSON object on stdout, ratios first."""
+
+import argparse
+import json
+import platform
+import time
+
+
+def best(function, repeats=5):
+    """Return the shortest of ``repeats`` durations in s: the one that other processes disturbed least."""
+    durations = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        function()
+        durations.append(time.perf_counter() - begun)
+    return min(durations)
+
+
+def report(name, ratios, seconds, notes):
+    """Print the figures; ``notes`` says what each ratio is to."""
+    parser = argparse.ArgumentParser(description=f"benchmark {name}")
+    parser.add_argument("--json", action="store_true", help="one JSON object, nothing else")
+    document = {
+        "benchmark": name,
+        "ratios": {key: round(value, 4) for key, value in ratios.items()},
+        "seconds": {key: round(value, 5) for key, value in seconds.items()},
+        "ratio_to": notes,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    if parser.parse_args().json:
+        print(json.dumps(document, indent=1))
+        return
+    for key, value in document["ratios"].items():
+        print(f"{key:28} {value:10.3f} × {notes.get(key, '')}")
+    for key, value in document["seconds"].items():
+        print(f"{key:28} {value:10.5f} s")

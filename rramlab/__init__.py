@@ -1,0 +1,23 @@
+"""Control a resistive-memory macro, accept its random conductances, and learn which of them to keep.
+
+``open_bench`` is the way in for Python; the command line is ``rramlab``. Importing this package imports
+nothing heavy: names are resolved when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rramlab.engine.session import open_bench as open_bench
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "open_bench"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open_bench":
+        from rramlab.engine.session import open_bench
+
+        return open_bench
+    raise AttributeError(f"module 'rramlab' has no attribute {name!r}")

@@ -1,0 +1,5 @@
+"""``python -m rramlab``."""
+
+from rramlab.cli import main
+
+main()

@@ -1,0 +1,50 @@
+"""The command tree."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import rramlab
+from rramlab.cli import bench, demo, learn, runs, view
+
+app = typer.Typer(
+    name="rramlab",
+    help="Form, read and prune a resistive-memory macro; learn which of its random weights to keep.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done; 1 failed; 2 usage; 3 refused by a limit or missing arming; 4 stopped by the user, safe; "
+    "5 a measurement was out of its expected limits.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rramlab {rramlab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("demo")(demo.demo)
+app.command("init")(bench.init)
+app.add_typer(bench.app, name="bench")
+app.command("run")(runs.run)
+app.command("resume")(runs.resume)
+app.add_typer(runs.app, name="runs")
+app.command("map")(view.map_)
+app.command("estop")(bench.estop)
+app.command("train")(learn.train)
+app.command("deploy")(learn.deploy)
+app.command("evaluate")(learn.evaluate)
+app.add_typer(learn.data_app, name="data")

@@ -1,0 +1,28 @@
+"""Options that several commands share, each with one spelling and one meaning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON document on stdout, prose on stderr.")]
+BenchPath = Annotated[
+    Path | None,
+    typer.Option("--bench", envvar="RRAMLAB_BENCH", help="Bench folder or bench file; default: the current folder."),
+]
+DieName = Annotated[
+    str | None,
+    typer.Option("--die", help="Which die; a new name puts a virgin die on the simulated table."),
+]
+Arm = Annotated[
+    str | None, typer.Option("--arm", metavar="DIE", help="Allow operations that change this die for good.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter, with its unit: --set voltage=3.5V."),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="Folder with data sets; default: $RRAMLAB_DATA, then the bench's data/.")
+]

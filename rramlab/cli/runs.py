@@ -1,0 +1,227 @@
+"""``run``, ``resume``, ``runs list``, ``runs show``."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rramlab.base.errors import OutOfLimits
+from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json
+from rramlab.cli.output import Output, command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rramlab.drivers.bench import BenchDescription
+    from rramlab.engine.runner import Listener, RunResult
+    from rramlab.plan.plan import Plan
+
+app = typer.Typer(help="What was run, and what came of it.", no_args_is_help=True)
+
+
+@command
+def run(
+    protocol: Annotated[str, typer.Argument(help="A protocol by name (electroform, read-array, prune …) or by path.")],
+    assignments: Assignments = None,
+    arm: Arm = None,
+    die: DieName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, at worst; open and energise nothing.")
+    ] = False,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Execute a protocol on the die."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.session import Session
+    from rramlab.protocols.files import load_protocol, parse_assignments
+
+    out = Output(as_json)
+    description = describe_bench(bench, die)
+    plan = load_protocol(description.root, protocol).plan(
+        description.board.geometry, parse_assignments(assignments or [])
+    )
+    if dry_run:
+        _dry_run(out, description, plan)
+        return
+    with Session(description) as session, _progress(out) as listen:
+        result = session.run(plan, arm=arm, die=die, listen=listen)
+    _conclude(out, result)
+
+
+@command
+def resume(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
+    arm: Arm = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was killed, stopped or failed. No cell gets a second pulse."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.session import Session
+    from rramlab.runs.store import find_run
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    wanted = find_run(description.data / "runs", name)
+    description = describe_bench(bench, wanted.die)
+    with Session(description) as session, _progress(out) as listen:
+        result = session.resume(wanted.id, arm=arm, listen=listen)
+    _conclude(out, result)
+
+
+@app.command("list")
+@command
+def list_(bench: BenchPath = None, as_json: Json = False) -> None:
+    """List all runs, oldest first."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.runs.store import list_runs
+
+    out = Output(as_json)
+    records = [run.record for run in list_runs(describe_bench(bench).data / "runs")]
+    table = out.table("run", "die", "status", "pulses", "reason")
+    for record in records:
+        table.add_row(record["id"], record["die"], record["status"], f"{record.get('pulses', 0):,}", record["reason"])
+    out.say(table if records else "There are no runs yet. Start one with: rramlab run contact")
+    out.finish({"runs": records})
+
+
+@app.command("show")
+@command
+def show(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Show one run: how it ended, what was checked, what it measured."""
+    from rramlab.base.files import read_json
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.runs.store import find_run
+
+    out = Output(as_json)
+    found = find_run(describe_bench(bench).data / "runs", name)
+    record = found.record
+    blocks: dict[str, int] = {}
+    for block in found.blocks():
+        key = f"step {block.position.split('.')[0]}: {block.dataset}"
+        blocks[key] = blocks.get(key, 0) + 1
+    table = out.facts(found.id)
+    for key in ("die", "status", "reason", "started_at", "finished_at"):
+        table.add_row(key.replace("_", " "), str(record.get(key, "")))
+    for key in ("pulses", "conversions"):
+        table.add_row(key, f"{record.get(key, 0):,}")
+    for key, value in found.plan.parameters.items():
+        table.add_row(f"parameter {key}", str(value))
+    for key, count in blocks.items():
+        table.add_row(key, f"{count} blocks")
+    table.add_row("folder", str(found.folder))
+    out.say(table)
+    _say_checks(out, record.get("checks", []))
+    provenance = read_json(found.folder / "provenance.json")
+    out.finish({**record, "folder": str(found.folder), "blocks": blocks, "provenance": provenance})
+
+
+def _dry_run(out: Output, description: BenchDescription, plan: Plan) -> None:
+    from rramlab.base.units import show as spell
+    from rramlab.engine.guard import check_worst_case
+    from rramlab.plan import cost
+    from rramlab.plan.cost import Cost
+    from rramlab.plan.plan import bounds, selection
+
+    expanded = check_worst_case(plan, description.limits, description.board)
+    total = bounds(expanded, description.board)
+    table = out.table(
+        "step", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
+    )
+    steps = []
+    for step, operations in expanded:
+        each = sum((cost.of(operation, description.board) for operation in operations), Cost())
+        cells = selection(step, description.board.geometry, None).count if hasattr(step, "cells") else 0
+        steps.append({"kind": step.kind, "operations": len(operations), "pulses": each.pulses, "time_s": each.time_s,
+                      "energy_J": each.energy_J, "conversions": each.conversions, "source": str(step.source)})  # fmt: skip
+        table.add_row(
+            step.kind, f"{len(operations):,}", f"{cells:,}", f"{each.pulses:,}", spell(each.time_s, "s"),
+            spell(each.energy_J, "J"),
+        )  # fmt: skip
+    out.say(table)
+    out.say(
+        f"highest voltage {spell(total.max_voltage_V, 'V')}; {total.pulses:,} pulses on {total.cells:,} cells, at most "
+        f"{total.pulses_per_cell} a cell; {total.conversions:,} conversions; {spell(total.time_s, 's')} at the bench; "
+        f"{spell(total.energy_J, 'J')}"
+    )
+    if plan.destructive:
+        out.say("It changes the die for good: the run needs --arm with the die's id.")
+    out.say("Nothing was opened, nothing was energised.")
+    out.finish({"plan": plan.name, "parameters": plan.parameters, "bounds": total.model_dump(), "steps": steps,
+                "destructive": plan.destructive})  # fmt: skip
+
+
+@contextmanager
+def _progress(out: Output) -> Iterator[Listener]:
+    """Show a bar on stderr while a run goes on; nothing but a line where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def listen(progress: Any) -> None:
+            bar.update(task, total=progress.total, completed=progress.done, description=progress.message[:60])
+
+        yield listen
+
+
+def _conclude(out: Output, result: RunResult) -> None:
+    out.say(
+        f"[bold]{result.run_id}[/] on die [bold]{result.die}[/]: {result.pulses:,} pulses, {result.conversions:,} conversions."
+    )
+    for decided in result.reconciled:
+        out.say(
+            f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
+            f"{decided['unknown']:,} unknown, by {decided['decided_by']}."
+        )
+    _say_checks(out, result.checks)
+    out.say(f"Data: {result.folder}/run.h5")
+    out.finish(
+        {
+            "run": result.run_id,
+            "die": result.die,
+            "folder": result.folder,
+            "pulses": result.pulses,
+            "conversions": result.conversions,
+            "saturated": result.saturated,
+            "checks": result.checks,
+            "contact": result.contact,
+            "reconciled": result.reconciled,
+        }
+    )
+    if not result.passed:
+        raise OutOfLimits("the run is complete, but an expectation was not met; see the checks above")
+
+
+def _say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
+    if not checks:
+        return
+    table = out.table("check", "cells", "formed", "median", "verdict")
+    for check in checks:
+        verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
+        table.add_row(
+            check["what"],
+            f"{check['cells']:,}",
+            f"{check['formed_fraction']:.2%}",
+            f"{check['median_S'] * 1e6:.2f} µS",
+            verdict,
+        )
+    out.say(table)

@@ -1,0 +1,269 @@
+"""``bench.yaml`` to an opened, identified, locked bench that owns its safe state."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
+
+from rramlab.base.errors import BenchLocked, InstrumentError, UsageError
+from rramlab.base.files import read_json, write_json
+from rramlab.base.folders import Located, bench_file
+from rramlab.base.yamlfile import load_model, load_yaml
+from rramlab.drivers.boardfile import BoardFile, load_board
+from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
+from rramlab.macro.board import BoardTable
+from rramlab.plan.limits import Limits, intersect, of_board
+
+BACKENDS = "rramlab.backends"
+DIE_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ControllerEntry(_Strict):
+    """Which board file describes the controller, and the serial number that it must report."""
+
+    driver: str
+    board: str
+    options: dict[str, Any] = Field(default_factory=dict)  # the backend's own
+
+
+class DieEntry(_Strict):
+    id: str = Field(pattern=DIE_ID)
+    options: dict[str, Any] = Field(default_factory=dict)  # the backend's own
+
+
+class BenchFile(_Strict):
+    """Everything on one table."""
+
+    name: str
+    backend: str
+    controller: ControllerEntry
+    dies: tuple[DieEntry, ...] = Field(min_length=1)
+    limits: Limits = Limits()
+    calibration_policy: Literal["require", "warn", "none"] = "require"
+    data: str = "data"
+
+
+# What an entry point in the group rramlab.backends is: controllers by die id. It must not energise anything.
+OpenBackend = Callable[[BenchFile, BoardTable, Path], Mapping[str, MacroController]]
+
+
+@dataclass(frozen=True)
+class BenchDescription:
+    """A bench as its files describe it; nothing is opened."""
+
+    root: Path
+    located: Located
+    file: BenchFile
+    board_file: BoardFile
+    board_located: Located
+    board: BoardTable
+
+    @property
+    def data(self) -> Path:
+        return self.root / self.file.data
+
+    @property
+    def limits(self) -> Limits:
+        """Silicon and board ∩ bench; what the controller reports is intersected when it is opened."""
+        return intersect(of_board(self.board), self.file.limits)
+
+
+def describe_bench(where: Path | None = None, die: str | None = None) -> BenchDescription:
+    """Read a bench's files.
+
+    ``where``: a bench folder or file, default the current folder. ``die``: put another die on the simulated table.
+
+    Raises:
+        UsageError, DataError: naming file and line.
+    """
+    if die is not None and not re.fullmatch(DIE_ID, die):
+        raise UsageError(f"found the die id {die!r}, expected up to 64 letters, digits, '.', '_' or '-'")
+    located, root = bench_file(where)
+    file = load_model(located.path, BenchFile)
+    if die is not None and die not in [entry.id for entry in file.dies]:
+        if file.backend != "simulated":
+            raise UsageError(
+                f"die {die!r} is not on the bench; {located.path} lists {', '.join(d.id for d in file.dies)}. "
+                "Enter it there once it is in the socket"
+            )
+        file = BenchFile.model_validate({**dict(file), "dies": ({"id": die, "options": file.dies[0].options},)})
+    elif die is not None:
+        file = file.model_copy(update={"dies": tuple(entry for entry in file.dies if entry.id == die)})
+    ids = [entry.id for entry in file.dies]
+    if len(set(ids)) != len(ids):
+        raise UsageError(f"a die stands twice in {', '.join(ids)}", load_yaml(located.path).at(("dies",)))
+    board_file, board_located = load_board(root, file.controller.driver)
+    return BenchDescription(root, located, file, board_file, board_located, board_file.table())
+
+
+class Bench:
+    """Opened, identified and locked hardware. Opening never energises; closing leaves the safe state.
+
+    Use as a context manager. ``controllers`` and ``identities`` are by die id.
+    """
+
+    def __init__(self, description: BenchDescription) -> None:
+        self.description = description
+        self.controllers: Mapping[str, MacroController] = {}
+        self.identities: dict[str, Identity] = {}
+        self._lock = BenchLock(description.data)
+
+    @property
+    def limits(self) -> Limits:
+        """Silicon ∩ bench ∩ what every controller reported."""
+        return intersect(self.description.limits, *(identity.limits for identity in self.identities.values()))
+
+    def __enter__(self) -> Bench:
+        """Lock, open, identify.
+
+        Raises:
+            BenchLocked: another process holds it. InstrumentError: a board is not the one named in the bench file.
+        """
+        self._lock.acquire()
+        try:
+            self.controllers = _backend(self.description.file.backend)(
+                self.description.file, self.description.board, self.description.data
+            )
+            for die, controller in self.controllers.items():
+                self.identities[die] = self._identify(die, controller)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _identify(self, die: str, controller: MacroController) -> Identity:
+        identity = controller.hello()
+        wanted, board = self.description.file.controller.board, self.description.board
+        if identity.board_serial != wanted:
+            raise InstrumentError(
+                f"the controller of die {die!r} is board {identity.board_serial!r}, {self.description.located.path} "
+                f"names {wanted!r}; nothing was energised. Connect the right board or correct the file"
+            )
+        if identity.protocol != PROTOCOL_VERSION:
+            raise InstrumentError(
+                f"board {identity.board_serial} speaks protocol {identity.protocol}, this program "
+                f"{PROTOCOL_VERSION}; nothing was energised. Update the firmware or rramlab"
+            )
+        if identity.geometry != board.geometry:
+            raise InstrumentError(
+                f"board {identity.board_serial} reports {identity.geometry.shape} cells, "
+                f"{self.description.board_located.path} says {board.geometry.shape}; nothing was energised"
+            )
+        return identity
+
+    def safe_state(self) -> None:
+        """Bring every instrument to its safe state, trying all of them even if one fails.
+
+        Raises:
+            InstrumentError: naming each instrument that did not confirm; assume that its lines are live.
+        """
+        failures = []
+        for die, controller in self.controllers.items():
+            try:
+                controller.safe_state()
+            except Exception as error:  # noqa: BLE001  # the others must still be tried; all are reported below
+                failures.append(f"the controller of die {die!r}: {error}")
+        if failures:
+            raise InstrumentError(
+                "safe state was not confirmed by " + "; ".join(failures) + ". Switch the bench's supplies off by hand"
+            )
+
+    def close(self) -> None:
+        """Safe state, close every link, release the lock."""
+        failures = []
+        try:
+            self.safe_state()
+        finally:
+            for die, controller in self.controllers.items():
+                try:
+                    controller.close()
+                except Exception as error:  # noqa: BLE001  # the others must still be closed; all are reported below
+                    failures.append(f"the controller of die {die!r}: {error}")
+            self.controllers = {}
+            self._lock.release()
+        if failures:
+            raise InstrumentError("the bench was brought to its safe state, but could not close " + "; ".join(failures))
+
+
+class BenchLock:
+    """One process a bench; the lock names its holder."""
+
+    def __init__(self, data: Path) -> None:
+        self.path = data / "bench.lock"
+        self._holder = data / "bench.holder.json"
+        self._lock = FileLock(self.path)
+
+    def acquire(self) -> None:
+        """Take the lock at once or say who has it.
+
+        Raises:
+            BenchLocked: another process, or another session of this one, holds the bench.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            who = self.holder() or {}
+            raise BenchLocked(
+                f"the bench in {self.path.parent} is held by process {who.get('pid', 'unknown')} on "
+                f"{who.get('host', 'this host')} ({who.get('command', 'unknown command')}, since "
+                f"{who.get('since', 'unknown')}); nothing was energised. Wait for it, or stop it with: rramlab estop"
+            ) from None
+        write_json(
+            self._holder,
+            {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                "since": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+    def release(self) -> None:
+        if self._lock.is_locked:
+            self._holder.unlink(missing_ok=True)
+            self._lock.release()
+
+    def holder(self) -> dict[str, Any] | None:
+        """Return what the holder wrote down, or None when no process holds the lock."""
+        if not self._lock.is_locked:
+            try:
+                with FileLock(self.path, timeout=0):
+                    return None
+            except Timeout:
+                pass
+        if not self._holder.exists():
+            return {}
+        return dict(read_json(self._holder))
+
+
+def _backend(name: str) -> OpenBackend:
+    known = {entry.name: entry for entry in entry_points(group=BACKENDS)}
+    if name not in known:
+        raise UsageError(
+            f"there is no backend {name!r}; installed: {', '.join(sorted(known)) or 'none'}. "
+            "Correct the key 'backend' of the bench file, or install the package that provides it"
+        )
+    found: OpenBackend = known[name].load()
+    return found

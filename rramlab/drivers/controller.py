@@ -1,0 +1,114 @@
+"""What every macro controller does, real or simulated: codes and bitmaps, in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.macro.cells import Bools, CellSelection
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import PulseKind, PulseReport
+from rramlab.plan.limits import Limits
+
+PROTOCOL_VERSION = 1
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a controller says of itself. ``boot_nonce`` changes at every power-up."""
+
+    protocol: int
+    firmware: str
+    board_serial: str
+    boot_nonce: int
+    geometry: Geometry
+    limits: Limits
+    capabilities: frozenset[str]
+    temperature_C: float
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Shift-added codes: int32[batch, n]; ``saturated``: conversions at either end of the ADC, int64[n]."""
+
+    codes: npt.NDArray[np.int32]
+    conversions: int
+    saturated: npt.NDArray[np.int64]
+
+
+class History(Enum):
+    """What a controller remembers of an operation id that it has no record of."""
+
+    NEVER = "never"  # not seen since power-up
+    FORGOTTEN = "forgotten"  # seen and dropped, or before its memory begins
+
+
+class MacroController(Protocol):
+    """Synchronous; blocking calls call ``tick`` while they wait. Every method raises InstrumentError when refused."""
+
+    def hello(self) -> Identity:
+        """Identify; energises nothing."""
+        ...
+
+    def pulse(
+        self,
+        op_id: int,
+        kind: PulseKind,
+        cells: CellSelection,
+        amplitude: int,
+        width_ns: int,
+        gate: int,
+        cells_per_pulse: int,
+        tick: Tick | None = None,
+    ) -> PulseReport:
+        """Pulse each selected cell once, rows in order. ``amplitude``, ``gate``: DAC codes.
+
+        A known ``op_id`` returns its history and pulses nothing. On failure the rows done so far stay in the
+        history; a row cut short counts as delivered.
+        """
+        ...
+
+    def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+        """Return codes, uint16[repeats, n], cells in C order. ``bias``: DAC code on the selected bit line."""
+        ...
+
+    def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
+        """Load a gate pattern; volatile, cleared by :meth:`safe_state`."""
+        ...
+
+    def multiply(
+        self,
+        x: npt.NDArray[np.uint8],
+        bits: int,
+        slot: int,
+        columns: npt.NDArray[np.intp],
+        tick: Tick | None = None,
+    ) -> Sums:
+        """Bit-serial multiply. ``x``: uint8[batch, n], n = rows that the slot's pattern drives, in row order."""
+        ...
+
+    def history(self, op_id: int) -> CellSelection | History:
+        """Return the cells that ``op_id`` has pulsed, NEVER, or FORGOTTEN."""
+        ...
+
+    def acknowledge(self, op_id: int) -> None:
+        """Let the controller forget ``op_id``: the host has written its outcome down."""
+        ...
+
+    def heartbeat(self) -> None:
+        """Hold off the dead man's switch."""
+        ...
+
+    def safe_state(self) -> None:
+        """Every line to 0 V, word lines off, gate slots cleared. Idempotent; tried even after an error."""
+        ...
+
+    def close(self) -> None:
+        """Release the link; implies nothing about the lines."""
+        ...

@@ -1,0 +1,190 @@
+"""The die as Python sees it: siemens and numpy. Every call goes through the guard; pulses and reads are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.base.errors import UsageError
+from rramlab.engine.contact import ContactReport
+from rramlab.engine.guard import ROWS_WITHOUT_PILOT
+from rramlab.engine.station import Station
+from rramlab.macro.board import BoardTable
+from rramlab.macro.cells import CellSelection
+from rramlab.macro.gates import GatePattern
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.placement import Tile
+from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
+from rramlab.macro.regions import Region
+from rramlab.plan.limits import Limits
+from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read
+from rramlab.plan.steps import MOST_REPEATS
+from rramlab.runs.store import Run
+
+Floats = npt.NDArray[np.float32]
+Cells = CellSelection | Region | str
+
+
+class SessionMacro:
+    """One die of a session; implements :class:`rramlab.macro.protocol.Macro`.
+
+    Pulses and reads are appended to one interactive run, opened when first needed. Products are not stored.
+    """
+
+    def __init__(self, station: Station, open_run: Callable[[Station], Run]) -> None:
+        self._station, self._open_run = station, open_run
+        self._run: Run | None = None
+        self._position = 0
+        self._slots: dict[str, int] = {}
+        self._formed_rows: set[int] = set()  # electroformed one by one, without a pilot block
+        self.conversions = 0  # of all multiplies so far
+        self.saturated = 0
+
+    @property
+    def die_id(self) -> str:
+        return self._station.die_id
+
+    @property
+    def geometry(self) -> Geometry:
+        return self._station.board.geometry
+
+    @property
+    def board(self) -> BoardTable:
+        return self._station.board
+
+    def contact(self) -> ContactReport:
+        """Test the lines at no more than 0.1 V; pulses need a test that passed within the last hour."""
+        with self._station.interrupts.busy():
+            return self._station.contact(Contact(CellSelection.everything(self.geometry)))
+
+    def pulse(self, kind: PulseKind, cells: Cells, pulse: Pulse) -> PulseReport:
+        """Give each selected cell exactly one pulse; the session must be armed for this die.
+
+        Electroforming more than a few rows needs a pilot block: run a plan or protocol for that.
+        """
+        selection = self._resolve(cells)
+        if kind == "electroform":
+            rows = self._formed_rows | set(selection.rows.tolist())
+            if len(rows) > ROWS_WITHOUT_PILOT:
+                raise UsageError(
+                    f"this would electroform {len(rows)} rows of this session without a pilot block; nothing was energised. "
+                    "Use session.run('electroform', …), which reads the first rows before it goes on"
+                )
+            self._formed_rows = rows
+        run, position = self._next()
+        operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse)
+        with self._station.interrupts.busy():
+            return self._station.pulse(operation, run.id, position, Limits())
+
+    def read(self, cells: Cells = "all", repeats: int = 1) -> Floats:
+        """Return siemens, float32[rows, columns], the mean over ``repeats``; NaN outside the selection."""
+        if not 1 <= repeats <= MOST_REPEATS:
+            raise UsageError(f"found {repeats} repeats, expected 1 to {MOST_REPEATS} reads a cell")
+        selection = self._resolve(cells)
+        result = np.full(self.geometry.shape, np.nan, np.float32)
+        if not selection.count:
+            return result
+        run, position = self._next()
+        with self._station.interrupts.busy():
+            block = self._station.read(Read(selection, repeats))
+        start = int(selection.rows[0])
+        run.append(
+            position,
+            "read",
+            block,
+            form="cells",
+            rows=[start, start + len(block)],
+            shape=list(self.geometry.shape),
+            repeats=repeats,
+            calibration=self._station.calibration.record,
+        )
+        result[start : start + len(block)] = block["conductance"]
+        return result
+
+    def weights(self, tile: Tile, repeats: int = 1) -> Floats:
+        """Return G⁺ − G⁻ of the tile's pairs in siemens, float32[inputs, outputs]."""
+        bits = np.zeros(self.geometry.shape, np.bool_)
+        bits[tile.row_slice, tile.column_slice] = True
+        cells = self.read(CellSelection(bits), repeats)[tile.row_slice, tile.column_slice]
+        return np.asarray(cells[:, 0::2] - cells[:, 1::2])
+
+    def multiply(self, x: npt.NDArray[np.uint8], bits: int, tile: Tile, gates: GatePattern) -> Floats:
+        """Return x · (G⁺ − G⁻) over the rows that ``gates`` enables: float32[batch, outputs], siemens × code.
+
+        ``x``: uint8[batch, tile inputs], unsigned codes below 2^bits; signed inputs are the caller's (two multiplies).
+        Zero codes are taken off. Pairs that ``gates`` turns off give 0. Nothing is stored.
+        """
+        if not 1 <= bits <= self.board.input_bits:
+            raise UsageError(
+                f"found inputs of {bits} bits, expected 1 to {self.board.input_bits}: what the board takes"
+            )
+        if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != tile.inputs:
+            raise UsageError(
+                f"found inputs {x.dtype}{x.shape}, expected uint8[batch, {tile.inputs}] for layer {tile.layer!r}"
+            )
+        if x.size and int(x.max()) >= 1 << bits:
+            raise UsageError(f"found the input code {int(x.max())}, expected codes below {1 << bits} ({bits} bits)")
+        if gates.geometry != self.geometry:
+            raise UsageError(f"the gate pattern is for {gates.geometry}, the die is {self.geometry}")
+        driven = np.flatnonzero(gates.driven)
+        columns = np.flatnonzero(gates.enabled)
+        products = np.zeros((len(x), tile.outputs), np.float32)
+        if not columns.size or not len(x):
+            return products
+        rows, pairs = tile.row_slice, tile.pair_slice
+        if (
+            driven[0] < rows.start
+            or driven[-1] >= rows.stop
+            or columns[0] < 2 * pairs.start
+            or columns[-1] >= 2 * pairs.stop
+        ):
+            raise UsageError(
+                f"the gate pattern enables rows or pairs outside the tile of layer {tile.layer!r}, rows {rows.start}-"
+                f"{rows.stop - 1} and pairs {pairs.start}-{pairs.stop - 1}"
+            )
+        with self._station.interrupts.busy():
+            operation = Multiply(self._slot(gates), gates, np.ascontiguousarray(x[:, driven - tile.row]), bits)
+            sums, values = self._station.multiply(operation, columns)
+        self.conversions += sums.conversions
+        self.saturated += int(sums.saturated.sum())
+        products[:, columns[0::2] // 2 - tile.pair] = values[:, 0::2] - values[:, 1::2]
+        return products
+
+    def forget_gates(self) -> None:
+        """Patterns are lost when the board goes to its safe state; the next multiply loads its own again."""
+        self._slots.clear()
+
+    def finish(self) -> None:
+        """Close the interactive run, if there is one."""
+        if self._run is not None:
+            self._station.keep_last_read()
+            self._run.finish("done")
+            self._run.consolidate()
+            self._run = None
+
+    def _slot(self, gates: GatePattern) -> int:
+        """Return the slot that holds ``gates``, loading it into the one used longest ago if none does."""
+        slot = self._slots.pop(gates.digest, None)
+        if slot is None:
+            taken = set(self._slots.values())
+            free = next((index for index in range(self.board.gate_slots) if index not in taken), None)
+            slot = self._slots.pop(next(iter(self._slots))) if free is None else free
+            self._station.load_gates(LoadGates(slot, gates))
+        self._slots[gates.digest] = slot
+        return slot
+
+    def _resolve(self, cells: Cells) -> CellSelection:
+        if isinstance(cells, CellSelection):
+            if cells.geometry != self.geometry:
+                raise UsageError(f"the selection is for {cells.geometry}, the die is {self.geometry}")
+            return cells
+        region = Region(cells) if isinstance(cells, str) else cells
+        return region.resolve(self.geometry, self._station.state)
+
+    def _next(self) -> tuple[Run, str]:
+        if self._run is None:
+            self._run = self._open_run(self._station)
+        self._position += 1
+        return self._run, f"{self._position:06d}.00000"  # each call is a step of its own

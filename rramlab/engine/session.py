@@ -1,0 +1,239 @@
+"""A session: a bench opened for work. Owns policy: arming, calibration, ledgers, runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rramlab.base.errors import Refused, Uncalibrated, UsageError
+from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
+from rramlab.engine.guard import Guard
+from rramlab.engine.interrupts import Interrupts
+from rramlab.engine.macro import SessionMacro
+from rramlab.engine.runner import Listener, Progress, Runner, RunResult
+from rramlab.engine.station import Station
+from rramlab.macro.calibration import BoardCalibration
+from rramlab.plan.limits import intersect
+from rramlab.plan.plan import Bounds, Plan
+from rramlab.protocols.files import load_protocol
+from rramlab.runs.ledger import Ledger
+from rramlab.runs.provenance import collect
+from rramlab.runs.store import Run, find_run
+
+LEDGER = "ledger.db"
+
+
+def _silent(progress: Progress) -> None:
+    """Tell nobody."""
+
+
+class Session:
+    """Locked, identified, safe on exit; use as a context manager, or through :func:`open_bench`."""
+
+    def __init__(self, description: BenchDescription) -> None:
+        self.description = description
+        self.bench = Bench(description)
+        self.stations: dict[str, Station] = {}
+        self.macros: dict[str, SessionMacro] = {}
+        self.interrupts = Interrupts()
+
+    def __enter__(self) -> Session:
+        """Open, lock, identify; energises nothing.
+
+        Raises:
+            BenchLocked, InstrumentError, DataError, Refused: what is wrong and what to do.
+        """
+        if self.description.file.calibration_policy == "require":
+            raise Refused(
+                f"{self.description.located.path} requires a calibration record and there is none; nothing was energised. "
+                "Set calibration_policy to 'warn' or 'none' to work with the board's nominal figures"
+            )
+        if self.description.file.calibration_policy == "warn":
+            warnings.warn(
+                "there is no calibration record: conductances are converted with the board's nominal figures",
+                Uncalibrated,
+                stacklevel=2,
+            )
+        self.bench.__enter__()
+        try:
+            self.interrupts.__enter__()
+            for die in self.description.file.dies:
+                self._enrol(die.id)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _enrol(self, die_id: str) -> None:
+        board = self.description.board
+        folder = self.die_folder(die_id)
+        ledger = Ledger(folder / LEDGER, die_id, board.geometry)
+        guard = Guard(die_id, self.bench.limits, board, ledger)
+        self.stations[die_id] = Station(
+            die_id,
+            self.bench.controllers[die_id],
+            self.bench.identities[die_id],
+            ledger,
+            guard,
+            BoardCalibration.nominal(board),
+            folder,
+            self.interrupts,
+        )
+        self.macros[die_id] = SessionMacro(self.stations[die_id], self._interactive)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the interactive runs, bring the bench to its safe state, release it."""
+        try:
+            for macro in self.macros.values():
+                macro.finish()
+        finally:
+            try:
+                self.bench.close()
+            finally:
+                for station in self.stations.values():
+                    station.ledger.close()
+                self.stations, self.macros = {}, {}
+                self.interrupts.__exit__(None, None, None)
+
+    def die_folder(self, die_id: str) -> Path:
+        return self.description.data / "dies" / die_id
+
+    @property
+    def runs(self) -> Path:
+        return self.description.data / "runs"
+
+    @property
+    def macro(self) -> SessionMacro:
+        """The only die.
+
+        Raises:
+            UsageError: there are several; name one with ``session.macros[die_id]``.
+        """
+        if len(self.macros) != 1:
+            raise UsageError(
+                f"the bench has {len(self.macros)} dies: {', '.join(self.macros)}; use session.macros[die_id]"
+            )
+        return next(iter(self.macros.values()))
+
+    def arm(self, die_id: str) -> None:
+        """Allow destructive operations on the die named, for as long as the session lasts."""
+        if die_id not in self.stations:
+            raise Refused(
+                f"armed for die {die_id!r}, but on the bench is {', '.join(self.stations)}; nothing was energised"
+            )
+        self.stations[die_id].guard.arm(die_id)
+
+    def plan(self, what: Plan | Path | str, parameters: Mapping[str, object] | None = None) -> Plan:
+        """Return a plan: as given, or from a protocol by name or path."""
+        if isinstance(what, Plan):
+            if parameters:
+                raise UsageError("parameters belong to a protocol; a plan has none")
+            return what
+        return load_protocol(self.description.root, str(what)).plan(self.description.board.geometry, parameters)
+
+    def run(
+        self,
+        what: Plan | Path | str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        arm: str | None = None,
+        die: str | None = None,
+        listen: Listener = _silent,
+    ) -> RunResult:
+        """Execute a plan, or a protocol by name or path, on one die.
+
+        Raises:
+            UsageError, Refused: before anything is energised. OutOfLimits, Stopped, …: in the safe state; what was measured
+            is kept, and the run can be resumed.
+        """
+        station = self._station(die)
+        if arm is not None:
+            self.arm(arm)
+        plan = self.plan(what, parameters)
+        bounds = station.guard.admit_plan(plan)
+        run = Run.create(self.runs, plan, station.die_id, self._texts(plan), self._about(station, bounds))
+        return self._execute(station, run, plan, bounds, listen)
+
+    def resume(self, run_id: str, *, arm: str | None = None, listen: Listener = _silent) -> RunResult:
+        """Go on with a run that was killed, stopped or failed; its plan is the one it was started with.
+
+        Raises:
+            UsageError: it is done, or its die is not on the bench.
+        """
+        run = find_run(self.runs, run_id)
+        record = run.record
+        if record["status"] == "done":
+            raise UsageError(f"run {run.id} is done; there is nothing to resume")
+        if record["name"] == "interactive":
+            raise UsageError(f"run {run.id} was interactive: it has no plan to go on with")
+        if record["die"] not in self.stations:
+            raise UsageError(f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}")
+        station = self.stations[record["die"]]
+        if arm is not None:
+            self.arm(arm)
+        plan = run.plan
+        bounds = station.guard.admit_plan(plan, run.id)
+        return self._execute(station, run, plan, bounds, listen)
+
+    def _execute(self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener) -> RunResult:
+        try:
+            with self.interrupts.busy():
+                return Runner(station, run, plan, bounds, self.interrupts, listen).execute()
+        except BaseException:
+            self.bench.safe_state()
+            raise
+        finally:  # the plan may have loaded patterns of its own, and the safe state clears all
+            for macro in self.macros.values():
+                macro.forget_gates()
+
+    def _station(self, die: str | None) -> Station:
+        if die is None and len(self.stations) == 1:
+            return next(iter(self.stations.values()))
+        if die is None or die not in self.stations:
+            raise UsageError(f"name one of the dies on the bench: {', '.join(self.stations)}")
+        return self.stations[die]
+
+    def _texts(self, plan: Plan) -> dict[str, str]:
+        """Everything a run depends on, as text beside it."""
+        description = self.description
+        return {
+            "bench.yaml": description.located.path.read_text(encoding="utf-8"),
+            "board.yaml": description.board_located.path.read_text(encoding="utf-8"),
+            **({"protocol.yaml": plan.protocol} if plan.protocol else {}),
+        }
+
+    def _about(self, station: Station, bounds: Bounds | None) -> dict[str, Any]:
+        identity = station.identity
+        return {
+            **collect(),
+            "board_serial": identity.board_serial,
+            "firmware": identity.firmware,
+            "boot_nonce": identity.boot_nonce,
+            "temperature_C": identity.temperature_C,
+            "calibration": station.calibration.record,
+            "limits": intersect(station.guard.limits).model_dump(exclude_none=True),
+            "bounds": bounds.model_dump() if bounds else None,
+        }
+
+    def _interactive(self, station: Station) -> Run:
+        plan = Plan(name="interactive", steps=())
+        return Run.create(self.runs, plan, station.die_id, self._texts(plan), self._about(station, None))
+
+
+def open_bench(where: Path | str | None = None, die: str | None = None) -> Session:
+    """Describe the bench at ``where`` (a folder or bench file, default the current folder) and return its session.
+
+    Use as ``with rramlab.open_bench(path) as session:``; it is locked and identified on entry, safe on exit.
+    """
+    return Session(describe_bench(Path(where) if where is not None else None, die))
+
+
+__all__ = ["LEDGER", "Progress", "RunResult", "Session", "open_bench"]

@@ -1,0 +1,236 @@
+"""One die at work: executes operations through the guard and the ledger, and knows what was last read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.base.arrays import load_arrays, save_arrays
+from rramlab.base.errors import DataError, OutOfLimits, RramlabError
+from rramlab.drivers.controller import History, Identity, MacroController, Sums
+from rramlab.engine.contact import ContactReport, judge
+from rramlab.engine.guard import Guard
+from rramlab.engine.interrupts import Interrupts
+from rramlab.macro.board import BoardTable
+from rramlab.macro.calibration import BoardCalibration
+from rramlab.macro.cells import CellSelection, CellState, is_conducting
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import PulseReport
+from rramlab.plan.limits import Limits
+from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, describe
+from rramlab.runs.ledger import Entry, Ledger
+
+Floats = npt.NDArray[np.float32]
+LAST_READ = "last_read.npz"
+# More cells than this share that conducted, or did not, unlike at the last read: another die is in the socket.
+IDENTITY_MISMATCH = 0.05
+
+
+class Station:
+    """A die, its controller, its ledger and its guard. The only place that sends operations to a controller."""
+
+    def __init__(
+        self,
+        die_id: str,
+        controller: MacroController,
+        identity: Identity,
+        ledger: Ledger,
+        guard: Guard,
+        calibration: BoardCalibration,
+        folder: Path,
+        interrupts: Interrupts,
+    ) -> None:
+        self.die_id, self.controller, self.identity = die_id, controller, identity
+        self.ledger, self.guard, self.calibration = ledger, guard, calibration
+        self.folder = folder
+        self.conductance_S = self._load_last_read()
+        self.interrupts = interrupts
+
+    @property
+    def board(self) -> BoardTable:
+        return self.guard.board
+
+    @property
+    def state(self) -> CellState:
+        """What is known of every cell: pulses by the ledger, conductance by the last read."""
+        return CellState(self.ledger.pulse_counts(), self.conductance_S.copy(), self.ledger.unknown().bits)
+
+    def pulse(self, operation: PulseOp, run: str, position: str, limits: Limits) -> PulseReport:
+        """Intent, pulse, outcome. A failure in between leaves a dangling intent that :meth:`reconcile` decides."""
+        self.guard.admit(operation, limits)
+        op_id = self.ledger.intend(operation, run, position, self.identity.boot_nonce)
+        self.conductance_S[operation.cells.bits] = np.nan
+        pulse = operation.pulse
+        report = self.controller.pulse(
+            op_id,
+            operation.kind,
+            operation.cells,
+            self.board.dac_code(pulse.amplitude_V),
+            round(pulse.width_s * 1e9),
+            self.board.dac_code(pulse.gate_V),
+            operation.cells_per_pulse,
+            self.interrupts.tick,
+        )
+        self.ledger.finish(op_id, report.done)
+        self.controller.acknowledge(op_id)
+        if report.done != operation.cells:
+            missing = operation.cells.count - report.done.count
+            raise RramlabError(
+                f"{describe(operation)}: the controller stopped with {missing:,} cells not pulsed; the ledger knows which. "
+                "Find out why, then resume the run"
+            )
+        return report
+
+    def read(self, operation: Read, limits: Limits | None = None) -> npt.NDArray[Any]:
+        """Read the selected cells.
+
+        Returns a structured array[rows spanned, columns] with ``codes`` uint16[repeats], ``conductance`` float32 in
+        siemens and ``valid`` bool: what a run stores.
+        """
+        self.guard.admit(operation, limits)
+        rows = operation.cells.rows
+        start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
+        volts = self.board.contact_voltage_V if operation.bias == "contact" else self.board.read_voltage_V
+        bias = self.board.dac_code(volts)
+        codes = self.controller.read(operation.cells, operation.repeats, bias, self.interrupts.tick)
+        valid = operation.cells.bits[start:stop]
+        columns = np.nonzero(valid)[1]
+        siemens = self.calibration.conductance(codes, columns, self.board.dac_volts(bias))
+        block = np.zeros(
+            valid.shape,
+            [("codes", np.uint16, (operation.repeats,)), ("conductance", np.float32), ("valid", np.bool_)],
+        )
+        block["codes"][valid] = codes.T
+        block["conductance"] = np.nan
+        block["conductance"][valid] = siemens
+        block["valid"] = valid
+        if operation.bias == "read":
+            self.take(block, start)
+        return block
+
+    def take(self, block: npt.NDArray[Any], start: int, operation: int | None = None) -> None:
+        """Take a read block, which begins at row ``start``, as the last read of its cells.
+
+        ``operation``: the last operation of the ledger before an older block; what was pulsed since is left as it is.
+        """
+        current = block["valid"].copy()
+        for entry in self.ledger.since(operation) if operation is not None else ():
+            current &= ~entry.cells.bits[start : start + len(block)]
+        self.conductance_S[start : start + len(block)][current] = block["conductance"][current]
+
+    def load_gates(self, operation: LoadGates) -> None:
+        self.guard.admit(operation)
+        self.controller.load_gates(operation.slot, operation.pattern.rows, operation.pattern.phase)
+
+    def multiply(self, operation: Multiply, columns: npt.NDArray[np.intp]) -> tuple[Sums, Floats]:
+        """Return the controller's sums and the products, float32[batch, n] in siemens × code."""
+        self.guard.admit(operation)
+        sums = self.controller.multiply(operation.x, operation.bits, operation.slot, columns, self.interrupts.tick)
+        return sums, self.calibration.products(sums.codes, columns, operation.pattern, operation.bits)
+
+    def contact(self, operation: Contact) -> ContactReport:
+        """Test the lines at the contact voltage, and that this is the die it is said to be.
+
+        Raises:
+            OutOfLimits: a line is open, shorted or leaking, or another die is in the socket; no pulse until it passes.
+        """
+        self.guard.admit(operation)
+        block = self.read(Read(operation.cells, 1, "contact", "contact", operation.source))
+        report = judge(block["conductance"], self.state)
+        if not report.passed:
+            self.guard.contact_failed()
+            raise OutOfLimits(
+                f"the contact test of die {self.die_id!r} failed: {report}. No pulse will be sent to it. Reseat the die, "
+                "check the socket and the multiplexers, then run: rramlab run contact",
+                operation.source,
+            )
+        self._confirm_identity(block["conductance"])
+        self.guard.contact_passed()
+        return report
+
+    def _confirm_identity(self, conductance_S: Floats) -> None:
+        pristine = self.ledger.pulse_counts() == 0  # by the ledger: expected not to conduct, read before or not
+        known = ~np.isnan(self.conductance_S) | pristine
+        differs = (is_conducting(conductance_S) != is_conducting(self.conductance_S)) & known
+        share = int(np.count_nonzero(differs)) / max(1, int(np.count_nonzero(known)))
+        if share > IDENTITY_MISMATCH:
+            self.guard.contact_failed()
+            raise OutOfLimits(
+                f"{share:.0%} of the cells of die {self.die_id!r} conduct unlike at their last read, or although they were "
+                "never pulsed: another die may be in the socket. No pulse will be sent. Check the die's label against "
+                "bench.yaml"
+            )
+
+    def reconcile(self) -> list[dict[str, Any]]:
+        """Decide every dangling intent: by the controller's history, else by reading what reading can prove.
+
+        A cell that was pristine before and conducts now has had its pulse. A cell that does not conduct proves nothing:
+        it becomes ``unknown`` and is not pulsed again. Returns what was decided, for the report.
+        """
+        return [self._reconcile(entry) for entry in self.ledger.dangling()]
+
+    def _reconcile(self, entry: Entry) -> dict[str, Any]:
+        nothing = CellSelection(np.zeros(self.board.geometry.shape, np.bool_))
+        history = self.controller.history(entry.op_id)
+        unknown = nothing
+        if isinstance(history, CellSelection):
+            done, how = history, "the controller's history"
+        elif history is History.NEVER and entry.boot_nonce == self.identity.boot_nonce:
+            done, how = nothing, "the controller never received it"
+        else:
+            block = self.read(Read(entry.cells, 1, "reconcile"))
+            rows = entry.cells.rows
+            now = np.zeros(self.board.geometry.shape, np.bool_)
+            now[rows[0] : rows[-1] + 1] = is_conducting(block["conductance"])
+            # The counts include this intent: a cell with one pulse was pristine before it.
+            proven = now & (self.ledger.pulse_counts() == 1) & entry.cells.bits
+            done, how = CellSelection(proven), "reading, the controller has forgotten"
+            unknown = entry.cells - done
+        self.ledger.finish(entry.op_id, done, unknown)
+        self.conductance_S[entry.cells.bits] = np.nan
+        self.controller.acknowledge(entry.op_id)
+        return {
+            "operation": entry.op_id,
+            "run": entry.run,
+            "kind": entry.kind,
+            "cells": entry.cells.count,
+            "pulsed": done.count,
+            "unknown": unknown.count,
+            "decided_by": how,
+        }
+
+    def keep_last_read(self) -> None:
+        """Write the last read of every cell beside the ledger, for the next session and for maps."""
+        known = {"conductance_S": self.conductance_S, "operation": np.array(self.ledger.last_id)}
+        save_arrays(self.folder / LAST_READ, known, compressed=False)
+
+    def _load_last_read(self) -> Floats:
+        known, operation = load_last_read(self.folder, self.board.geometry)
+        # A crash may lie between a pulse and the file: what was pulsed since is not known.
+        for entry in self.ledger.since(operation):
+            known[entry.cells.bits] = np.nan
+        return known
+
+
+def load_last_read(folder: Path, geometry: Geometry) -> tuple[Floats, int]:
+    """Return the last read of a die, float32[rows, columns] in siemens, and the last operation id before it.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / LAST_READ
+    if not path.exists():
+        return np.full(geometry.shape, np.nan, np.float32), 0
+    try:
+        arrays = load_arrays(path)
+        found, operation = arrays["conductance_S"].astype(np.float32), int(arrays["operation"])
+    except (DataError, KeyError, ValueError) as error:
+        raise DataError(f"{error}; delete the file and read the die again: rramlab run read-array") from error
+    if found.shape != geometry.shape:
+        raise DataError(
+            f"{path} holds {found.shape} cells, the die has {geometry.shape}; delete it and read the die again"
+        )
+    return found, operation

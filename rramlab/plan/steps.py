@@ -1,0 +1,220 @@
+"""The steps of a plan. The same models are read from YAML (quantities with units) and from plan.json (SI numbers)."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from rramlab.base.errors import SourceRef, UsageError
+from rramlab.base.units import Seconds, Siemens, Volts
+from rramlab.macro.gates import GatePattern
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import Pulse, PulseKind
+from rramlab.macro.regions import Region
+
+
+def _region(text: str) -> str:
+    try:
+        Region(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+RegionText = Annotated[str, AfterValidator(_region)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+MOST_REPEATS = 4096  # reads a cell in one operation: bounds its size
+
+
+class StepModel(BaseModel):
+    """What all steps share; ``source`` is where the step was written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    source: SourceRef = Field(default=SourceRef(), repr=False)
+
+
+class Window(BaseModel):
+    """What a read is expected to show. Formed fraction = conducting cells over cells in the region."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    formed_fraction: tuple[Fraction, Fraction] | None = None
+    median: tuple[Siemens, Siemens] | None = None  # of the conducting cells
+
+    @field_validator("formed_fraction", mode="before")
+    @classmethod
+    def _around(cls, value: Any) -> Any:
+        """Accept ``{expected: 0.55, within: 0.05}`` beside ``[0.5, 0.6]``."""
+        if isinstance(value, dict):
+            if set(value) != {"expected", "within"}:
+                raise ValueError(f"found keys {', '.join(value)}, expected the keys expected and within")
+            try:
+                centre, width = float(value["expected"]), float(value["within"])
+            except (TypeError, ValueError):
+                raise ValueError(f"found {value}, expected two numbers, such as expected: 0.55, within: 0.05") from None
+            if not (0 <= centre <= 1 and 0 <= width <= 1):  # false for NaN, too
+                raise ValueError(f"found {value}, expected two numbers from 0 to 1")
+            return (max(0.0, centre - width), min(1.0, centre + width))
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Window:
+        for name, window in (("formed_fraction", self.formed_fraction), ("median", self.median)):
+            if window is not None and window[0] > window[1]:
+                raise ValueError(f"found {name} from {window[0]} to {window[1]}, expected the lower bound first")
+        if self.formed_fraction is None and self.median is None:
+            raise ValueError("found an empty window, expected formed_fraction, median, or both")
+        return self
+
+
+class Pilot(Window):
+    """The first rows are formed and read before the rest; the run stops unless they are in the window."""
+
+    rows: int = Field(default=4, ge=1)
+    recheck_rows: int = Field(default=128, ge=1)  # the last block formed is read again every so many rows
+
+
+class PulseStep(StepModel):
+    """One pulse for every cell of a region: single-shot, no verify."""
+
+    kind: PulseKind = Field(repr=False)
+    cells: RegionText
+    voltage: Volts = Field(gt=0)
+    width: Seconds = Field(gt=0)
+    gate: Volts = Field(ge=0)
+    cells_per_pulse: int | None = Field(default=None, ge=1)  # the board's own when not given
+    pilot: Pilot | None = None
+
+    @model_validator(mode="after")
+    def _pilot_forms(self) -> PulseStep:
+        if self.pilot is not None and self.kind != "electroform":
+            raise ValueError(f"found a pilot block in a {self.kind} step, expected it with electroform only")
+        return self
+
+    @property
+    def pulse(self) -> Pulse:
+        return Pulse(self.voltage, self.width, self.gate)
+
+
+class ReadStep(StepModel):
+    """Read each cell of a region; the data set is ``name``."""
+
+    kind: Literal["read"] = Field(default="read", repr=False)
+    cells: RegionText = "all"
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
+    name: str = Field(default="read", pattern=r"^[a-z][a-z0-9_-]*$")
+
+
+class GateStep(StepModel):
+    """Load a gate pattern into a slot: lines by region, or a full pattern as written by a deployment."""
+
+    kind: Literal["gate"] = Field(default="gate", repr=False)
+    slot: int = Field(default=0, ge=0)
+    rows: RegionText | None = None
+    columns: RegionText | None = None
+    pattern: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> GateStep:
+        if self.pattern is not None and (self.rows is not None or self.columns is not None):
+            raise ValueError("found both a pattern and rows or columns, expected one of the two")
+        if self.pattern is not None:
+            decode_pattern(self.pattern)
+        return self
+
+    def gate_pattern(self, geometry: Geometry) -> GatePattern:
+        """Return the pattern for ``geometry``.
+
+        Raises:
+            UsageError: a region lies off the die or splits a pair, or the pattern is of another geometry.
+        """
+        if self.pattern is not None:
+            pattern = decode_pattern(self.pattern)
+            if pattern.geometry != geometry:
+                raise UsageError(f"the gate pattern is for {pattern.geometry}, the die is {geometry}", self.source)
+            return pattern
+        try:
+            rows = np.asarray(Region(self.rows or "all").bound(geometry).bits.all(axis=1))
+            columns = np.asarray(Region(self.columns or "all").bound(geometry).bits.all(axis=0))
+        except UsageError as error:
+            raise UsageError(str(error), self.source) from None
+        if np.any(columns[0::2] != columns[1::2]) or not columns.any() or not rows.any():
+            raise UsageError(
+                f"found rows {self.rows or 'all'!r} and columns {self.columns or 'all'!r}, expected whole rows and "
+                "whole pairs of columns (2j, 2j + 1), such as 'rows 0-63' and 'cols 0-127'",
+                self.source,
+            )
+        return GatePattern.lines(rows, columns[0::2])
+
+
+class MultiplyStep(StepModel):
+    """Multiply input vectors by the cells that the pattern in ``slot`` connects; the data set is ``name``."""
+
+    kind: Literal["multiply"] = Field(default="multiply", repr=False)
+    slot: int = Field(default=0, ge=0)
+    inputs: Literal["ones", "random"] = "ones"
+    seed: int = Field(default=0, ge=0)
+    batch: int = Field(default=1, ge=1, le=65536)
+    bits: int = Field(default=1, ge=1, le=8)
+    name: str = Field(default="multiply", pattern=r"^[a-z][a-z0-9_-]*$")
+
+    def codes(self, rows: int) -> npt.NDArray[np.uint8]:
+        """Return the input codes: uint8[batch, rows]; ``ones`` is full scale on every row."""
+        top = (1 << self.bits) - 1
+        if self.inputs == "ones":
+            return np.full((self.batch, rows), top, np.uint8)
+        raw = np.random.Philox(key=self.seed).random_raw(self.batch * rows)
+        return (raw & np.uint64(top)).astype(np.uint8).reshape(self.batch, rows)
+
+
+class ContactStep(StepModel):
+    """Look for open and shorted lines and leakage at no more than 0.1 V."""
+
+    kind: Literal["contact"] = Field(default="contact", repr=False)
+
+
+class ExpectStep(StepModel):
+    """Compare the last read of a region with a window."""
+
+    kind: Literal["expect"] = Field(default="expect", repr=False)
+    cells: RegionText = "all"
+    window: Window
+    on_failure: Literal["stop", "continue"] = "stop"
+
+
+Step = Annotated[
+    PulseStep | ReadStep | GateStep | MultiplyStep | ContactStep | ExpectStep,
+    Field(discriminator="kind"),
+]
+
+
+def encode_pattern(pattern: GatePattern) -> dict[str, Any]:
+    """Write a gate pattern as plain JSON data: one region text for each phase's rows, and each pair's phase."""
+    rows = base64.b64encode(zlib.compress(np.packbits(pattern.rows).tobytes(), 6)).decode()
+    return {
+        "rows": pattern.geometry.rows,
+        "phases": pattern.phases,
+        "bits": rows,
+        "pairs": pattern.phase[0::2].tolist(),
+    }
+
+
+def decode_pattern(data: dict[str, Any]) -> GatePattern:
+    """Read what :func:`encode_pattern` wrote.
+
+    Raises:
+        ValueError: it is not a pattern.
+    """
+    try:
+        rows, phases = int(data["rows"]), int(data["phases"])
+        packed = np.frombuffer(zlib.decompress(base64.b64decode(data["bits"], validate=True)), np.uint8)
+        bits = np.unpackbits(packed, count=rows * phases).reshape(phases, rows).astype(np.bool_)
+        return GatePattern(bits, np.repeat(np.array(data["pairs"], np.int16), 2))
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise ValueError(f"a gate pattern cannot be read: {error!r}") from error

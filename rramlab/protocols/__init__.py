@@ -1,0 +1,1 @@
+"""Executes ``protocols/``: YAML files with typed parameters become plans."""

@@ -1,0 +1,1 @@
+"""What outlives a session: the ledger of a die's life, the folder of a run, provenance."""

@@ -1,0 +1,117 @@
+"""Checkpoints: all that a training needs to go on exactly as if it had never stopped.
+
+A file is one text line with format and SHA-256 of what follows, then what ``torch.save`` writes. The digest
+is there because torch reads a file with flipped bits without complaint; ``weights_only=True`` is, because a
+checkpoint must not be able to run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rramlab.base.errors import DataError, UsageError
+from rramlab.base.files import write_atomic
+from rramlab.nn import masked_layers
+from rramlab.training.recipes import Recipe
+
+FORMAT = b"rramlab checkpoint 1"
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One finished epoch, counted from 1; ``loss`` and ``train_accuracy`` are means over its steps."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state after ``epoch`` finished epochs.
+
+    ``model``, ``optimiser`` and ``schedule`` are state dicts, ``generator`` is torch's CPU generator;
+    ``weights_digest`` names the conductances that were trained on.
+    """
+
+    recipe: dict[str, Any]
+    die_id: str
+    weights_digest: str
+    epoch: int
+    model: dict[str, Any]
+    optimiser: dict[str, Any]
+    schedule: dict[str, Any]
+    generator: Tensor
+    history: tuple[EpochResult, ...]
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint so that ``path`` is always a whole one: the old or the new."""
+        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        document["history"] = [asdict(result) for result in self.history]
+        stream = io.BytesIO()
+        torch.save(document, stream)
+        payload = stream.getvalue()
+        write_atomic(path, FORMAT + b" " + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises:
+            DataError: missing, not a checkpoint of this format, or damaged.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            message = f"the checkpoint {path} cannot be read: {error.strerror}; train from the start"
+            raise DataError(message) from error
+        head, _, payload = data.partition(b"\n")
+        if not head.startswith(FORMAT + b" "):
+            raise DataError(f"{path} is not a checkpoint of rramlab: it does not begin {FORMAT.decode()!r}")
+        if head != FORMAT + b" " + hashlib.sha256(payload).hexdigest().encode():
+            raise DataError(f"the checkpoint {path} is damaged (SHA-256 differs); remove it and train again")
+        document = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        history = tuple(EpochResult(**result) for result in document.pop("history"))
+        return cls(**document, history=history)
+
+    def require(self, recipe: Recipe, die_id: str, weights_digest: str, path: Path) -> None:
+        """Refuse to go on with another training than the one that was saved.
+
+        Raises:
+            UsageError: another recipe, die, or conductances; the message says which and what differs.
+        """
+        wanted = recipe.model_dump(mode="json")
+        if self.recipe != wanted:
+            keys = sorted(key for key in {*wanted, *self.recipe} if wanted.get(key) != self.recipe.get(key))
+            changes = ", ".join(f"{key} {self.recipe.get(key)!r} → {wanted.get(key)!r}" for key in keys)
+            raise UsageError(
+                f"the checkpoint {path} is of another recipe ({changes}); use that one, or another checkpoint"
+            )
+        if self.die_id != die_id:
+            raise UsageError(
+                f"the checkpoint {path} is of die {self.die_id!r}, not {die_id!r}: a mask suits only the die "
+                "it was learned on; use that die, or another checkpoint"
+            )
+        if self.weights_digest != weights_digest:
+            raise UsageError(
+                f"the checkpoint {path} was trained on another read of die {die_id!r}; "
+                "resume with the weights that training started with, or train from the start"
+            )
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return the SHA-256 (hexadecimal) of the conductances of every masked layer, by name and shape."""
+    digest = hashlib.sha256()
+    for name, layer in masked_layers(model).items():
+        digest.update(f"{name} {layer.shape}\n".encode())
+        digest.update(layer.conductance.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

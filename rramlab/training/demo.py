@@ -1,0 +1,110 @@
+"""The whole story on one die: form, read, train, deploy, run there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.deploy import Method, Verification
+from rramlab.engine.session import Session
+from rramlab.macro.cells import is_conducting
+from rramlab.training.checkpoint import EpochResult
+from rramlab.training.data import Dataset
+from rramlab.training.deploying import checkpoints, put_on_chip
+from rramlab.training.experiment import Experiment
+from rramlab.training.loop import accuracy
+from rramlab.training.onchip import accuracy_on_chip
+from rramlab.training.recipes import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """What the demo did. Fractions are of 1; ``conductance_S`` is the die after forming, float32[rows, columns]."""
+
+    die: str
+    recipe: str
+    method: Method
+    formed_fraction: float
+    median_S: float
+    weights: int
+    kept: int
+    accuracy_random: float
+    accuracy_trained: float
+    accuracy_on_chip: float
+    images: int
+    pulses: int
+    conversions: int
+    saturated: int
+    seconds: float
+    seconds_by_part: dict[str, float]
+    verification: Verification
+    conductance_S: npt.NDArray[np.float32]
+
+
+def tell(
+    session: Session,
+    recipe: Recipe,
+    data: Dataset,
+    method: Method = "gate",
+    on_part: Callable[[str], None] = lambda part: None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+) -> Story:
+    """Form the session's virgin die in single-shot mode, learn a mask on its weights, deploy it, evaluate it there."""
+    begun = time.perf_counter()
+    parts: dict[str, float] = {}
+    macro = session.macro
+    clock = [begun]
+
+    def part(name: str) -> None:
+        now = time.perf_counter()
+        parts[name] = round(now - clock[0], 3)
+        clock[0] = now
+
+    on_part("form: one electroforming pulse for one cell of each pair, chosen at random")
+    formed = session.run("electroform", arm=macro.die_id)
+    part("form")
+    on_part("read: every cell of the die")
+    conductance = macro.read()
+    pulsed = session.stations[macro.die_id].ledger.pulse_counts() > 0
+    conducting = is_conducting(conductance)
+    part("read")
+
+    on_part(f"train: which of the random weights to keep, on {data.name}")
+    experiment = Experiment.begin(
+        checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, macro
+    )
+    random_accuracy = experiment.random_accuracy(data)
+    model, _ = experiment.train(data, resume=False, on_epoch=on_epoch)
+    part("train")
+
+    on_part(f"deploy: the mask, by {method}")
+    deployment, deployed, verification = put_on_chip(session, experiment, method, experiment.name)
+    part("deploy")
+    on_part(f"evaluate: {len(data.test_x):,} images, every product computed by the macro")
+    before = macro.conversions
+    on_chip = accuracy_on_chip(model, macro, deployment, data)
+    part("evaluate")
+    return Story(
+        die=macro.die_id,
+        recipe=recipe.name,
+        method=method,
+        formed_fraction=int(np.count_nonzero(conducting & pulsed)) / max(1, int(np.count_nonzero(pulsed))),
+        median_S=float(np.median(conductance[conducting])),
+        weights=deployment.mask.weights,
+        kept=deployment.mask.kept,
+        accuracy_random=random_accuracy,
+        accuracy_trained=accuracy(model, data.test_x, data.test_y),
+        accuracy_on_chip=on_chip,
+        images=len(data.test_x),
+        pulses=formed.pulses + deployed.pulses,
+        conversions=macro.conversions - before,
+        saturated=macro.saturated,
+        seconds=round(time.perf_counter() - begun, 3),
+        seconds_by_part=parts,
+        verification=verification,
+        conductance_S=conductance,
+    )

@@ -1,0 +1,255 @@
+"""The training loop: SGD over the scores, one checkpoint an epoch, resumed bit for bit."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rramlab.base.errors import RramlabError, UsageError
+from rramlab.nn import UnsignedQuantiser, configure, masked_layers
+from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
+from rramlab.training.data import Dataset
+from rramlab.training.recipes import Recipe
+
+STATISTICS_IMAGES = 6000  # enough for means and variances of a channel to a few percent
+
+Images = Tensor | npt.NDArray[np.float32]
+Labels = Tensor | npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a training ended: the finished epochs, and whether it was stopped before the last one."""
+
+    history: tuple[EpochResult, ...]
+    stopped: bool
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy after the last epoch (never that of the best one); NaN if none was finished."""
+        return self.history[-1].test_accuracy if self.history else math.nan
+
+
+def fit(
+    model: nn.Module,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    die_id: str = "",
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[EpochResult], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Training:
+    """Train the scores of ``model``, whose weights are loaded, in place.
+
+    ``checkpoint`` is written after every epoch; with ``resume`` the training goes on from it (from the start
+    if it does not exist), and ends with the same bits as one that was never interrupted, given the same
+    number of threads. ``stop`` is asked before every step; when it says so, the begun epoch is lost and
+    resuming repeats it. The caller's random state is left as it was.
+
+    Raises:
+        UsageError: no weights are loaded, the data set is smaller than a batch, or the checkpoint is of
+            another training.
+        DataError: the checkpoint is damaged.
+        RramlabError: the loss is not finite.
+    """
+    if resume and checkpoint is None:
+        raise UsageError("resuming needs the checkpoint to go on from")
+    _keep_freed_memory()
+    run = _Run(model, recipe, data, die_id)
+    with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
+        torch.manual_seed(recipe.seed)
+        if resume and checkpoint is not None and checkpoint.exists():
+            run.restore(Checkpoint.load(checkpoint), checkpoint)
+        while len(run.history) < recipe.epochs:
+            result = run.epoch(stop or (lambda: False))
+            if result is None:
+                return Training(tuple(run.history), stopped=True)
+            run.history.append(result)
+            if checkpoint is not None:
+                run.snapshot().save(checkpoint)
+            if on_epoch is not None:
+                on_epoch(result)
+    model.eval()
+    return Training(tuple(run.history), stopped=False)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch compute with ``count`` threads within the block; None changes nothing."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep the memory of one step for the next instead of returning it: a quarter less time a step.
+
+    Set for the whole process; where the C library is another, nothing happens.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(mmap_threshold, 1 << 25)  # the most that glibc takes
+    mallopt(trim_threshold, 1 << 30)
+
+
+class _Run:
+    """One training under way."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset, die_id: str) -> None:
+        self.model, self.recipe, self.data, self.die_id = model, recipe, data, die_id
+        missing = [name for name, layer in masked_layers(model).items() if not layer.loaded]
+        if missing:
+            raise UsageError(f"the layers {', '.join(missing)} have no weights: load_weights(model, ...) first")
+        self.steps = len(data.train_x) // recipe.batch
+        if self.steps == 0:
+            raise UsageError(
+                f"a batch of {recipe.batch} is more than the {len(data.train_x)} training images "
+                f"of {data.name}; make the batch of the recipe smaller"
+            )
+        self.x, self.y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
+        self.digest = weights_digest(model)
+        self.history: list[EpochResult] = []
+        self.optimiser = torch.optim.SGD(
+            model.parameters(),
+            recipe.learning_rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,  # one pass over the scores
+        )
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, recipe.epochs * self.steps)
+
+    def epoch(self, stop: Callable[[], bool]) -> EpochResult | None:
+        """Train one epoch; None if stopped before its end."""
+        begun = time.perf_counter()
+        batch = self.recipe.batch
+        order = torch.randperm(len(self.x))
+        loss_sum, right = 0.0, 0
+        self.model.train()
+        for step in range(self.steps):
+            if stop():
+                return None
+            chosen = order[step * batch : (step + 1) * batch]
+            labels = self.y[chosen]
+            outputs = self.model(self.x[chosen])
+            loss = functional.cross_entropy(outputs, labels)
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
+            self.schedule.step()
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise RramlabError(
+                    f"the loss is {value} in epoch {len(self.history) + 1}: training diverged; lower the "
+                    f"learning rate ({self.recipe.learning_rate}) of the recipe"
+                )
+            loss_sum += value
+            right += int((outputs.detach().argmax(1) == labels).sum())
+        test = accuracy(self.model, self.data.test_x, self.data.test_y)
+        seen = self.steps * batch
+        seconds = time.perf_counter() - begun
+        return EpochResult(len(self.history) + 1, loss_sum / self.steps, right / seen, test, seconds)
+
+    def snapshot(self) -> Checkpoint:
+        return Checkpoint(
+            recipe=self.recipe.model_dump(mode="json"),
+            die_id=self.die_id,
+            weights_digest=self.digest,
+            epoch=len(self.history),
+            model=self.model.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            schedule=self.schedule.state_dict(),
+            generator=torch.get_rng_state(),
+            history=tuple(self.history),
+        )
+
+    def restore(self, saved: Checkpoint, path: Path) -> None:
+        saved.require(self.recipe, self.die_id, self.digest, path)
+        self.model.load_state_dict(saved.model)
+        self.optimiser.load_state_dict(saved.optimiser)
+        self.schedule.load_state_dict(saved.schedule)
+        torch.set_rng_state(saved.generator)
+        self.history = list(saved.history)
+
+
+def accuracy(model: nn.Module, x: Images, y: Labels, batch: int = 1000) -> float:
+    """Return the fraction of ``x`` [n, channels, height, width] that ``model`` classifies as ``y``.
+
+    It is run in evaluation mode, and its mode left as it was. ``batch`` bounds memory and, with the chip in
+    the loop, is how many images go through a layer at once.
+    """
+    guessed = predict(model, x, batch).argmax(axis=1)
+    return float(np.mean(guessed == np.asarray(y)))
+
+
+def predict(model: nn.Module, x: Images, batch: int = 1000) -> npt.NDArray[np.float32]:
+    """Return the outputs of ``model`` in evaluation mode, float32[n, classes]; its mode is left as it was."""
+    images = torch.as_tensor(x)
+    if len(images) == 0:
+        raise UsageError("there are no images to evaluate")
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return torch.cat([model(part) for part in torch.split(images, batch)]).cpu().numpy()
+    finally:
+        model.train(was_training)
+
+
+def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
+    """Measure batch norm statistics and activation ranges anew on ``x``.
+
+    For a network whose weights are not those it was trained with: unpruned, drifted, read again. The averages
+    are over all batches (a last, incomplete one is left out); scores do not change.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    was_training = model.training
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over all batches
+    for module in model.modules():
+        if isinstance(module, UnsignedQuantiser):
+            module.clip.zero_()
+    model.train()
+    try:
+        images = torch.as_tensor(x)
+        with torch.no_grad():
+            for part in torch.split(images, batch):
+                if len(part) == batch or len(images) < batch:
+                    model(part)
+    finally:
+        model.train(was_training)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def accuracy_random(model: nn.Module, data: Dataset) -> float:
+    """Return the test accuracy of the unpruned network of ``model``'s weights; ``model`` stays as it is.
+
+    Batch norm and activation ranges are measured for it on the training images first, so that what is missing
+    is the topology alone.
+    """
+    unpruned = copy.deepcopy(model)
+    configure(unpruned, keep_all=True, read_noise=0.0, multiply=None)
+    settle_statistics(unpruned, data.train_x[:STATISTICS_IMAGES])
+    return accuracy(unpruned, data.test_x, data.test_y)

@@ -1,0 +1,74 @@
+"""The networks that recipes name. Every input of a masked layer is >= 0: an image, or behind a ReLU."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from rramlab.base.errors import UsageError
+from rramlab.nn import MaskedConv2d, MaskedLinear, configure
+
+
+def digits_mlp(kept: float, bits: int) -> nn.Module:
+    """64 → 256 → 128 → 10 for 1 × 8 × 8 images: 50,432 weights, at most 256 inputs a layer."""
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            flatten=nn.Flatten(),
+            fc1=MaskedLinear(64, 256, kept, bits),
+            norm1=nn.BatchNorm1d(256, affine=False),
+            relu1=nn.ReLU(inplace=True),
+            fc2=MaskedLinear(256, 128, kept, bits),
+            norm2=nn.BatchNorm1d(128, affine=False),
+            relu2=nn.ReLU(inplace=True),
+            fc3=MaskedLinear(128, 10, kept, bits),
+        )
+    )
+
+
+def fashion_cnn(kept: float, bits: int) -> nn.Module:
+    """The Fashion-MNIST network of Li, Wang et al. (arXiv 2311.07164) for 1 × 28 × 28 images: 62,272 weights.
+
+    Convolutions are unpadded: 28 → pool 14 → 12 → 10 → pool 5, so that 16 channels give the 400 inputs of
+    ``fc1``.
+    """
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            pool0=nn.MaxPool2d(2),
+            conv1=MaskedConv2d(1, 64, 3, kept=kept, bits=bits),
+            norm1=nn.BatchNorm2d(64, affine=False),
+            relu1=nn.ReLU(inplace=True),
+            conv2=MaskedConv2d(64, 16, 3, kept=kept, bits=bits),
+            pool2=nn.MaxPool2d(2),
+            norm2=nn.BatchNorm2d(16, affine=False),
+            relu2=nn.ReLU(inplace=True),
+            flatten=nn.Flatten(),
+            fc1=MaskedLinear(400, 128, kept, bits),
+            relu3=nn.ReLU(inplace=True),
+            fc2=MaskedLinear(128, 10, kept, bits),
+        )
+    )
+
+
+NETWORKS: dict[str, Callable[[float, int], nn.Module]] = {
+    "digits-mlp": digits_mlp,
+    "fashion-cnn": fashion_cnn,
+}
+
+
+def build(name: str, kept: float = 0.5, bits: int = 4, read_noise: float = 0.0, seed: int | None = None) -> nn.Module:
+    """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores.
+
+    Raises:
+        UsageError: no such network; the message lists those that exist.
+    """
+    if name not in NETWORKS:
+        raise UsageError(f"there is no network {name!r}; known: {', '.join(sorted(NETWORKS))}")
+    with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
+        model = NETWORKS[name](kept, bits)
+    configure(model, read_noise=read_noise)
+    return model

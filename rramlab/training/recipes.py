@@ -1,0 +1,86 @@
+"""Recipes: everything that decides a training but the die and the data, as one YAML file."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import nn
+
+from rramlab.base.errors import UsageError
+from rramlab.base.yamlfile import load_model
+from rramlab.training import networks
+
+
+class Recipe(BaseModel):
+    """How a network is trained. Immutable; two equal recipes on the same die give the same network.
+
+    Attributes:
+        forming: which cells the die must have had pulsed for the weights to suit (design, section 8).
+        kept: fraction of the weights of each layer that stays.
+        activation_bits: bits of the codes into every masked layer.
+        read_noise: relative σ of the weights while training; 2 % is what the authors use for a read.
+        epochs, batch, learning_rate, momentum, weight_decay: of SGD; a last, incomplete batch is left out.
+        schedule: "cosine" falls from ``learning_rate`` to 0 over all steps.
+        threads: of torch while training; None leaves torch's own choice. One is best for small networks: they gain
+            nothing from a second, and lose much where another process has its core.
+        seed: of scores, order of the data and noise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    description: str
+    dataset: str
+    network: str
+    forming: Literal["all", "partial", "one-of-pair"] = "one-of-pair"
+    kept: float = Field(0.5, gt=0, le=1)
+    activation_bits: int = Field(4, ge=1, le=8)
+    read_noise: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["cosine"] = "cosine"
+    threads: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @field_validator("network")
+    @classmethod
+    def _known_network(cls, name: str) -> str:
+        if name not in networks.NETWORKS:
+            raise ValueError(f"found {name!r}, expected one of {', '.join(sorted(networks.NETWORKS))}")
+        return name
+
+    def model(self) -> nn.Module:
+        """Return the recipe's network with fresh scores and no weights yet: the same for the same seed."""
+        return networks.build(self.network, self.kept, self.activation_bits, self.read_noise, self.seed)
+
+
+def builtin_recipes() -> tuple[str, ...]:
+    """Return the names of the recipes that come with the package."""
+    folder = resources.files("rramlab.training") / "recipes"
+    return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a built-in recipe by name, or a recipe file by a path that ends in ``.yaml`` or ``.yml``.
+
+    Raises:
+        UsageError: no such built-in recipe (the message lists them), or the file breaks the schema (file,
+            line, column).
+        DataError: the file cannot be read.
+    """
+    if Path(name_or_path).suffix in {".yaml", ".yml"}:
+        return load_model(Path(name_or_path), Recipe)
+    known = builtin_recipes()
+    if str(name_or_path) not in known:
+        raise UsageError(
+            f"there is no recipe {str(name_or_path)!r}; built in: {', '.join(known)}; "
+            "a recipe of your own is named by its path, ending in .yaml"
+        )
+    with resources.as_file(resources.files("rramlab.training") / "recipes" / f"{name_or_path}.yaml") as path:
+        return load_model(path, Recipe)

@@ -1,0 +1,43 @@
+"""Fixtures for every test: the shipped board's figures, and small benches that are quick to work on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, settings
+from workbench import SmallBench
+
+from rramlab.drivers.bench import describe_bench
+from rramlab.macro.geometry import Geometry
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile(
+    "rramlab",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("rramlab")
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory):
+    """The figures of the shipped board."""
+    return describe_bench(tmp_path_factory.mktemp("shipped")).board
+
+
+@pytest.fixture(scope="session")
+def small_table(table):
+    """The same board around an array of 32 × 16 cells, eight lines at once."""
+    return replace(table, geometry=Geometry(32, 16), columns_per_adc=4, lines_at_once=8)
+
+
+@pytest.fixture
+def small_bench(tmp_path):
+    """A bench folder whose die has 32 × 16 cells."""
+    return SmallBench(tmp_path / "small").write()

@@ -1,0 +1,188 @@
+"""Regions: what a person spells is what is selected, and the bound holds whatever the data."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import cell_states, geometries, selections
+
+from rramlab.base.errors import UsageError
+from rramlab.macro.cells import CellState
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.regions import Region
+
+
+@st.composite
+def spellings(draw, geometry):
+    """A region's text and, worked out apart from it, the cells that it means in a state."""
+    row = np.arange(geometry.rows)[:, None]
+    column = np.arange(geometry.columns)[None, :]
+    every = np.ones(geometry.shape, np.bool_)
+
+    def atom():
+        kind = draw(st.sampled_from(["all", "rows", "row", "cols", "col", "cell", "checkerboard", "data"]))
+        first = draw(st.integers(0, geometry.rows - 1))
+        last = draw(st.integers(first, geometry.rows - 1))
+        left = draw(st.integers(0, geometry.columns - 1))
+        right = draw(st.integers(left, geometry.columns - 1))
+        word = draw(st.sampled_from(["conducting", "pristine", "unknown"]))
+        return {
+            "all": ("all", lambda state: every),
+            "rows": (f"rows {first}-{last}", lambda state: every & (row >= first) & (row <= last)),
+            "row": (f"row {first}", lambda state: every & (row == first)),
+            "cols": (f"cols {left}-{right}", lambda state: every & (column >= left) & (column <= right)),
+            "col": (f"col {left}", lambda state: every & (column == left)),
+            "cell": (f"cell ({first}, {left})", lambda state: (row == first) & (column == left)),
+            "checkerboard": ("checkerboard", lambda state: (row + column) % 2 == 0),
+            "data": (
+                word,
+                {
+                    "conducting": lambda state: np.nan_to_num(state.conductance_S) >= 2e-6,
+                    "pristine": lambda state: state.pulses == 0,
+                    "unknown": lambda state: state.unknown,
+                }[word],
+            ),
+        }[kind]
+
+    def expression(depth):
+        if depth == 0 or draw(st.booleans()):
+            return atom()
+        operator = draw(st.sampled_from(["&", "|", "-", "~"]))
+        text, value = expression(depth - 1)
+        if operator == "~":
+            return f"~({text})", lambda state: ~value(state)
+        other_text, other = expression(depth - 1)
+        joined = {
+            "&": lambda state: value(state) & other(state),
+            "|": lambda state: value(state) | other(state),
+            "-": lambda state: value(state) & ~other(state),
+        }[operator]
+        return f"({text}) {operator} ({other_text})", joined
+
+    return expression(3)
+
+
+@given(st.data())
+def test_a_region_means_what_it_says(data):
+    geometry = data.draw(geometries)
+    text, expected = data.draw(spellings(geometry))
+    state = data.draw(cell_states(geometry))
+    assert np.array_equal(Region(text).resolve(geometry, state).bits, expected(state))
+
+
+@given(st.data())
+def test_the_bound_holds_whatever_the_data(data):
+    geometry = data.draw(geometries)
+    text, _ = data.draw(spellings(geometry))
+    region, state = Region(text), data.draw(cell_states(geometry))
+    resolved, bound = region.resolve(geometry, state).bits, region.bound(geometry).bits
+    assert not np.any(resolved & ~bound)
+    if not region.depends_on_data:
+        assert np.array_equal(resolved, bound)
+
+
+@pytest.mark.parametrize("text", ["conducting", "~pristine", "rows 0-3 & unknown", "(all - conducting) | row 0"])
+def test_regions_of_data_say_so(text):
+    assert Region(text).depends_on_data
+    assert not Region("one-of-pair(seed=7) & (rows 0-3 | checkerboard)").depends_on_data
+
+
+@given(selections())
+def test_any_selection_can_be_spelled(selection):
+    region = Region.of(selection)
+    assert region.resolve(selection.geometry, CellState.virgin(selection.geometry)) == selection
+    assert region.bound(selection.geometry) == selection
+    assert not region.depends_on_data
+
+
+def test_a_spelled_selection_joins_with_others():
+    geometry = Geometry(4, 4)
+    state = CellState.virgin(geometry)
+    some = Region("checkerboard").resolve(geometry, state)
+    both = Region(f"{Region.of(some).text} & rows 0-1 - cell (0, 0)").resolve(geometry, state)
+    assert np.argwhere(both.bits).tolist() == [[0, 2], [1, 1], [1, 3]]
+
+
+def test_and_binds_tighter_than_or_and_minus_reads_from_the_left():
+    geometry = Geometry(4, 4)
+    state = CellState.virgin(geometry)
+
+    def cells(text):
+        return Region(text).resolve(geometry, state).bits
+
+    assert np.array_equal(cells("row 0 | row 1 & col 2"), cells("row 0 | (row 1 & col 2)"))
+    assert np.array_equal(cells("all - row 0 - row 1"), cells("rows 2-3"))
+    assert np.array_equal(cells("~row 0 & col 1"), cells("(~row 0) & col 1"))
+
+
+@given(st.integers(0, 2**63), st.integers(1, 40), st.integers(1, 20))
+def test_one_of_pair_takes_exactly_one_cell_of_each_pair(seed, rows, pairs):
+    geometry = Geometry(rows, 2 * pairs)
+    bits = Region(f"one-of-pair(seed={seed})").bound(geometry).bits
+    assert np.all(bits[:, 0::2] ^ bits[:, 1::2])
+
+
+def test_one_of_pair_is_balanced_repeatable_and_differs_by_seed():
+    geometry = Geometry()
+    first = Region("one-of-pair(seed=7)").bound(geometry)
+    assert Region("one-of-pair(7)").bound(geometry) == first
+    plus = np.count_nonzero(first.bits[:, 0::2])
+    pairs = geometry.rows * geometry.pairs
+    assert abs(plus - pairs / 2) < 4 * np.sqrt(pairs) / 2
+    other = Region("one-of-pair(seed=8)").bound(geometry)
+    agree = np.count_nonzero(first.bits[:, 0::2] == other.bits[:, 0::2])
+    assert abs(agree - pairs / 2) < 4 * np.sqrt(pairs) / 2
+
+
+def test_one_of_pair_is_independent_between_neighbours():
+    plus = Region("one-of-pair(seed=7)").bound(Geometry()).bits[:, 0::2] * 2 - 1
+    for shifted in (plus[1:] * plus[:-1], plus[:, 1:] * plus[:, :-1]):
+        assert abs(shifted.mean()) < 4 / np.sqrt(shifted.size)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "  ",
+        "rows",
+        "rows 5 6",
+        "raws 0-3",
+        "rows 3-1",
+        "all all",
+        "all &",
+        "& all",
+        "(all",
+        "all)",
+        "cell (1)",
+        "one-of-pair",
+        "one-of-pair(seed=x)",
+        "rows -1-3",
+        "bits(!!)",
+        "conductingly",
+        "rows 0-3; all",
+    ],
+)
+def test_what_is_not_a_region_is_refused(text):
+    with pytest.raises(UsageError):
+        Region(text).bound(Geometry(8, 8))
+
+
+@pytest.mark.parametrize(
+    "text", ["rows 0-8", "row 8", "cols 7-8", "col 8", "cell (8, 0)", "cell (0, 8)", "all & row 99"]
+)
+def test_a_region_off_the_die_is_refused(text):
+    with pytest.raises(UsageError, match="off the die"):
+        Region(text).bound(Geometry(8, 8))
+
+
+@pytest.mark.parametrize("text", ["bits(AAAA)", f"one-of-pair(seed={10**40})"])
+def test_what_can_be_spelled_but_not_meant_is_refused(text):
+    with pytest.raises(UsageError):
+        Region(text).bound(Geometry(8, 8))
+
+
+def test_a_spelled_selection_of_another_geometry_is_refused():
+    text = Region.of(Region("all").bound(Geometry(8, 8))).text
+    with pytest.raises(UsageError):
+        Region(text).bound(Geometry(16, 8))

@@ -1,0 +1,263 @@
+"""The ledger: intent before, outcome after, nothing forgotten, nothing guessed."""
+
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import selections
+
+from rramlab.base.errors import DataError
+from rramlab.macro.cells import CellSelection
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import Pulse
+from rramlab.macro.regions import Region
+from rramlab.plan.operations import PulseOp
+from rramlab.runs.ledger import Ledger
+
+GEOMETRY = Geometry(8, 8)
+NOTHING = CellSelection(np.zeros(GEOMETRY.shape, np.bool_))
+
+
+def cells(text):
+    return Region(text).bound(GEOMETRY)
+
+
+def operation(selection="all", kind="electroform"):
+    chosen = cells(selection) if isinstance(selection, str) else selection
+    return PulseOp(kind, chosen, Pulse(3.75, 1e-6, 1.6), 8)
+
+
+@pytest.fixture
+def open_ledger(tmp_path):
+    opened = []
+
+    def make(name="ledger.db", die="d-1", geometry=GEOMETRY):
+        opened.append(Ledger(tmp_path / name, die, geometry))
+        return opened[-1]
+
+    yield make
+    for ledger in opened:
+        ledger.close()
+
+
+def test_an_intent_dangles_until_its_outcome(open_ledger):
+    ledger = open_ledger()
+    op_id = ledger.intend(operation("rows 0-1"), "run-1", "000.00000", 5)
+    (entry,) = ledger.dangling()
+    assert (entry.op_id, entry.run, entry.position, entry.boot_nonce) == (op_id, "run-1", "000.00000", 5)
+    assert entry.cells == entry.spent == cells("rows 0-1")
+    assert entry.pulse == Pulse(3.75, 1e-6, 1.6)
+    assert entry.outcome == "intended"
+    ledger.finish(op_id, cells("rows 0-1"))
+    assert not ledger.dangling()
+    assert ledger.entry(op_id).outcome == "done"
+    assert ledger.entry(op_id).done == cells("rows 0-1")
+
+
+def test_everything_survives_closing(open_ledger):
+    ledger = open_ledger()
+    done = ledger.intend(operation("rows 0-1"), "r", "a", 1)
+    ledger.finish(done, cells("row 0"))
+    left = ledger.intend(operation("rows 2-3", "reset"), "r", "b", 1)
+    half = ledger.intend(operation("rows 4-5"), "r", "c", 1)
+    ledger.finish(half, cells("row 4"), cells("row 5 & cols 0-3"))
+    ledger.put("fact", "value")
+    counts, unknown = ledger.pulse_counts(), ledger.unknown()
+    ledger.close()
+    again = open_ledger()
+    assert [entry.op_id for entry in again.dangling()] == [left]
+    assert np.array_equal(again.pulse_counts(), counts)
+    assert again.unknown() == unknown == cells("row 5 & cols 0-3")
+    assert again.get("fact") == "value"
+    assert again.get("no such fact") is None
+    assert again.last_id == half
+
+
+def test_possible_pulses_count_and_impossible_ones_do_not(open_ledger):
+    ledger = open_ledger()
+    ledger.finish(ledger.intend(operation("rows 0-3"), "r", "a", 1), cells("row 0"), cells("row 1"))
+    ledger.finish(ledger.intend(operation("rows 4-5"), "r", "b", 1), NOTHING)
+    ledger.intend(operation("row 6", "set"), "r", "c", 1)
+    expected = np.zeros(GEOMETRY.shape, np.uint32)
+    expected[[0, 1, 6]] = 1
+    assert np.array_equal(ledger.pulse_counts(), expected)
+    assert ledger.pulse_counts("set").sum() == 8
+    assert ledger.pulse_counts("electroform").sum() == 16
+    assert ledger.pulse_counts("reset").sum() == 0
+    assert ledger.pulse_counts().dtype == np.uint32
+
+
+def test_counts_are_a_copy(open_ledger):
+    ledger = open_ledger()
+    ledger.pulse_counts()[:] = 9
+    assert not ledger.pulse_counts().any()
+
+
+@given(st.lists(st.tuples(selections(GEOMETRY), selections(GEOMETRY), selections(GEOMETRY), st.booleans()), max_size=8))
+def test_counts_in_memory_are_those_replayed_from_the_file(tmp_path_factory, life):
+    path = tmp_path_factory.mktemp("ledger") / "l.db"
+    ledger = Ledger(path, "d", GEOMETRY)
+    expected = np.zeros(GEOMETRY.shape, np.uint32)
+    unknown = np.zeros(GEOMETRY.shape, np.bool_)
+    for chosen, done, undecided, finished in life:
+        op_id = ledger.intend(operation(chosen), "r", "a", 1)
+        if finished:
+            ledger.finish(op_id, done & chosen, (undecided & chosen) - done)
+            expected += (done | undecided).bits & chosen.bits
+            unknown |= ((undecided & chosen) - done).bits
+        else:
+            expected += chosen.bits
+        assert np.array_equal(ledger.pulse_counts(), expected)
+    ledger.close()
+    again = Ledger(path, "d", GEOMETRY)
+    assert np.array_equal(again.pulse_counts(), expected)
+    assert np.array_equal(again.unknown().bits, unknown)
+    assert [entry.cells for entry in again.history()] == [chosen for chosen, *_ in life]
+    again.close()
+
+
+def test_an_outcome_is_written_once_and_fits_its_intent(open_ledger):
+    ledger = open_ledger()
+    op_id = ledger.intend(operation("rows 0-1"), "r", "a", 1)
+    for done, unknown in ((cells("rows 0-2"), None), (cells("row 0"), cells("row 0")), (NOTHING, cells("row 7"))):
+        with pytest.raises(DataError, match="does not match"):
+            ledger.finish(op_id, done, unknown)
+        assert ledger.entry(op_id).outcome == "intended"
+    ledger.finish(op_id, cells("row 0"))
+    with pytest.raises(DataError, match="already has an outcome"):
+        ledger.finish(op_id, cells("row 1"))
+    assert ledger.entry(op_id).done == cells("row 0")
+    assert ledger.pulse_counts().sum() == 8
+    with pytest.raises(DataError, match="no operation 99"):
+        ledger.finish(99, NOTHING)
+
+
+def test_ids_are_never_used_again(open_ledger, tmp_path):
+    ledger = open_ledger()
+    ids = [ledger.intend(operation("row 0"), "r", "a", 1) for _ in range(3)]
+    assert ids == sorted(set(ids))
+    ledger.close()
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    database.execute("DELETE FROM operations")
+    database.commit()
+    database.close()
+    assert open_ledger().intend(operation("row 0"), "r", "a", 1) > ids[-1]
+
+
+def test_operations_are_found_by_run_and_position(open_ledger):
+    ledger = open_ledger()
+    first, second, third = (
+        ledger.intend(operation("row 0"), *where, 1) for where in (("r", "a"), ("r", "b"), ("s", "a"))
+    )
+    assert [entry.op_id for entry in ledger.of_run("r")] == [first, second]
+    assert [entry.op_id for entry in ledger.of_run("r", "b")] == [second]
+    assert [entry.op_id for entry in ledger.since(first)] == [second, third]
+    assert ledger.of_run("t") == []
+
+
+def test_pulses_are_synced_before_the_call_returns(open_ledger, tmp_path):
+    """Another reader sees an intent at once, and a copy of the files as they lie holds it."""
+    ledger = open_ledger()
+    ledger.intend(operation("rows 0-1"), "r", "a", 1)
+    for name in ("ledger.db", "ledger.db-wal"):
+        (tmp_path / f"copy-{name}").write_bytes((tmp_path / name).read_bytes())
+    copy = open_ledger("copy-ledger.db")
+    assert len(copy.dangling()) == 1
+    assert copy.pulse_counts().sum() == 16
+
+
+def damaged(path, how):
+    data = bytearray(path.read_bytes())
+    if how == "text":
+        return b"this is no ledger at all" * 100
+    if how == "truncated":
+        return bytes(data[: len(data) // 2 + 100])
+    data[100:4000] = bytes(3900) if how == "zeroed page" else bytes(range(256)) * 15 + bytes(60)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("how", ["text", "truncated", "zeroed page", "scrambled page"])
+def test_a_damaged_ledger_is_refused_and_left_as_it_is(open_ledger, tmp_path, how):
+    ledger = open_ledger()
+    for _ in range(5):
+        ledger.intend(operation("checkerboard"), "r", "a", 1)
+    ledger.close()
+    path = tmp_path / "ledger.db"
+    bad = damaged(path, how)
+    path.write_bytes(bad)
+    with pytest.raises(DataError, match=r"ledger\.db"):
+        open_ledger()
+    assert path.read_bytes() == bad
+
+
+def test_a_damaged_selection_is_refused(open_ledger, tmp_path):
+    ledger = open_ledger()
+    ledger.intend(operation(), "r", "a", 1)
+    ledger.close()
+    database = sqlite3.connect(tmp_path / "ledger.db")
+    database.execute("UPDATE operations SET cells = x'0102'")
+    database.commit()
+    database.close()
+    with pytest.raises(DataError, match="damaged"):
+        open_ledger()
+
+
+@pytest.mark.parametrize("other", [{"die": "d-2"}, {"geometry": Geometry(8, 10)}, {"geometry": Geometry(10, 8)}])
+def test_the_ledger_of_another_die_is_refused(open_ledger, other):
+    open_ledger().close()
+    with pytest.raises(DataError, match="another die"):
+        open_ledger(**other)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from rramlab.macro.cells import CellSelection
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import Pulse
+from rramlab.plan.operations import PulseOp
+from rramlab.runs.ledger import Ledger
+ledger = Ledger(Path(sys.argv[1]), "d-1", Geometry(8, 8))
+print("open", flush=True)
+sys.stdin.readline()
+bits = np.zeros((8, 8), bool); bits[int(sys.argv[2])] = True
+for _ in range(25):
+    op_id = ledger.intend(PulseOp("set", CellSelection(bits), Pulse(2, 1e-6, 1.6), 8), sys.argv[2], "a", 1)
+    print(op_id, flush=True)
+    ledger.finish(op_id, CellSelection(bits))
+ledger.close()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="starts processes with a pipe each way")
+def test_two_processes_share_a_ledger_without_losing_or_mixing_anything(open_ledger, tmp_path):
+    open_ledger().close()
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path / "ledger.db"), str(row)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for row in (2, 5)
+    ]
+    for writer in writers:
+        assert writer.stdout.readline() == "open\n"
+    for writer in writers:
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    ids = [set(map(int, writer.communicate()[0].split())) for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert len(ids[0]) == len(ids[1]) == 25
+    assert not ids[0] & ids[1]
+    ledger = open_ledger()
+    assert {entry.op_id for entry in ledger.of_run("2")} == ids[0]
+    assert {entry.op_id for entry in ledger.of_run("5")} == ids[1]
+    counts = ledger.pulse_counts()
+    assert np.all(counts[[2, 5]] == 25)
+    assert counts.sum() == 2 * 8 * 25

@@ -1,0 +1,72 @@
+"""Recipes: the built-in ones are whole, and a wrong one is refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from rramlab.base.errors import DataError, UsageError
+from rramlab.nn import masked_layers
+from rramlab.training import Recipe, build, builtin_recipes, load_recipe
+
+
+def test_the_built_in_recipes_are_these() -> None:
+    assert builtin_recipes() == ("digits", "fashion-mnist")
+
+
+@pytest.mark.parametrize(("name", "weights"), [("digits", 50_432), ("fashion-mnist", 62_272)])
+def test_a_recipe_builds_its_network(name: str, weights: int) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    layers = masked_layers(recipe.model())
+    assert sum(inputs * outputs for inputs, outputs in (layer.shape for layer in layers.values())) == weights
+    for layer in layers.values():
+        assert (layer.kept, layer.quantiser.bits, layer.read_noise) == (
+            recipe.kept,
+            recipe.activation_bits,
+            recipe.read_noise,
+        )
+
+
+def test_the_seed_makes_the_scores_and_leaves_the_random_state() -> None:
+    recipe = load_recipe("digits")
+    before = torch.get_rng_state()
+    first, second = recipe.model(), recipe.model()
+    other = recipe.model_copy(update={"seed": 1}).model()
+    assert torch.equal(torch.get_rng_state(), before)
+    name = "fc1.scores"
+    assert torch.equal(first.state_dict()[name], second.state_dict()[name])
+    assert not torch.equal(first.state_dict()[name], other.state_dict()[name])
+
+
+def test_a_recipe_of_ones_own_is_a_path(tmp_path: Path) -> None:
+    text = "name: mine\ndescription: d\ndataset: digits\nnetwork: digits-mlp\n"
+    text += "epochs: 2\nbatch: 10\nlearning_rate: 0.1\n"
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert load_recipe(path).epochs == 2
+    path.write_text(text + "epoch: 3\n")
+    with pytest.raises(UsageError, match=r"mine\.yaml:8:1: unknown key 'epoch'"):
+        load_recipe(str(path))
+    path.write_text(text.replace("digits-mlp", "digits-mpl"))
+    with pytest.raises(UsageError, match=r"mine\.yaml:4:1: .*expected one of digits-mlp, fashion-cnn"):
+        load_recipe(path)
+    with pytest.raises(DataError, match=r"none\.yaml"):
+        load_recipe(tmp_path / "none.yaml")
+
+
+def test_unknown_names_list_what_exists() -> None:
+    with pytest.raises(UsageError, match="no recipe 'digit'; built in: digits, fashion-mnist"):
+        load_recipe("digit")
+    with pytest.raises(UsageError, match="known: digits-mlp, fashion-cnn"):
+        build("resnet")
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    recipe = load_recipe("digits")
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.epochs = 1  # type: ignore[misc]
+    assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe

@@ -1,0 +1,98 @@
+"""What several test packages need: small benches on disk, plans to run on them, child processes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rramlab
+from rramlab.base.folders import shipped
+from rramlab.macro.cells import CellSelection
+from rramlab.plan.plan import Plan
+from rramlab.plan.steps import ContactStep, ExpectStep, Pilot, PulseStep, ReadStep, Window
+
+FORM = {"voltage": 3.75, "width": 1e-6, "gate": 1.6}
+
+
+@dataclass
+class SmallBench:
+    """A bench folder with its own board file, so that the array is small."""
+
+    folder: Path
+    rows: int = 32
+    columns: int = 16
+    dies: dict[str, str] = field(default_factory=lambda: {"small-1": ""})  # id -> extra YAML of its options
+    board_options: str = "{}"
+    limits: str = "{electroform_voltage: 4.0 V, set_voltage: 2.5 V, reset_voltage: 2.5 V, gate_voltage: 3.3 V}"
+    policy: str = "none"
+    figures: dict[str, str] = field(default_factory=dict)  # key of the board file -> value
+
+    def write(self) -> SmallBench:
+        (self.folder / "drivers").mkdir(parents=True, exist_ok=True)
+        text = (shipped().path / "drivers" / "macro-40nm.yaml").read_text(encoding="utf-8")
+        figures = {
+            "rows": str(self.rows),
+            "columns": str(self.columns),
+            "columns_per_adc": "4",
+            "lines_at_once": "8",
+            **self.figures,
+        }
+        for key, value in figures.items():
+            text, count = re.subn(rf"^(  {key}: \{{value: )[^,]*", rf"\g<1>{value}", text, flags=re.MULTILINE)
+            assert count == 1, key
+        (self.folder / "drivers" / "small.yaml").write_text(text, encoding="utf-8")
+        dies = "\n".join(f"  - {{id: {die}, options: {{{options}}}}}" for die, options in self.dies.items())
+        (self.folder / "bench.yaml").write_text(
+            "name: small bench\nbackend: simulated\n"
+            f"controller: {{driver: small, board: SIM-0009, options: {self.board_options}}}\n"
+            f"dies:\n{dies}\nlimits: {self.limits}\ncalibration_policy: {self.policy}\ndata: data\n",
+            encoding="utf-8",
+        )
+        return self
+
+    def open(self):
+        return rramlab.open_bench(self.folder)
+
+
+def hidden(session, die=None):
+    """The truth that only a test may look at: the state of the simulated die."""
+    return session.bench.controllers[die or next(iter(session.stations))].die.state
+
+
+def ledger_of(session, die=None):
+    return session.stations[die or next(iter(session.stations))].ledger
+
+
+def ones(geometry):
+    return CellSelection.everything(geometry)
+
+
+def pulse_step(cells="all", kind="electroform", **changes):
+    return PulseStep(kind=kind, cells=cells, **{**FORM, **changes})
+
+
+def forming_plan(cells="one-of-pair(seed=3)", block_rows=1, read=True, **changes):
+    """Contact test, electroforming with a pilot block, a read and a check: many operations with small blocks."""
+    window = {"formed_fraction": (0.9, 1.0), "median": (8e-6, 18e-6)}
+    steps = [ContactStep(), pulse_step(cells, pilot=Pilot(rows=4, recheck_rows=8, **window), **changes)]
+    if read:
+        steps += [ReadStep(), ExpectStep(cells=cells, window=Window(**window))]
+    return Plan(name="form", steps=tuple(steps), block_rows=block_rows)
+
+
+def plain_plan(*steps, block_rows=64, name="plain", **more):
+    return Plan(name=name, steps=(ContactStep(), *steps), block_rows=block_rows, **more)
+
+
+def child(script, *arguments):
+    """Start a Python process on ``script``; its stdout is read line by line."""
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
