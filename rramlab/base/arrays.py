@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 def save_arrays(path: Path, arrays: Arrays, compressed: bool = True) -> None:
     """Replace ``path`` by an archive of ``arrays``; a reader sees the old file or the whole new one."""
     stream = io.BytesIO()
-    (np.savez_compressed if compressed else np.savez)(stream, allow_pickle=False, **arrays)
+    write: Callable[..., None] = np.savez_compressed if compressed else np.savez
+    write(stream, **arrays)
     write_atomic(path, stream.getvalue())
 
 
@@ -49,4 +51,5 @@ def load_arrays(path: Path) -> Arrays:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except _DAMAGE as error:
-        raise DataError(f"{path} is damaged or missing: {error}") from error
+        what = error.strerror if isinstance(error, OSError) and error.strerror else "not a whole archive of arrays"
+        raise DataError(f"{path} cannot be read: {what}") from error

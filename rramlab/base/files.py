@@ -25,6 +25,7 @@ def write_through(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -34,6 +35,16 @@ def beside(path: Path) -> Path:
     """Return a new temporary name in the folder of ``path``, which is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; Windows has no such call and needs none."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -57,4 +68,17 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+        raise DataError(f"{path} cannot be read as JSON: {error}; restore it from a copy") from error
+
+
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """Read a JSON object that has ``keys``.
+
+    Raises:
+        DataError: it is missing, unreadable, not an object, or lacks a key.
+    """
+    document = read_json(path)
+    missing = [key for key in keys if not isinstance(document, dict) or key not in document]
+    if missing or not isinstance(document, dict):
+        raise DataError(f"{path} is damaged: it has no {', '.join(missing) or 'keys'}; restore it from a copy")
+    return document

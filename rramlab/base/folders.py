@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, UsageError
 
 BENCH_FILE = "bench.yaml"
 ROOMS = ("drivers", "protocols", "calibration")
@@ -38,7 +38,7 @@ def find(root: Path, room: str, name: str) -> Located:
     """Find ``name`` (a path, or a name with or without ``.yaml``) in the folder ``room``.
 
     Raises:
-        DataError: no such file; the message lists what exists.
+        UsageError: no such file; the message lists what exists. DataError: what has the name is not a file.
     """
     direct = Path(name)
     if direct.suffix in {".yaml", ".yml"}:
@@ -48,10 +48,14 @@ def find(root: Path, room: str, name: str) -> Located:
     stem = name.removesuffix(".yaml").removesuffix(".yml")
     for place in places(root):
         candidate = place.path / room / f"{stem}.yaml"
+        if (candidate.exists() or candidate.is_symlink()) and not candidate.is_file():
+            raise DataError(
+                f"{candidate} is not a file; the shipped one is not taken in its place. Correct or remove it"
+            )
         if candidate.is_file():
             return Located(candidate, place.origin)
     known = ", ".join(sorted(listing(root, room))) or "none"
-    raise DataError(f"{room}: there is no {name!r} in {root}; known: {known}")
+    raise UsageError(f"{room}: there is no {name!r} in {root}; known: {known}")
 
 
 def listing(root: Path, room: str) -> dict[str, Located]:
@@ -77,6 +81,10 @@ def bench_file(where: Path | None) -> tuple[Located, Path]:
         return Located(where.resolve(), "bench"), where.resolve().parent
     root = (where or Path.cwd()).resolve()
     for place in places(root):
+        if (place.path / BENCH_FILE).exists() and not (place.path / BENCH_FILE).is_file():
+            raise DataError(
+                f"{place.path / BENCH_FILE} is not a file; nothing was opened. Put the bench's file in its place"
+            )
         if (place.path / BENCH_FILE).is_file():
             return Located(place.path / BENCH_FILE, place.origin), root
     raise DataError("the installation is damaged: the shipped bench.yaml is missing; install rramlab again")

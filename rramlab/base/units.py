@@ -31,6 +31,8 @@ def parse(text: object, unit: str) -> float:
     expected = f"expected a quantity in {unit} with its unit, such as '{_EXAMPLES.get(unit, f'1 {unit}')}'"
     if not isinstance(text, str):
         raise UsageError(f"found {text!r}, {expected}")
+    if "," in text:  # quantiphy takes it for a separator of thousands: 1,5 us would become 15 us
+        raise UsageError(f"found {text!r} with a comma, {expected}; decimals follow a point")
     try:
         quantity = Quantity(text)
     except InvalidNumber:

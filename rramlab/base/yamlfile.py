@@ -66,12 +66,13 @@ def _plain(node: Any, at: Location, places: dict[Location, tuple[int, int]]) -> 
     if isinstance(node, CommentedMap):
         for key in node:
             # A key that came by a merge (<<) has no place of its own: it is where the mapping is.
-            line, column = node.lc.key(key) if key in node.lc.data else (node.lc.line, node.lc.col)
+            line, column = node.lc.key(key) if key in (node.lc.data or {}) else (node.lc.line, node.lc.col)
             places[(*at, str(key))] = (line + 1, column + 1)
         return {str(key): _plain(value, (*at, str(key)), places) for key, value in node.items()}
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):
-            line, column = node.lc.item(index)
+            # An alias has no place of its own either.
+            line, column = node.lc.item(index) if index in (node.lc.data or {}) else (node.lc.line, node.lc.col)
             places[(*at, index)] = (line + 1, column + 1)
         return [_plain(value, (*at, index), places) for index, value in enumerate(node)]
     if isinstance(node, bool) or node is None:
@@ -89,6 +90,10 @@ def validate(document: YamlDocument, model: type[Model], data: Any = None, at: L
         UsageError: naming file, line and column, what was found and what was expected.
     """
     data = document.data if data is None and not at else data
+    if data is None:
+        raise UsageError(
+            "found nothing, expected keys and values: the file or this part of it is empty", document.at(at)
+        )
     if not isinstance(data, dict):
         raise UsageError(f"found {data!r}, expected keys and values", document.at(at))
     try:

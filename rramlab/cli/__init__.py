@@ -5,6 +5,30 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the command ``rramlab``."""
-    from rramlab.cli.app import app
+    import signal
+    import sys
 
-    app()
+    from rramlab.base.errors import Stopped
+    from rramlab.cli.app import app
+    from rramlab.cli.output import Ended, print_json
+
+    def terminated(number: int, frame: object) -> None:
+        raise Stopped("stopped by the user (terminated)")
+
+    signal.signal(signal.SIGTERM, terminated)
+    code: int | str | None = 0
+    try:
+        app()
+    except Ended as end:
+        code = end.code
+    except (KeyboardInterrupt, Stopped):  # a further one, while the first was being answered
+        code = Stopped.exit_code
+    except SystemExit as end:
+        code = end.code
+        # A usage error that typer found before any command began: it is in words on stderr already.
+        if code and "--json" in sys.argv:
+            print_json({"error": "usage: see stderr, or --help", "exit_code": code})
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,9 +34,7 @@ def init(folder: Annotated[Path, typer.Argument(help="New bench folder.")], as_j
     written = []
     for room in (*ROOMS, "data"):
         (folder / room).mkdir(parents=True, exist_ok=True)
-        for path in sorted((source / room).glob("*.yaml" if room != "data" else "README.md")) + sorted(
-            (source / room).glob("README.md")
-        ):
+        for path in sorted([*(source / room).glob("*.yaml"), *(source / room).glob("README.md")]):
             target = folder / room / path.name
             if not target.exists():
                 shutil.copyfile(path, target)
@@ -143,10 +142,11 @@ def estop(bench: BenchPath = None, as_json: Json = False) -> None:
         out.say("No process held the bench; every instrument was brought to its safe state.")
         out.finish({"signalled": None, "safe": True})
         return
-    pid = holder.get("pid")
-    if not isinstance(pid, int):
+    pid, host = holder.get("pid"), holder.get("host")
+    if type(pid) is not int or pid <= 1 or host != socket.gethostname():
         raise RramlabError(
-            f"a process holds the bench but {lock.path.parent} does not name it. Switch the bench's supplies off by hand"
+            f"the bench is held by process {pid or 'unknown'} on {host or 'an unknown host'}, which cannot be signalled from "
+            "here. Run rramlab estop there, or switch the bench's supplies off by hand"
         )
     try:
         os.kill(pid, signal.SIGTERM)
@@ -160,7 +160,9 @@ def estop(bench: BenchPath = None, as_json: Json = False) -> None:
                 "the bench's supplies off by hand"
             )
         time.sleep(0.05)
-    out.say(f"Process {pid} ({holder.get('command')}) was stopped and released the bench in its safe state.")
+    with Bench(description) as opened:  # whatever the process could still do: now it is certain
+        opened.safe_state()
+    out.say(f"Process {pid} ({holder.get('command')}) was stopped; the bench is in its safe state.")
     out.finish({"signalled": pid, "safe": True})
 
 

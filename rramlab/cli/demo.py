@@ -52,6 +52,7 @@ def demo(
     if epochs is not None:
         recipe = recipe.model_copy(update={"epochs": epochs})
     dataset = load_dataset(recipe.dataset, data, description.root)
+    recipe.require(dataset)
     out.say(f"die [bold]{die_id}[/], simulated; {recipe.description}")
     with Session(description) as session, epochs_shown(out, recipe.epochs) as on_epoch:
         story = tell(session, recipe, dataset, method, lambda part: out.say(f"[bold]·[/] {part}"), on_epoch)

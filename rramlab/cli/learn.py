@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from rramlab.base.errors import OutOfLimits, RramlabError, Stopped, UsageError
+from rramlab.base.names import checked
 from rramlab.cli.options import Arm, BenchPath, DataFolder, DieName, Json
 from rramlab.cli.output import Output, command
 
@@ -28,13 +29,16 @@ TrainingName = Annotated[str | None, typer.Option("--name", help="Name of the tr
 
 
 def need_torch() -> None:
-    """Refuse with the remedy where the learning side is not installed."""
+    """Refuse with the remedy where the learning side is not installed; prepare the process where it is."""
     missing = [name for name in ("torch", "sklearn") if find_spec(name) is None]
     if missing:
         raise RramlabError(
             f"training needs {' and '.join(missing)}, which are not installed. Install them with: "
-            "pip install 'rramlab[train]' torch==2.13.0"
+            "pip install torch==2.13.0 scikit-learn"
         )
+    from rramlab.training.loop import keep_freed_memory
+
+    keep_freed_memory()
 
 
 @command
@@ -46,6 +50,7 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training of this name.")] = False,
     data: DataFolder = None,
     die: DieName = None,
     bench: BenchPath = None,
@@ -62,9 +67,10 @@ def train(
     chosen = load_recipe(recipe).model_copy(update=changes)
     description = describe_bench(bench, die)
     dataset = load_dataset(chosen.dataset, data, description.root)
+    chosen.require(dataset)
     die_id = _only_die(description)
-    folder = checkpoints(description.data) / (name or f"{chosen.name}-{die_id}")
-    experiment = _experiment(out, description, chosen, changes, folder, resume)
+    folder = checkpoints(description.data) / checked(name or f"{chosen.name}-{die_id}", "training's name")
+    experiment = _experiment(out, description, chosen, changes, folder, resume, overwrite)
     random = experiment.random_accuracy(dataset)
     out.say(f"The unpruned random network: {random:.2%} of {len(dataset.test_x):,} test images.")
     with epochs_shown(out, experiment.recipe.epochs) as on_epoch, stoppable() as stop:
@@ -116,10 +122,12 @@ def deploy(
 
     out = Output(as_json)
     description = describe_bench(bench)
-    experiment = Experiment.load(checkpoints(description.data) / training)
+    experiment = Experiment.load(checkpoints(description.data) / checked(training, "training's name"))
     description = describe_bench(bench, experiment.die_id)
     with Session(description) as session:
-        deployment, result, found = put_on_chip(session, experiment, method, name or training, arm)
+        deployment, result, found = put_on_chip(
+            session, experiment, method, checked(name or training, "deployment's name"), arm
+        )
     out.say(f"Deployed [bold]{deployment.name}[/] on die {deployment.die_id} by {method}: {result.pulses:,} pulses.")
     out.say(f"Read back: {found}.")
     out.say(f"Run the network there with: rramlab evaluate {deployment.name}")
@@ -156,13 +164,13 @@ def evaluate(
 
     out = Output(as_json)
     description = describe_bench(bench)
-    found = find_deployment(deployments(description.data), deployment)
+    found = find_deployment(deployments(description.data), checked(deployment, "deployment's name"))
     experiment = Experiment.load(checkpoints(description.data) / found.about["training"])
     dataset = load_dataset(experiment.recipe.dataset, data, description.root)
     model = experiment.trained()
     host = accuracy(model, dataset.test_x[:images], dataset.test_y[:images])
     with Session(describe_bench(bench, found.die_id)) as session:
-        found, verification = verified(session, found)
+        verification = verified(session, found)
         if not verification.passed:
             raise OutOfLimits(
                 f"deployment {found.name!r} is no longer what it was: {verification}. Deploy it again, or train again on "
@@ -194,7 +202,6 @@ def evaluate(
 @command
 def data_list(data: DataFolder = None, bench: BenchPath = None, as_json: Json = False) -> None:
     """Say which data sets are found where, and how to get what is missing."""
-    need_torch()
     from rramlab.drivers.bench import describe_bench
     from rramlab.training import find_datasets
 
@@ -215,7 +222,13 @@ def _only_die(description: BenchDescription) -> str:
 
 
 def _experiment(
-    out: Output, description: BenchDescription, recipe: Recipe, changes: dict[str, int], folder: Path, resume: bool
+    out: Output,
+    description: BenchDescription,
+    recipe: Recipe,
+    changes: dict[str, int],
+    folder: Path,
+    resume: bool,
+    overwrite: bool,
 ) -> Experiment:
     """Go on with an experiment, or read the die's weights for a new one and release the bench again."""
     from rramlab.engine.session import Session
@@ -231,9 +244,14 @@ def _experiment(
                     "resume goes on with the recipe it was begun with. Leave the option out, or train under another --name"
                 )
         return experiment
+    if (folder / "experiment.json").exists() and not overwrite:
+        raise UsageError(
+            f"there is a training {folder.name!r} already; nothing was changed. Go on with it by --resume, choose another "
+            "--name, or replace it with --overwrite"
+        )
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
     with Session(description) as session:
         experiment = Experiment.begin(folder, recipe, session.macro)
-    experiment.checkpoint.unlink(missing_ok=True)
     out.say(f"Read the weights of die [bold]{experiment.die_id}[/] for {folder.name}.")
     return experiment
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
 
@@ -69,27 +71,45 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
+_REMEDIES = {
+    errno.ENOSPC: "Free space",
+    errno.EDQUOT: "Free space",
+    errno.EACCES: "Correct the permissions",
+    errno.EPERM: "Correct the permissions",
+    errno.EROFS: "Make the file system writable",
+}
+
+
+class Ended(SystemExit):
+    """A command that said how it ended: its JSON document, if asked for, is printed."""
+
+
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """End a command by the contract: errors in words on stderr, their exit code, and a JSON document if asked for."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        as_json = bool(kwargs.get("as_json"))
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _warn
                 function(*args, **kwargs)
         except KeyboardInterrupt:
-            _fail("stopped by the user", Stopped.exit_code, bool(kwargs.get("as_json")))
+            fail("stopped by the user", Stopped.exit_code, as_json)
         except RramlabError as error:
-            _fail(str(error), error.exit_code, bool(kwargs.get("as_json")))
+            fail(str(error), error.exit_code, as_json)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
-            _fail(
-                f"the operating system refused{where}: {error.strerror or error}. Free space or correct the permissions, "
-                "then run the command again; what was written before is whole",
+            remedy = _REMEDIES.get(error.errno or 0, "Correct that")
+            fail(
+                f"the operating system refused{where}: {error.strerror or error}. {remedy}, then run the command again; what "
+                "was written before is whole",
                 RramlabError.exit_code,
-                bool(kwargs.get("as_json")),
+                as_json,
             )
+        except Exception as error:  # noqa: BLE001  # the border: what nobody foresaw is told whole, and ends with code 1
+            typer.echo(traceback.format_exc(), err=True)
+            fail(f"this is a defect of rramlab, please report it: {error!r}", RramlabError.exit_code, as_json)
 
     return wrapped
 
@@ -98,8 +118,9 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     typer.secho(f"warning: {message}", err=True, fg=typer.colors.YELLOW)
 
 
-def _fail(message: str, exit_code: int, as_json: bool) -> None:
+def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] | None = None) -> NoReturn:
+    """End the command with an error; ``document``: what it has to say nevertheless."""
     if as_json:
-        print_json({"error": message, "exit_code": exit_code})
+        print_json({"error": message, "exit_code": exit_code, **(document or {})})
     typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
-    raise typer.Exit(exit_code)
+    raise Ended(exit_code)

@@ -9,7 +9,7 @@ import typer
 
 from rramlab.base.errors import OutOfLimits
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, fail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def resume(
 
     out = Output(as_json)
     description = describe_bench(bench)
-    wanted = find_run(description.data / "runs", name)
+    wanted = find_run(description.data / "runs", name, unfinished=True)
     description = describe_bench(bench, wanted.die)
     with Session(description) as session, _progress(out) as listen:
         result = session.resume(wanted.id, arm=arm, listen=listen)
@@ -76,11 +76,22 @@ def resume(
 @command
 def list_(bench: BenchPath = None, as_json: Json = False) -> None:
     """List all runs, oldest first."""
-    from rramlab.drivers.bench import describe_bench
+    from rramlab.base.errors import DataError
+    from rramlab.drivers.bench import BenchLock, describe_bench
     from rramlab.runs.store import list_runs
 
     out = Output(as_json)
-    records = [run.record for run in list_runs(describe_bench(bench).data / "runs")]
+    data = describe_bench(bench).data
+    held = BenchLock(data).holder() is not None
+    records = []
+    for run in list_runs(data / "runs"):
+        try:
+            record = run.record
+        except DataError as error:
+            record = {"id": run.id, "die": "", "status": "unreadable", "reason": str(error)}
+        if record["status"] == "running" and not held:
+            record["status"] = "interrupted"  # its process is gone, and nobody wrote how it ended
+        records.append(record)
     table = out.table("run", "die", "status", "pulses", "reason")
     for record in records:
         table.add_row(record["id"], record["die"], record["status"], f"{record.get('pulses', 0):,}", record["reason"])
@@ -138,7 +149,7 @@ def _dry_run(out: Output, description: BenchDescription, plan: Plan) -> None:
     steps = []
     for step, operations in expanded:
         each = sum((cost.of(operation, description.board) for operation in operations), Cost())
-        cells = selection(step, description.board.geometry, None).count if hasattr(step, "cells") else 0
+        cells = selection(step, description.board.geometry, None).count
         steps.append({"kind": step.kind, "operations": len(operations), "pulses": each.pulses, "time_s": each.time_s,
                       "energy_J": each.energy_J, "conversions": each.conversions, "source": str(step.source)})  # fmt: skip
         table.add_row(
@@ -184,9 +195,19 @@ def _progress(out: Output) -> Iterator[Listener]:
 
 
 def _conclude(out: Output, result: RunResult) -> None:
+    from rramlab.base.units import show as spell
+
     out.say(
         f"[bold]{result.run_id}[/] on die [bold]{result.die}[/]: {result.pulses:,} pulses, {result.conversions:,} conversions."
     )
+    if result.contact:
+        out.say(f"Contact test: {result.contact['verdict']}.")
+    for product in result.products:
+        out.say(
+            f"{product['dataset']}: {product['vectors']:,} vectors into {product['columns']} columns; mean "
+            f"{spell(product['mean_S'], 'S')}, columns spread by {spell(product['column_spread_S'], 'S')}, vectors by "
+            f"{spell(product['vector_spread_S'], 'S')}; {product['saturated']:,} conversions saturated."
+        )
     for decided in result.reconciled:
         out.say(
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
@@ -194,21 +215,22 @@ def _conclude(out: Output, result: RunResult) -> None:
         )
     _say_checks(out, result.checks)
     out.say(f"Data: {result.folder}/run.h5")
-    out.finish(
-        {
-            "run": result.run_id,
-            "die": result.die,
-            "folder": result.folder,
-            "pulses": result.pulses,
-            "conversions": result.conversions,
-            "saturated": result.saturated,
-            "checks": result.checks,
-            "contact": result.contact,
-            "reconciled": result.reconciled,
-        }
-    )
+    document = {
+        "run": result.run_id,
+        "die": result.die,
+        "folder": result.folder,
+        "pulses": result.pulses,
+        "conversions": result.conversions,
+        "saturated": result.saturated,
+        "checks": result.checks,
+        "contact": result.contact,
+        "products": result.products,
+        "reconciled": result.reconciled,
+    }
     if not result.passed:
-        raise OutOfLimits("the run is complete, but an expectation was not met; see the checks above")
+        message = "the run is complete, but an expectation was not met; see the checks"
+        fail(message, OutOfLimits.exit_code, out.json, document)
+    out.finish(document)
 
 
 def _say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
@@ -219,7 +241,7 @@ def _say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
         verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
         table.add_row(
             check["what"],
-            f"{check['cells']:,}",
+            f"{check['cells']:,}" + (f" (and {check['unknown']:,} unknown)" if check.get("unknown") else ""),
             f"{check['formed_fraction']:.2%}",
             f"{check['median_S'] * 1e6:.2f} µS",
             verdict,

@@ -33,14 +33,14 @@ def map_(
     import numpy as np
 
     from rramlab.drivers.bench import describe_bench
-    from rramlab.engine.station import load_last_read
+    from rramlab.runs.lastread import load_last_read
 
     out = Output(as_json)
     description = describe_bench(bench, die)
     die_id = description.file.dies[0].id
     conductance, _ = load_last_read(description.data / "dies" / die_id, description.board.geometry)
     if np.isnan(conductance).all():
-        raise DataError(f"die {die_id!r} was never read; read it with: rramlab run read-array")
+        raise DataError(f"die {die_id!r} was never read; read it with: rramlab run read-array --die {die_id}")
     if png is not None:
         from rramlab.report.figures import save_map
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError
-from rramlab.base.files import read_json, write_json
+from rramlab.base.files import read_object, write_json
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.masks import Mask
@@ -46,8 +46,15 @@ class Deployment:
     def save(self, deployments: Path) -> Path:
         """Write the folder ``deployments/<name>/``; ``deployment.json`` comes last, so that it stands for a whole one."""
         folder = deployments / self.name
+        (folder / "deployment.json").unlink(missing_ok=True)
         self.mask.save(folder / "mask.npz")
         save_arrays(folder / "reference.npz", {"conductance_S": self.conductance_S})
+        return self.note(deployments, deployed_at=datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def note(self, deployments: Path, **findings: Any) -> Path:
+        """Write ``deployment.json`` with ``findings`` beside what is known; mask and reference stay as they are."""
+        self.about.update(findings)
+        folder = deployments / self.name
         write_json(
             folder / "deployment.json",
             {
@@ -57,7 +64,6 @@ class Deployment:
                 "rows": self.placement.geometry.rows,
                 "columns": self.placement.geometry.columns,
                 "tiles": [asdict(tile) for tile in self.placement.tiles],
-                "deployed_at": datetime.now(UTC).isoformat(timespec="seconds"),
                 **self.about,
             },
         )
@@ -70,7 +76,7 @@ class Deployment:
         Raises:
             DataError: a file of it is missing or damaged.
         """
-        about = dict(read_json(folder / "deployment.json"))
+        about = read_object(folder / "deployment.json", "rows", "columns", "tiles", "name", "die", "method", "training")
         try:
             geometry = Geometry(about.pop("rows"), about.pop("columns"))
             placement = Placement(geometry, tuple(Tile(**tile) for tile in about.pop("tiles")))
@@ -85,7 +91,7 @@ class Deployment:
                 about,
             )
         except (DataError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"the deployment {folder} is damaged ({error!r}); deploy again: rramlab deploy") from error
+            raise DataError(f"the deployment {folder} is damaged ({error}); deploy again: rramlab deploy") from error
 
 
 def find_deployment(deployments: Path, name: str) -> Deployment:

@@ -24,7 +24,8 @@ class Verification:
     """What was found on the die.
 
     ``lost``: kept cells that conducted and do not. ``appeared``: kept cells that did not conduct and do.
-    ``left``: cells that a reset should have taken out and that conduct. ``product_error``: relative, see above.
+    ``pruned_cells``: those that a reset must have left insulating; ``left``: those of them that conduct.
+    ``product_error``: relative, see above.
     """
 
     kept_cells: int
@@ -44,9 +45,10 @@ class Verification:
         )
 
     def __str__(self) -> str:
+        pruned = f"{self.left:,} of {self.pruned_cells:,} cells of pruned pairs conduct; " if self.pruned_cells else ""
         return (
-            f"{self.kept_cells:,} kept cells, {self.lost:,} lost, {self.appeared:,} appeared; {self.pruned_cells:,} cells "
-            f"reset, {self.left:,} still conduct; products within {self.product_error:.1%}"
+            f"{self.kept_cells:,} kept cells, {self.lost:,} lost, {self.appeared:,} appeared; {pruned}"
+            f"products within {self.product_error:.1%}"
         )
 
     def as_json(self) -> dict[str, Any]:

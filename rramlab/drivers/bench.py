@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rramlab.base.errors import BenchLocked, InstrumentError, UsageError
 from rramlab.base.files import read_json, write_json
 from rramlab.base.folders import Located, bench_file
+from rramlab.base.names import NAME, checked
 from rramlab.base.yamlfile import load_model, load_yaml
 from rramlab.drivers.boardfile import BoardFile, load_board
 from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
@@ -27,7 +27,6 @@ from rramlab.macro.board import BoardTable
 from rramlab.plan.limits import Limits, intersect, of_board
 
 BACKENDS = "rramlab.backends"
-DIE_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 
 class _Strict(BaseModel):
@@ -43,7 +42,7 @@ class ControllerEntry(_Strict):
 
 
 class DieEntry(_Strict):
-    id: str = Field(pattern=DIE_ID)
+    id: str = Field(pattern=NAME)
     options: dict[str, Any] = Field(default_factory=dict)  # the backend's own
 
 
@@ -92,8 +91,8 @@ def describe_bench(where: Path | None = None, die: str | None = None) -> BenchDe
     Raises:
         UsageError, DataError: naming file and line.
     """
-    if die is not None and not re.fullmatch(DIE_ID, die):
-        raise UsageError(f"found the die id {die!r}, expected up to 64 letters, digits, '.', '_' or '-'")
+    if die is not None:
+        checked(die, "die id")
     located, root = bench_file(where)
     file = load_model(located.path, BenchFile)
     if die is not None and die not in [entry.id for entry in file.dies]:
@@ -137,7 +136,7 @@ class Bench:
         """
         self._lock.acquire()
         try:
-            self.controllers = _backend(self.description.file.backend)(
+            self.controllers = _backend(self.description)(
                 self.description.file, self.description.board, self.description.data
             )
             for die, controller in self.controllers.items():
@@ -230,6 +229,7 @@ class BenchLock:
                 f"{who.get('host', 'this host')} ({who.get('command', 'unknown command')}, since "
                 f"{who.get('since', 'unknown')}); nothing was energised. Wait for it, or stop it with: rramlab estop"
             ) from None
+        self._holder.unlink(missing_ok=True)  # of a predecessor that was killed
         write_json(
             self._holder,
             {
@@ -258,12 +258,14 @@ class BenchLock:
         return dict(read_json(self._holder))
 
 
-def _backend(name: str) -> OpenBackend:
+def _backend(description: BenchDescription) -> OpenBackend:
+    name, path = description.file.backend, description.located.path
     known = {entry.name: entry for entry in entry_points(group=BACKENDS)}
     if name not in known:
         raise UsageError(
-            f"there is no backend {name!r}; installed: {', '.join(sorted(known)) or 'none'}. "
-            "Correct the key 'backend' of the bench file, or install the package that provides it"
+            f"there is no backend {name!r}; installed: {', '.join(sorted(known)) or 'none'}. Correct the key, or install "
+            "the package that provides it",
+            load_yaml(path).at(("backend",)),
         )
     found: OpenBackend = known[name].load()
     return found

@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 
 
 Positive = Annotated[int, Field(ge=1)]
-Bits = Annotated[int, Field(ge=4, le=24)]
+Bits = Annotated[int, Field(ge=4, le=16)]
 
 
 class Entry(_Strict, Generic[T]):
@@ -132,6 +132,8 @@ class BoardFile(_Strict):
             raise UsageError(f"the bias table of {self.model} has no entry for {', '.join(sorted(missing))}")
         if self.geometry.columns.value % 2:
             raise UsageError(f"{self.model} has {self.geometry.columns.value} columns, expected an even number: pairs")
+        if self.converters.zero_code.value >= 1 << self.converters.adc_bits.value:
+            raise UsageError(f"the zero code of {self.model} is beyond its ADC's highest code")
         c, r, li, t, s = self.converters, self.ranges, self.lines, self.time, self.silicon
         if t.dead_man.value > 1:
             raise UsageError(f"the dead-man time of {self.model} is {t.dead_man.value} s, expected at most 1 s")

@@ -98,7 +98,7 @@ class MacroController(Protocol):
         ...
 
     def acknowledge(self, op_id: int) -> None:
-        """Let the controller forget ``op_id``: the host has written its outcome down."""
+        """Let the controller forget ``op_id`` and all ids before it: the host has written their outcomes down."""
         ...
 
     def heartbeat(self) -> None:

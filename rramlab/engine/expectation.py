@@ -24,6 +24,8 @@ def compare(operation: Expect, conductance_S: npt.NDArray[np.float32], unknown: 
     median = float(np.median(cells[conducting])) if conducting.any() else 0.0
     window = operation.window
     failures = []
+    if not cells.size:
+        failures.append("there is no cell to judge")
     if unread:
         failures.append(f"{unread:,} of its {cells.size:,} cells were not read since their last pulse")
     if window.formed_fraction and not window.formed_fraction[0] <= fraction <= window.formed_fraction[1]:

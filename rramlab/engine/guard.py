@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import numpy.typing as npt
 
-from rramlab.base.errors import Refused
+from rramlab.base.errors import Refused, SourceRef
+from rramlab.drivers.controller import Identity
 from rramlab.macro.board import BoardTable
+from rramlab.macro.cells import Bools
+from rramlab.macro.pulses import PulseKind
 from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits, check, intersect
 from rramlab.plan.operations import Operation, PulseOp
@@ -25,10 +30,12 @@ ROWS_WITHOUT_PILOT = 4
 class Guard:
     """Limits, arming, contact and wear of one die."""
 
-    def __init__(self, die_id: str, limits: Limits, board: BoardTable, ledger: Ledger) -> None:
+    def __init__(self, die_id: str, limits: Limits, board: BoardTable, ledger: Ledger, identity: Identity) -> None:
         self.die_id, self.board, self.ledger = die_id, board, ledger
         self.limits = limits
+        self.identity = identity  # of the controller as it said last
         self.armed = False
+        self._without_pilot: set[int] = set()  # rows electroformed one by one in this session
 
     def arm(self, die_id: str | None) -> None:
         """Allow destructive operations on the die that was named, by a person, as ``die_id``.
@@ -53,29 +60,37 @@ class Guard:
             Refused: a limit, missing arming, no pilot block, or no recent contact test. UsageError: a region off the die.
         """
         expanded = check_worst_case(plan, self.limits, self.board)
-        self._check_wear(plan, run)
+        self._check_history(plan, run)
         if plan.destructive:
             self._check_armed(plan.name)
             if not self._tests_contact_first(plan):
                 self._check_contact()
         return bounds(expanded, self.board)
 
-    def admit(self, operation: Operation, plan_limits: Limits | None = None) -> None:
+    def admit(self, operation: Operation, plan_limits: Limits | None = None, planned: bool = True) -> None:
         """Check one operation as it is sent.
+
+        ``planned``: it is of a plan, which has crossed :meth:`admit_plan`; otherwise it is single, from Python.
 
         Raises:
             Refused: nothing was energised by it.
         """
         limits = intersect(self.limits, plan_limits) if plan_limits else self.limits
-        pulses = self.ledger.pulse_counts() if isinstance(operation, PulseOp) else None
-        check(operation, limits, self.board, pulses)
+        check(operation, limits, self.board)
         if isinstance(operation, PulseOp):
+            pulses = self.ledger.pulse_counts()
+            _check_cells(operation.kind, operation.cells.bits, pulses, limits.pulses_per_cell, operation.source)
             self._check_armed(operation.kind)
             self._check_contact()
+            if operation.kind == "electroform" and not planned:
+                rows = self._without_pilot | {int(row) for row in operation.cells.rows}
+                _check_pilot(len(rows), operation.source)
+                self._without_pilot = rows
 
     def contact_passed(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Write down that the contact test passed."""
-        self.ledger.put(CONTACT_KEY, now().isoformat())
+        """Write down that the contact test passed, on this board since its last power-up."""
+        found = {"at": now().isoformat(), "board": self.identity.board_serial, "nonce": self.identity.boot_nonce}
+        self.ledger.put(CONTACT_KEY, json.dumps(found))
 
     def contact_failed(self) -> None:
         """Write down that the contact test failed: no pulse until it passes."""
@@ -89,38 +104,30 @@ class Guard:
             )
 
     def _check_contact(self) -> None:
-        at = self.ledger.get(CONTACT_KEY)
-        age = datetime.now(UTC) - datetime.fromisoformat(at) if at else None
+        known = self.ledger.get(CONTACT_KEY)
+        found = json.loads(known) if known else {}
+        age = datetime.now(UTC) - datetime.fromisoformat(found["at"]) if found else None
+        same = (found.get("board"), found.get("nonce")) == (self.identity.board_serial, self.identity.boot_nonce)
         # A test in the future means that the clock was set back: it proves nothing about now.
-        if age is None or not timedelta(0) <= age <= CONTACT_VALID:
-            seen = f"the last one passed {at}" if at else "none has passed"
+        if age is None or not same or not timedelta(0) <= age <= CONTACT_VALID:
+            seen = f"the last one passed {found['at']} on board {found['board']}" if found else "none has passed"
             raise Refused(
-                f"die {self.die_id!r} has no contact test within the last {CONTACT_VALID.seconds // 60} minutes ({seen}); "
-                "no pulse was sent. Run one first: rramlab run contact"
+                f"die {self.die_id!r} has no contact test within the last {CONTACT_VALID.seconds // 60} minutes and since "
+                f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab run contact"
             )
 
-    def _check_wear(self, plan: Plan, run: str | None) -> None:
-        """Add the pulses of the whole plan to those of the ledger."""
+    def _check_history(self, plan: Plan, run: str | None) -> None:
+        """Compare the whole plan with what the cells have been through, by the ledger, its own steps added up."""
         budget = intersect(self.limits, plan.limits).pulses_per_cell
-        if budget is None:
-            return
-        pulses = self.ledger.pulse_counts()
-        total = pulses.astype(np.int64)
+        before = self.ledger.pulse_counts()  # as of when the run began
         for entry in self.ledger.of_run(run) if run else ():
-            total -= entry.spent.bits
+            before -= entry.spent.bits
+        total = before.copy()
         for step in plan.steps:
             if isinstance(step, PulseStep):
-                bits = Region(step.cells).bound(self.board.geometry, pulses).bits
-                total += bits
-                worn = bits & (total > budget)
-                if worn.any():
-                    row, column = (int(index) for index in np.argwhere(worn)[0])
-                    raise Refused(
-                        f"{step.kind}: {np.count_nonzero(worn):,} cells, the first at ({row}, {column}), would exceed their "
-                        f"wear budget of {budget} pulses, by the ledger and this plan; nothing was energised. Leave them "
-                        "out, or use another die",
-                        step.source,
-                    )
+                cells = Region(step.cells).bound(self.board.geometry, (total == 0, before == 0)).bits
+                _check_cells(step.kind, cells, total, budget, step.source)
+                total += cells
 
     @staticmethod
     def _tests_contact_first(plan: Plan) -> bool:
@@ -148,31 +155,42 @@ def check_worst_case(plan: Plan, limits: Limits, board: BoardTable) -> Expanded:
         for operation in each:
             check(operation, tightest, board)
         pulses = [operation for operation in each if isinstance(operation, PulseOp)]
-        if isinstance(step, PulseStep):
-            if step.kind == "electroform" and step.pilot is None:
-                without_pilot |= {int(row) for operation in pulses for row in operation.cells.rows}
-                _check_pilot(step, len(without_pilot))
-            _check_columns(step, pulses, board)
+        if isinstance(step, PulseStep) and step.kind == "electroform" and step.pilot is None:
+            without_pilot |= {int(row) for operation in pulses for row in operation.cells.rows}
+            _check_pilot(len(without_pilot), step.source)
     return expanded
 
 
-def _check_pilot(step: PulseStep, rows: int) -> None:
-    """``rows``: those that this step and the steps before it electroform without a pilot block."""
+def _check_pilot(rows: int, source: SourceRef) -> None:
+    """``rows``: how many are electroformed without a pilot block, all steps together."""
     if rows > ROWS_WITHOUT_PILOT:
         raise Refused(
-            f"this electroforms cells in {rows} rows without a pilot block; nothing was energised. A wrong voltage would "
-            "ruin the die: add 'pilot: {rows: 4, formed_fraction: …, median: …}' to the step",
-            step.source,
+            f"this electroforms cells in {rows} rows without a pilot block; nothing was energised by it. A wrong voltage "
+            "would ruin the die: run the protocol electroform, or add 'pilot: {rows: 4, formed_fraction: …, median: …}'",
+            source,
         )
 
 
-def _check_columns(step: PulseStep, pulses: list[PulseOp], board: BoardTable) -> None:
-    """Without ``sl_select`` a board cannot leave out single columns when it forms or sets."""
-    if "sl_select" in board.capabilities or step.kind == "reset":
-        return
-    if any(not operation.cells.bits[operation.cells.rows].all() for operation in pulses):
-        raise Refused(
-            f"board {board.name} cannot select columns when it forms or sets (no sl_select), and the region leaves some "
-            "out; nothing was energised. Choose whole rows",
-            step.source,
-        )
+def _check_cells(
+    kind: PulseKind, cells: Bools, pulses: npt.NDArray[np.uint32], budget: int | None, source: SourceRef
+) -> None:
+    """Compare cells, bool[rows, columns], with the pulses that they have had: wear, and what ``set`` is for."""
+    for what, refused, remedy in (
+        (
+            f"have used up their wear budget of {budget} pulses by the ledger and this plan",
+            cells & (pulses >= budget) if budget is not None else np.zeros_like(cells),
+            "Leave them out ('… & pristine' where one pulse is the budget), or use another die",
+        ),
+        (
+            "are pristine by the ledger: a set pulse would electroform them, past the pilot block",
+            cells & (pulses == 0) if kind == "set" else np.zeros_like(cells),
+            "Leave them out: '… - pristine'",
+        ),
+    ):
+        if refused.any():
+            row, column = (int(index) for index in np.argwhere(refused)[0])
+            raise Refused(
+                f"{kind}: {np.count_nonzero(refused):,} cells, the first at ({row}, {column}), {what}; nothing was "
+                f"energised. {remedy}",
+                source,
+            )

@@ -17,12 +17,14 @@ class Interrupts:
 
     While the session is :meth:`busy`, SIGINT counts one wish to stop and SIGTERM (``rramlab estop``) two; the engine asks
     :meth:`between` before each operation, and blocking calls :meth:`tick` while they wait. While it is idle, a signal ends
-    whatever Python does at once. A third SIGINT is Python's own. Outside the main thread signals are left alone.
+    whatever Python does at once. A third SIGINT is Python's own. While the bench is made safe (:meth:`held`) no signal
+    comes through. Outside the main thread signals are left alone.
     """
 
     def __init__(self) -> None:
         self.requests = 0
         self._depth = 0
+        self._held = 0
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -51,9 +53,18 @@ class Interrupts:
             if not self._depth:
                 self.requests = 0
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no signal through within the block, however often it comes: the bench is being made safe."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
     def _received(self, number: int, frame: FrameType | None) -> None:
         self.requests += 2 if number == signal.SIGTERM else 1
-        if self._depth and (self.requests <= 2 or number == signal.SIGTERM):
+        if self._held or (self._depth and (self.requests <= 2 or number == signal.SIGTERM)):
             return
         self.requests = 0
         if number == signal.SIGTERM:

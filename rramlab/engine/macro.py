@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from rramlab.base.errors import UsageError
 from rramlab.engine.contact import ContactReport
-from rramlab.engine.guard import ROWS_WITHOUT_PILOT
 from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection
@@ -18,7 +17,6 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.placement import Tile
 from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
 from rramlab.macro.regions import Region
-from rramlab.plan.limits import Limits
 from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read
 from rramlab.plan.steps import MOST_REPEATS
 from rramlab.runs.store import Run
@@ -38,7 +36,6 @@ class SessionMacro:
         self._run: Run | None = None
         self._position = 0
         self._slots: dict[str, int] = {}
-        self._formed_rows: set[int] = set()  # electroformed one by one, without a pilot block
         self.conversions = 0  # of all multiplies so far
         self.saturated = 0
 
@@ -65,18 +62,12 @@ class SessionMacro:
         Electroforming more than a few rows needs a pilot block: run a plan or protocol for that.
         """
         selection = self._resolve(cells)
-        if kind == "electroform":
-            rows = self._formed_rows | set(selection.rows.tolist())
-            if len(rows) > ROWS_WITHOUT_PILOT:
-                raise UsageError(
-                    f"this would electroform {len(rows)} rows of this session without a pilot block; nothing was energised. "
-                    "Use session.run('electroform', …), which reads the first rows before it goes on"
-                )
-            self._formed_rows = rows
+        if not selection.count:
+            return PulseReport(selection)
         run, position = self._next()
         operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse)
         with self._station.interrupts.busy():
-            return self._station.pulse(operation, run.id, position, Limits())
+            return self._station.pulse(operation, run.id, position, planned=False)
 
     def read(self, cells: Cells = "all", repeats: int = 1) -> Floats:
         """Return siemens, float32[rows, columns], the mean over ``repeats``; NaN outside the selection."""
@@ -87,19 +78,11 @@ class SessionMacro:
         if not selection.count:
             return result
         run, position = self._next()
+        operation, last = Read(selection, repeats), self._station.ledger.last_id
         with self._station.interrupts.busy():
-            block = self._station.read(Read(selection, repeats))
+            block = self._station.read(operation)
+        run.append_cells(position, operation, block, self._station.calibration.record, last)
         start = int(selection.rows[0])
-        run.append(
-            position,
-            "read",
-            block,
-            form="cells",
-            rows=[start, start + len(block)],
-            shape=list(self.geometry.shape),
-            repeats=repeats,
-            calibration=self._station.calibration.record,
-        )
         result[start : start + len(block)] = block["conductance"]
         return result
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import OutOfLimits, Refused, RramlabError, Stopped
+from rramlab.base.errors import DataError, OutOfLimits, Refused, RramlabError, Stopped
 from rramlab.engine.expectation import compare
 from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.station import Station
@@ -27,7 +27,7 @@ from rramlab.plan.operations import (
     describe,
 )
 from rramlab.plan.plan import Bounds, Plan, operations, selection
-from rramlab.plan.steps import Step
+from rramlab.plan.steps import PulseStep, Step
 from rramlab.runs.store import Run, Status
 
 
@@ -79,6 +79,7 @@ class RunResult:
     saturated: int = 0
     checks: list[dict[str, Any]] = field(default_factory=list)
     contact: dict[str, Any] | None = None
+    products: list[dict[str, Any]] = field(default_factory=list)
     reconciled: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -90,14 +91,24 @@ class Runner:
     """One run of one plan on one station."""
 
     def __init__(
-        self, station: Station, run: Run, plan: Plan, bounds: Bounds, interrupts: Interrupts, listen: Listener
+        self,
+        station: Station,
+        run: Run,
+        plan: Plan,
+        bounds: Bounds,
+        interrupts: Interrupts,
+        listen: Listener,
+        make_safe: Callable[[], None],
     ) -> None:
         self.station, self.run, self.plan, self.bounds = station, run, plan, bounds
-        self.interrupts, self.listen = interrupts, listen
+        self.interrupts, self.listen, self.make_safe = interrupts, listen, make_safe
         self.state = State.CREATED
         self.result = RunResult(run.id, station.die_id, str(run.folder))
         self._count = 0
+        self._meant: dict[str, CellSelection] = {}  # region text -> cells of the last step that named it
         self._seen_S = station.conductance_S.copy()
+        begun = int(run.record["operation"])
+        self._since = [entry for entry in station.ledger.since(begun) if entry.run != run.id]
 
     def execute(self) -> RunResult:
         """Execute every operation that is not yet done.
@@ -110,8 +121,13 @@ class Runner:
             self.result.reconciled = self.station.reconcile()
             self._steps()
         except BaseException as error:
-            self._move(_ending(error))
-            self._finish(str(error) or type(error).__name__)
+            # Safe before anything is written; and what is written is written even if that failed.
+            with self.interrupts.held():
+                try:
+                    self.make_safe()
+                finally:
+                    self._move(_ending(error))
+                    self._finish(str(error) or type(error).__name__)
             raise
         self._move(State.DONE)
         self._finish("")
@@ -126,6 +142,8 @@ class Runner:
 
     def _finish(self, reason: str) -> None:
         self.station.keep_last_read()
+        self.result.pulses = self._pulses()
+        self.result.conversions = sum(int(block.attributes["conversions"]) for block in self.run.blocks())
         status: Status = self.state.value  # type: ignore[assignment]  # a final state's value is a status
         self.run.finish(
             status,
@@ -134,15 +152,21 @@ class Runner:
             conversions=self.result.conversions,
             checks=self.result.checks,
             contact=self.result.contact,
+            products=self.result.products,
             reconciled=self.result.reconciled,
         )
         self.run.consolidate()
+
+    def _pulses(self) -> int:
+        """Pulses of this run, all attempts together, by the ledger."""
+        return sum(entry.done.count for entry in self.station.ledger.of_run(self.run.id))
 
     def _steps(self) -> None:
         board = self.station.board
         patterns: dict[int, LoadGates] = {}
         for index, step in enumerate(self.plan.steps):
             cells = self._frozen(index, step)
+            self._meant[getattr(step, "cells", "all")] = cells
             for number, operation in enumerate(operations(step, cells, board, self.plan.block_rows, patterns)):
                 self.interrupts.between()
                 self._tell(index, describe(operation))
@@ -154,17 +178,25 @@ class Runner:
         self.listen(Progress(self.run.id, step, len(self.plan.steps), self._count, self.bounds.operations, message))
 
     def _frozen(self, index: int, step: Step) -> CellSelection:
-        """Resolve a step's region once; a resumed run means the same cells as the first attempt."""
+        """Resolve a step's region once; a resumed run means the same cells as the first attempt.
+
+        A read or ``expect`` means the cells of the step before it that was written with the same region: after a pulse on
+        ``pristine`` cells they are looked at, and not the cells that are still pristine.
+        """
         geometry = self.station.board.geometry
         known = self.run.frozen(index, geometry)
+        if known is None and not isinstance(step, PulseStep):
+            known = self._meant.get(getattr(step, "cells", "all"))
         if known is not None:
             return known
         region = Region(getattr(step, "cells", "all"))
-        if region.needs_read and np.isnan(self.station.conductance_S).all():
-            raise Refused(
-                f"the region {region} asks which cells conduct, but die {self.station.die_id!r} was never read; nothing was "
-                "pulsed. Read it first: rramlab run read-array",
-                step.source,
+        prefix = f"{index:03d}."
+        if region.depends_on_data and any(
+            entry.position.startswith(prefix) for entry in self.station.ledger.of_run(self.run.id)
+        ):
+            raise DataError(
+                f"step {index + 1} of run {self.run.id} has begun, but the file of its frozen selection is gone; nothing was "
+                "pulsed. Read the die and start a new run for what is left"
             )
         cells = selection(step, geometry, self.station.state)
         if region.depends_on_data:
@@ -178,11 +210,12 @@ class Runner:
             case Read():
                 self._read(operation, position)
             case LoadGates():
-                self.station.load_gates(operation)
+                self.station.load_gates(operation, self.plan.limits)
             case Multiply():
                 self._multiply(operation, position)
             case Contact():
-                self.result.contact = self.station.contact(operation).as_json()
+                report = self.station.contact(operation, self.plan.limits)
+                self.result.contact = {**report.as_json(), "verdict": str(report), "conversions": operation.cells.count}
             case Expect():
                 self._expect(operation)
 
@@ -194,33 +227,40 @@ class Runner:
         remaining = CellSelection(operation.cells.bits & ~spent)
         if not remaining.count:
             return
+        self._refuse_strangers(remaining, operation)
         left = PulseOp(operation.kind, remaining, operation.pulse, operation.cells_per_pulse, operation.source)
-        report = self.station.pulse(left, self.run.id, position, self.plan.limits)
-        self.result.pulses += report.done.count
+        self.station.pulse(left, self.run.id, position, self.plan.limits)
+
+    def _refuse_strangers(self, remaining: CellSelection, operation: PulseOp) -> None:
+        """A resumed run was planned for the die as it was: cells that other runs have pulsed since are not its own."""
+        for entry in self._since:
+            both = remaining & entry.spent
+            if both.count:
+                raise Refused(
+                    f"{both.count:,} cells that run {self.run.id} has still to pulse were pulsed by run {entry.run} since it "
+                    "began; nothing was pulsed. Start a new run for what is left",
+                    operation.source,
+                )
 
     def _read(self, operation: Read, position: str) -> None:
         start = int(operation.cells.rows[0])
         if self.run.has(position, operation.dataset):
             known = self.run.block(position, operation.dataset)
-            block = known.load()
-            self._see(block, start)
-            self.station.take(block, start, known.attributes["operation"])
-            return
+            try:
+                block = known.load()
+            except DataError:
+                # A read is harmless: it is taken again, unless its cells were pulsed since and would read otherwise.
+                since = self.station.ledger.since(known.attributes["operation"])
+                if any((operation.cells & entry.spent).count for entry in since):
+                    raise
+            else:
+                self._see(block, start)
+                self.station.take(block, start, known.attributes["operation"])
+                return
         last = self.station.ledger.last_id
         block = self.station.read(operation, self.plan.limits)
         self._see(block, start)
-        self.result.conversions += operation.cells.count * operation.repeats
-        self.run.append(
-            position,
-            operation.dataset,
-            block,
-            form="cells",
-            rows=[start, start + len(block)],
-            shape=list(self.station.board.geometry.shape),
-            repeats=operation.repeats,
-            operation=last,
-            calibration=self.station.calibration.record,
-        )
+        self.run.append_cells(position, operation, block, self.station.calibration.record, last)
 
     def _see(self, block: npt.NDArray[Any], start: int) -> None:
         """Take a block of this run as what its expectations are about, whatever other runs have read since."""
@@ -230,9 +270,20 @@ class Runner:
         if self.run.has(position, operation.dataset):
             return
         columns = np.flatnonzero(operation.pattern.enabled)
-        sums, products = self.station.multiply(operation, columns)
-        self.result.conversions += sums.conversions
+        sums, products = self.station.multiply(operation, columns, self.plan.limits)
         self.result.saturated += int(sums.saturated.sum())
+        columns_S = products.mean(axis=0)
+        self.result.products.append(
+            {
+                "dataset": operation.dataset,
+                "vectors": len(products),
+                "columns": len(columns),
+                "mean_S": float(columns_S.mean()),
+                "column_spread_S": float(columns_S.std()),
+                "vector_spread_S": float(products.std(axis=0).mean()),
+                "saturated": int(sums.saturated.sum()),
+            }
+        )
         block = np.zeros(products.shape, [("sums", np.int32), ("product", np.float32)])
         block["sums"], block["product"] = sums.codes, products
         self.run.append(
@@ -242,6 +293,7 @@ class Runner:
             form="products",
             columns=columns.tolist(),
             bits=operation.bits,
+            conversions=sums.conversions,
             gates=operation.pattern.digest,
             saturated=int(sums.saturated.sum()),
             calibration=self.station.calibration.record,
@@ -253,7 +305,7 @@ class Runner:
         if not found["passed"] and operation.stop:
             raise OutOfLimits(
                 f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
-                f"{self.result.pulses:,} pulses. Look at the reads with: rramlab runs show {self.run.id}",
+                f"{self._pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}",
                 operation.source,
             )
 

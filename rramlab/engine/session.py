@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rramlab.base.errors import Refused, Uncalibrated, UsageError
+from rramlab.base.errors import DataError, Refused, Uncalibrated, UsageError
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -19,9 +20,10 @@ from rramlab.macro.calibration import BoardCalibration
 from rramlab.plan.limits import intersect
 from rramlab.plan.plan import Bounds, Plan
 from rramlab.protocols.files import load_protocol
+from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import Ledger
 from rramlab.runs.provenance import collect
-from rramlab.runs.store import Run, find_run
+from rramlab.runs.store import Run, find_run, list_runs
 
 LEDGER = "ledger.db"
 
@@ -70,12 +72,12 @@ class Session:
     def _enrol(self, die_id: str) -> None:
         board = self.description.board
         folder = self.die_folder(die_id)
+        self._refuse_lost_ledger(die_id, folder)
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
-        guard = Guard(die_id, self.bench.limits, board, ledger)
+        guard = Guard(die_id, self.bench.limits, board, ledger, self.bench.identities[die_id])
         self.stations[die_id] = Station(
             die_id,
             self.bench.controllers[die_id],
-            self.bench.identities[die_id],
             ledger,
             guard,
             BoardCalibration.nominal(board),
@@ -84,24 +86,35 @@ class Session:
         )
         self.macros[die_id] = SessionMacro(self.stations[die_id], self._interactive)
 
+    def _refuse_lost_ledger(self, die_id: str, folder: Path) -> None:
+        """A die that was worked on and has no ledger must not pass for a virgin one."""
+        if (folder / LEDGER).exists():
+            return
+        traces = [str(folder / LAST_READ)] if (folder / LAST_READ).exists() else []
+        traces += [run.id for run in list_runs(self.runs) if run.die == die_id]
+        if traces:
+            raise DataError(
+                f"die {die_id!r} has no ledger {folder / LEDGER}, but was worked on ({traces[0]}); nothing was energised. "
+                "Without its ledger a die must not be pulsed: restore the file from a copy"
+            )
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
     def close(self) -> None:
-        """Finish the interactive runs, bring the bench to its safe state, release it."""
-        try:
+        """Bring the bench to its safe state first; then finish the interactive runs and release it."""
+        with self.interrupts.held(), ExitStack() as last:
+            # Undone in reverse order, each even if another fails.
+            last.callback(self.interrupts.__exit__, None, None, None)
+            for station in self.stations.values():
+                last.callback(station.ledger.close)
+            last.callback(self.bench.close)
             for macro in self.macros.values():
-                macro.finish()
-        finally:
-            try:
-                self.bench.close()
-            finally:
-                for station in self.stations.values():
-                    station.ledger.close()
-                self.stations, self.macros = {}, {}
-                self.interrupts.__exit__(None, None, None)
+                last.callback(macro.finish)
+            self.stations, self.macros = {}, {}
+            self.bench.safe_state()
 
     def die_folder(self, die_id: str) -> Path:
         return self.description.data / "dies" / die_id
@@ -131,6 +144,18 @@ class Session:
             )
         self.stations[die_id].guard.arm(die_id)
 
+    @contextmanager
+    def _armed(self, die_id: str | None) -> Iterator[None]:
+        """Arm for one run; a session that was armed by :meth:`arm` stays so."""
+        before = {station: station.guard.armed for station in self.stations.values()}
+        if die_id is not None:
+            self.arm(die_id)
+        try:
+            yield
+        finally:
+            for station, armed in before.items():
+                station.guard.armed = armed
+
     def plan(self, what: Plan | Path | str, parameters: Mapping[str, object] | None = None) -> Plan:
         """Return a plan: as given, or from a protocol by name or path."""
         if isinstance(what, Plan):
@@ -155,12 +180,13 @@ class Session:
             is kept, and the run can be resumed.
         """
         station = self._station(die)
-        if arm is not None:
-            self.arm(arm)
-        plan = self.plan(what, parameters)
-        bounds = station.guard.admit_plan(plan)
-        run = Run.create(self.runs, plan, station.die_id, self._texts(plan), self._about(station, bounds))
-        return self._execute(station, run, plan, bounds, listen)
+        with self._armed(arm):
+            station.identify()
+            plan = self.plan(what, parameters)
+            bounds = station.guard.admit_plan(plan)
+            about = self._about(station, bounds)
+            run = Run.create(self.runs, plan, station.die_id, self._texts(plan), about, station.ledger.last_id)
+            return self._execute(station, run, plan, bounds, listen)
 
     def resume(self, run_id: str, *, arm: str | None = None, listen: Listener = _silent) -> RunResult:
         """Go on with a run that was killed, stopped or failed; its plan is the one it was started with.
@@ -177,22 +203,24 @@ class Session:
         if record["die"] not in self.stations:
             raise UsageError(f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}")
         station = self.stations[record["die"]]
-        if arm is not None:
-            self.arm(arm)
-        plan = run.plan
-        bounds = station.guard.admit_plan(plan, run.id)
-        return self._execute(station, run, plan, bounds, listen)
+        with self._armed(arm):
+            station.identify()
+            plan = run.plan
+            bounds = station.guard.admit_plan(plan, run.id)
+            run.resumed(self._about(station, bounds))
+            return self._execute(station, run, plan, bounds, listen)
 
     def _execute(self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener) -> RunResult:
         try:
             with self.interrupts.busy():
-                return Runner(station, run, plan, bounds, self.interrupts, listen).execute()
-        except BaseException:
-            self.bench.safe_state()
+                return Runner(station, run, plan, bounds, self.interrupts, listen, self.bench.safe_state).execute()
+        except BaseException:  # also what came after the last operation: a stop, a file that could not be written
+            with self.interrupts.held():
+                self.bench.safe_state()
             raise
-        finally:  # the plan may have loaded patterns of its own, and the safe state clears all
+        finally:
             for macro in self.macros.values():
-                macro.forget_gates()
+                macro.forget_gates()  # the plan may have loaded patterns of its own, and the safe state clears all
 
     def _station(self, die: str | None) -> Station:
         if die is None and len(self.stations) == 1:
@@ -225,7 +253,8 @@ class Session:
 
     def _interactive(self, station: Station) -> Run:
         plan = Plan(name="interactive", steps=())
-        return Run.create(self.runs, plan, station.die_id, self._texts(plan), self._about(station, None))
+        about = self._about(station, None)
+        return Run.create(self.runs, plan, station.die_id, self._texts(plan), about, station.ledger.last_id)
 
 
 def open_bench(where: Path | str | None = None, die: str | None = None) -> Session:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.arrays import load_arrays, save_arrays
-from rramlab.base.errors import DataError, OutOfLimits, RramlabError
+from rramlab.base.errors import OutOfLimits, RramlabError
 from rramlab.drivers.controller import History, Identity, MacroController, Sums
 from rramlab.engine.contact import ContactReport, judge
 from rramlab.engine.guard import Guard
@@ -17,14 +16,13 @@ from rramlab.engine.interrupts import Interrupts
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import CellSelection, CellState, is_conducting
-from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, describe
+from rramlab.runs.lastread import load_last_read, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
 Floats = npt.NDArray[np.float32]
-LAST_READ = "last_read.npz"
 # More cells than this share that conducted, or did not, unlike at the last read: another die is in the socket.
 IDENTITY_MISMATCH = 0.05
 
@@ -36,41 +34,60 @@ class Station:
         self,
         die_id: str,
         controller: MacroController,
-        identity: Identity,
         ledger: Ledger,
         guard: Guard,
         calibration: BoardCalibration,
         folder: Path,
         interrupts: Interrupts,
     ) -> None:
-        self.die_id, self.controller, self.identity = die_id, controller, identity
+        self.die_id, self.controller = die_id, controller
         self.ledger, self.guard, self.calibration = ledger, guard, calibration
         self.folder = folder
         self.conductance_S = self._load_last_read()
         self.interrupts = interrupts
+        self._acknowledged = False  # whether the board was told of all outcomes before this session
 
     @property
     def board(self) -> BoardTable:
         return self.guard.board
 
     @property
+    def identity(self) -> Identity:
+        """The controller as it said last."""
+        return self.guard.identity
+
+    def identify(self) -> None:
+        """Ask the controller who it is: the board may have been switched off since the session began."""
+        self.guard.identity = self.controller.hello()
+
+    @property
     def state(self) -> CellState:
         """What is known of every cell: pulses by the ledger, conductance by the last read."""
         return CellState(self.ledger.pulse_counts(), self.conductance_S.copy(), self.ledger.unknown().bits)
 
-    def pulse(self, operation: PulseOp, run: str, position: str, limits: Limits) -> PulseReport:
-        """Intent, pulse, outcome. A failure in between leaves a dangling intent that :meth:`reconcile` decides."""
-        self.guard.admit(operation, limits)
+    def pulse(
+        self, operation: PulseOp, run: str, position: str, limits: Limits | None = None, planned: bool = True
+    ) -> PulseReport:
+        """Intent, pulse, outcome. A failure in between leaves a dangling intent that :meth:`reconcile` decides.
+
+        Raises:
+            Refused: nothing was intended or pulsed.
+        """
+        self.reconcile()
+        self.guard.admit(operation, limits, planned)
+        if not operation.cells.count:
+            return PulseReport(operation.cells)
+        pulse = operation.pulse
+        amplitude, gate = self.board.dac_code(pulse.amplitude_V), self.board.dac_code(pulse.gate_V)
         op_id = self.ledger.intend(operation, run, position, self.identity.boot_nonce)
         self.conductance_S[operation.cells.bits] = np.nan
-        pulse = operation.pulse
         report = self.controller.pulse(
             op_id,
             operation.kind,
             operation.cells,
-            self.board.dac_code(pulse.amplitude_V),
+            amplitude,
             round(pulse.width_s * 1e9),
-            self.board.dac_code(pulse.gate_V),
+            gate,
             operation.cells_per_pulse,
             self.interrupts.tick,
         )
@@ -79,7 +96,8 @@ class Station:
         if report.done != operation.cells:
             missing = operation.cells.count - report.done.count
             raise RramlabError(
-                f"{describe(operation)}: the controller stopped with {missing:,} cells not pulsed; the ledger knows which. "
+                f"{describe(operation)}: the controller stopped with {missing:,} cells not pulsed; the ledger knows which"
+                f"{', and a pulse that was cut short counts as delivered' if report.truncated else ''}. "
                 "Find out why, then resume the run"
             )
         return report
@@ -121,24 +139,27 @@ class Station:
             current &= ~entry.cells.bits[start : start + len(block)]
         self.conductance_S[start : start + len(block)][current] = block["conductance"][current]
 
-    def load_gates(self, operation: LoadGates) -> None:
-        self.guard.admit(operation)
+    def load_gates(self, operation: LoadGates, limits: Limits | None = None) -> None:
+        self.guard.admit(operation, limits)
         self.controller.load_gates(operation.slot, operation.pattern.rows, operation.pattern.phase)
 
-    def multiply(self, operation: Multiply, columns: npt.NDArray[np.intp]) -> tuple[Sums, Floats]:
+    def multiply(
+        self, operation: Multiply, columns: npt.NDArray[np.intp], limits: Limits | None = None
+    ) -> tuple[Sums, Floats]:
         """Return the controller's sums and the products, float32[batch, n] in siemens × code."""
-        self.guard.admit(operation)
+        self.guard.admit(operation, limits)
         sums = self.controller.multiply(operation.x, operation.bits, operation.slot, columns, self.interrupts.tick)
         return sums, self.calibration.products(sums.codes, columns, operation.pattern, operation.bits)
 
-    def contact(self, operation: Contact) -> ContactReport:
+    def contact(self, operation: Contact, limits: Limits | None = None) -> ContactReport:
         """Test the lines at the contact voltage, and that this is the die it is said to be.
 
         Raises:
             OutOfLimits: a line is open, shorted or leaking, or another die is in the socket; no pulse until it passes.
         """
-        self.guard.admit(operation)
-        block = self.read(Read(operation.cells, 1, "contact", "contact", operation.source))
+        self.guard.admit(operation, limits)
+        self.identify()
+        block = self.read(Read(operation.cells, 1, "contact", "contact", operation.source), limits)
         report = judge(block["conductance"], self.state)
         if not report.passed:
             self.guard.contact_failed()
@@ -170,7 +191,13 @@ class Station:
         A cell that was pristine before and conducts now has had its pulse. A cell that does not conduct proves nothing:
         it becomes ``unknown`` and is not pulsed again. Returns what was decided, for the report.
         """
-        return [self._reconcile(entry) for entry in self.ledger.dangling()]
+        self.identify()
+        decided = [self._reconcile(entry) for entry in self.ledger.dangling()]
+        if not self._acknowledged:
+            # A process that was killed may have written outcomes down without telling the board.
+            self.controller.acknowledge(self.ledger.last_id)
+            self._acknowledged = True
+        return decided
 
     def _reconcile(self, entry: Entry) -> dict[str, Any]:
         nothing = CellSelection(np.zeros(self.board.geometry.shape, np.bool_))
@@ -204,8 +231,7 @@ class Station:
 
     def keep_last_read(self) -> None:
         """Write the last read of every cell beside the ledger, for the next session and for maps."""
-        known = {"conductance_S": self.conductance_S, "operation": np.array(self.ledger.last_id)}
-        save_arrays(self.folder / LAST_READ, known, compressed=False)
+        save_last_read(self.folder, self.conductance_S, self.ledger.last_id)
 
     def _load_last_read(self) -> Floats:
         known, operation = load_last_read(self.folder, self.board.geometry)
@@ -213,24 +239,3 @@ class Station:
         for entry in self.ledger.since(operation):
             known[entry.cells.bits] = np.nan
         return known
-
-
-def load_last_read(folder: Path, geometry: Geometry) -> tuple[Floats, int]:
-    """Return the last read of a die, float32[rows, columns] in siemens, and the last operation id before it.
-
-    Raises:
-        DataError: the file is damaged.
-    """
-    path = folder / LAST_READ
-    if not path.exists():
-        return np.full(geometry.shape, np.nan, np.float32), 0
-    try:
-        arrays = load_arrays(path)
-        found, operation = arrays["conductance_S"].astype(np.float32), int(arrays["operation"])
-    except (DataError, KeyError, ValueError) as error:
-        raise DataError(f"{error}; delete the file and read the die again: rramlab run read-array") from error
-    if found.shape != geometry.shape:
-        raise DataError(
-            f"{path} holds {found.shape} cells, the die has {geometry.shape}; delete it and read the die again"
-        )
-    return found, operation

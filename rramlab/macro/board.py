@@ -52,11 +52,6 @@ class BoardTable:
     capabilities: frozenset[str]
 
     @property
-    def code_span(self) -> int:
-        """Codes above the zero code."""
-        return (1 << self.adc_bits) - 1 - self.zero_code
-
-    @property
     def multiply_step_S(self) -> float:
         """One code of a multiply conversion, at the read voltage."""
         return self.multiply_full_scale_S / (1 << self.adc_bits)

@@ -18,23 +18,22 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import Refused, UsageError
 from rramlab.macro.cells import Bools, CellSelection, CellState
 from rramlab.macro.geometry import Geometry
 
-# What is known of the cells, by word: some or all of conducting, pristine, unknown.
-_Known = Mapping[str, Bools]
+# What is known of the cells, by word (some or all of conducting, pristine, unknown): certainly, and possibly.
+_Known = Mapping[str, tuple[Bools, Bools]]
 # A node answers with the cells that it certainly holds and those that it possibly holds; where all that it asks for
 # is known both are the same.
 _Node = Callable[[Geometry, _Known], tuple[Bools, Bools]]
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<span>(?P<axis>rows?|cols?|columns?)\s+(?P<first>\d+)(?:\s*(?:-|–|to)\s*(?P<last>\d+))?)
-    | (?P<cell>cell\s*\(\s*(?P<row>\d+)\s*,\s*(?P<column>\d+)\s*\))
-    | (?P<pairs>one-of-pair\s*(?:\(\s*(?:seed\s*=\s*)?(?P<seed>\d+)\s*\)))
+      (?P<span>(?P<axis>rows?|cols?|columns?)\s+(?P<first>[0-9]+)(?:\s*(?:-|–|to)\s*(?P<last>[0-9]+))?)
+    | (?P<cell>cell\s*\(\s*(?P<row>[0-9]+)\s*,\s*(?P<column>[0-9]+)\s*\))
+    | (?P<pairs>one-of-pair\s*(?:\(\s*(?:seed\s*=\s*)?(?P<seed>[0-9]+)\s*\)))
     | (?P<bits>bits\((?P<data>[A-Za-z0-9+/=]*)\))
     | (?P<word>all|checkerboard|conducting|pristine|unknown)\b
     | (?P<operator>[&|~()\-])
@@ -75,26 +74,34 @@ class Region:
         """Whether the selection can differ from one die, or one moment, to the next."""
         return re.search(r"\b(conducting|pristine|unknown)\b", self.text) is not None
 
-    @property
-    def needs_read(self) -> bool:
-        """Whether the selection depends on what was last read."""
-        return re.search(r"\bconducting\b", self.text) is not None
-
     def resolve(self, geometry: Geometry, state: CellState) -> CellSelection:
         """Return the cells meant, given what is known of each.
 
         Raises:
             UsageError: the region names a row, column or cell that the die does not have.
+            Refused: it asks which cells conduct, and that is not known of a cell that it could mean.
         """
-        known = {"conducting": state.conducting, "pristine": state.pristine, "unknown": state.unknown}
-        return CellSelection(self._node(geometry, known)[1])
+        read = ~np.isnan(state.conductance_S)
+        known = {
+            "conducting": (state.conducting, state.conducting | ~read),
+            "pristine": (state.pristine, state.pristine),
+            "unknown": (state.unknown, state.unknown),
+        }
+        certain, possible = self._node(geometry, known)
+        open_question = int(np.count_nonzero(certain != possible))
+        if open_question:
+            raise Refused(
+                f"the region {self} asks which cells conduct, but {open_question:,} of them were not read since their last "
+                "pulse, or never; nothing was pulsed. Read them first: rramlab run read-array"
+            )
+        return CellSelection(possible)
 
-    def bound(self, geometry: Geometry, pulses: npt.NDArray[np.uint32] | None = None) -> CellSelection:
+    def bound(self, geometry: Geometry, pristine: tuple[Bools, Bools] | None = None) -> CellSelection:
         """Return every cell that the region could mean, whatever the data: the worst case that a plan is checked for.
 
-        ``pulses``: uint32[rows, columns], where the ledger is at hand: then ``pristine`` is known.
+        ``pristine``: the cells that certainly, and those that possibly are, where the ledger is at hand.
         """
-        return CellSelection(self._node(geometry, {} if pulses is None else {"pristine": pulses == 0})[1])
+        return CellSelection(self._node(geometry, {} if pristine is None else {"pristine": pristine})[1])
 
     def __str__(self) -> str:
         return self.text if len(self.text) <= 60 else f"{self.text[:40]}…"
@@ -188,10 +195,8 @@ def _not(a: _Node) -> _Node:
 
 def _atom(match: re.Match[str], text: str) -> _Node:
     def data(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
-        bits = known.get(match["word"])
-        if bits is None:
-            return np.zeros(geometry.shape, np.bool_), np.ones(geometry.shape, np.bool_)
-        return bits, bits
+        nothing = np.zeros(geometry.shape, np.bool_)
+        return known.get(match["word"], (nothing, ~nothing))
 
     def fixed(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
         bits = _fixed(match, geometry, text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from rramlab.base.errors import Refused
@@ -78,11 +77,8 @@ def check(
     operation: Operation,
     limits: Limits,
     board: BoardTable,
-    pulses: npt.NDArray[np.uint32] | None = None,
 ) -> None:
-    """Compare one operation with the limits.
-
-    ``pulses``: uint32[rows, columns], pulses that the cells have had by the ledger, for the wear budget.
+    """Compare one operation with the limits and with what the board can do.
 
     Raises:
         Refused: naming the limit, the value and the operation; nothing has been energised by it.
@@ -99,16 +95,27 @@ def check(
                 f"{show(bound, unit)}; nothing was energised. Change the value: a limit is never widened by a protocol",
                 source,
             )
-    if isinstance(operation, PulseOp) and pulses is not None and limits.pulses_per_cell is not None:
-        worn = operation.cells.bits & (pulses >= limits.pulses_per_cell)
-        if worn.any():
-            row, column = (int(i) for i in np.argwhere(worn)[0])
-            raise Refused(
-                f"{describe(operation)}: {np.count_nonzero(worn):,} cells, the first at ({row}, {column}), have used up "
-                f"their wear budget of {limits.pulses_per_cell} pulses by the ledger; nothing was energised. "
-                "Leave them out, or use another die",
-                source,
-            )
+    # Without sl_select a board drives all columns of a selected row when it forms or sets, wanted or not.
+    if (
+        isinstance(operation, PulseOp)
+        and max(operation.pulse.amplitude_V, operation.pulse.gate_V) > board.dac_full_scale_V
+    ):
+        raise Refused(
+            f"{describe(operation)}: the amplitude or gate is beyond the range of the board's DAC, 0 to "
+            f"{show(board.dac_full_scale_V, 'V')}; nothing was energised",
+            source,
+        )
+    if (
+        isinstance(operation, PulseOp)
+        and operation.kind != "reset"
+        and "sl_select" not in board.capabilities
+        and not operation.cells.bits[operation.cells.rows].all()
+    ):
+        raise Refused(
+            f"{describe(operation)}: board {board.name} cannot select columns when it forms or sets (no sl_select), and the "
+            "region leaves some out; nothing was energised. Choose whole rows",
+            source,
+        )
     if isinstance(operation, (LoadGates, Multiply)) and operation.slot >= board.gate_slots:
         raise Refused(
             f"{describe(operation)}: slot {operation.slot} does not exist, the board has {board.gate_slots}", source
@@ -139,9 +146,10 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
     if isinstance(operation, (Read, Contact)):
         contact = isinstance(operation, Contact) or operation.bias == "contact"
         volts = board.contact_voltage_V if contact else board.read_voltage_V
+        widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())
         return [
             ("read_voltage", "the read voltage", volts, "V"),
-            ("line_current", "the current of one cell", volts * WORST_CELL_S, "A"),
+            ("line_current", f"the current of {widest} cells of one row", volts * WORST_CELL_S * widest, "A"),
         ]
     if isinstance(operation, Multiply):
         columns = int(np.count_nonzero(operation.pattern.enabled))

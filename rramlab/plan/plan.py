@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import Refused, UsageError
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection, CellState
 from rramlab.macro.geometry import Geometry
@@ -56,23 +56,19 @@ class Plan(BaseModel):
     def destructive(self) -> bool:
         return any(isinstance(step, PulseStep) for step in self.steps)
 
-    @property
-    def energises(self) -> bool:
-        return any(not isinstance(step, (ExpectStep, GateStep)) for step in self.steps)
-
 
 def selection(step: Step, geometry: Geometry, state: CellState | None) -> CellSelection:
     """Resolve a step's region: with the state exactly, without it its worst case.
 
     Raises:
-        UsageError: the region lies off the die.
+        UsageError: the region lies off the die. Refused: it asks what is not known, see Region.resolve.
     """
     cells = getattr(step, "cells", "all")
     try:
         region = Region(cells)
         return region.bound(geometry) if state is None else region.resolve(geometry, state)
-    except UsageError as error:
-        raise UsageError(str(error), step.source) from None
+    except (Refused, UsageError) as error:
+        raise type(error)(str(error), step.source) from None
 
 
 def operations(

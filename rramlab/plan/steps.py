@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from rramlab.base.errors import SourceRef, UsageError
 from rramlab.base.units import Seconds, Siemens, Volts
+from rramlab.macro.cells import Bools
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse, PulseKind
@@ -76,8 +77,17 @@ class Window(BaseModel):
 class Pilot(Window):
     """The first rows are formed and read before the rest; the run stops unless they are in the window."""
 
-    rows: int = Field(default=4, ge=1)
-    recheck_rows: int = Field(default=128, ge=1)  # the last block formed is read again every so many rows
+    rows: int = Field(default=4, ge=1, le=16)
+    recheck_rows: int = Field(default=128, ge=1, le=256)  # the last block formed is read again every so many rows
+
+    @model_validator(mode="after")
+    def _judges(self) -> Pilot:
+        """A pilot block that anything passes is none."""
+        if self.formed_fraction is None or self.median is None:
+            raise ValueError("found a pilot block without formed_fraction or median, expected both")
+        if self.formed_fraction[1] - self.formed_fraction[0] > 0.5:
+            raise ValueError(f"found formed_fraction {list(self.formed_fraction)}, expected a window of at most 0.5")
+        return self
 
 
 class PulseStep(StepModel):
@@ -139,18 +149,30 @@ class GateStep(StepModel):
             if pattern.geometry != geometry:
                 raise UsageError(f"the gate pattern is for {pattern.geometry}, the die is {geometry}", self.source)
             return pattern
-        try:
-            rows = np.asarray(Region(self.rows or "all").bound(geometry).bits.all(axis=1))
-            columns = np.asarray(Region(self.columns or "all").bound(geometry).bits.all(axis=0))
-        except UsageError as error:
-            raise UsageError(str(error), self.source) from None
-        if np.any(columns[0::2] != columns[1::2]) or not columns.any() or not rows.any():
+        rows, columns = self._lines(self.rows, geometry, 1), self._lines(self.columns, geometry, 0)
+        if np.any(columns[0::2] != columns[1::2]):
             raise UsageError(
-                f"found rows {self.rows or 'all'!r} and columns {self.columns or 'all'!r}, expected whole rows and "
-                "whole pairs of columns (2j, 2j + 1), such as 'rows 0-63' and 'cols 0-127'",
+                f"found the columns {self.columns!r}, which split a pair, expected whole pairs (2j, 2j + 1) such as "
+                "'cols 0-127'",
                 self.source,
             )
         return GatePattern.lines(rows, columns[0::2])
+
+    def _lines(self, text: str | None, geometry: Geometry, axis: int) -> Bools:
+        """Return the whole rows (``axis`` 1) or columns (0) that a region spells."""
+        region = Region(text or "all")
+        try:
+            bits = region.bound(geometry).bits
+        except UsageError as error:
+            raise UsageError(str(error), self.source) from None
+        lines = np.asarray(bits.any(axis=axis))
+        if region.depends_on_data or not lines.any() or np.any(bits.all(axis=axis) != lines):
+            raise UsageError(
+                f"found {text!r}, expected whole {'rows' if axis else 'columns'} that depend on no data, such as "
+                f"'{'rows 0-63' if axis else 'cols 0-127'}'",
+                self.source,
+            )
+        return lines
 
 
 class MultiplyStep(StepModel):
@@ -159,7 +181,7 @@ class MultiplyStep(StepModel):
     kind: Literal["multiply"] = Field(default="multiply", repr=False)
     slot: int = Field(default=0, ge=0)
     inputs: Literal["ones", "random"] = "ones"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**64)
     batch: int = Field(default=1, ge=1, le=65536)
     bits: int = Field(default=1, ge=1, le=8)
     name: str = Field(default="multiply", pattern=r"^[a-z][a-z0-9_-]*$")
@@ -195,7 +217,7 @@ Step = Annotated[
 
 
 def encode_pattern(pattern: GatePattern) -> dict[str, Any]:
-    """Write a gate pattern as plain JSON data: one region text for each phase's rows, and each pair's phase."""
+    """Write a gate pattern as plain JSON data: row bits (packed, zlib, base64) of all phases, and each pair's phase."""
     rows = base64.b64encode(zlib.compress(np.packbits(pattern.rows).tobytes(), 6)).decode()
     return {
         "rows": pattern.geometry.rows,

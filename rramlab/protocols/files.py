@@ -80,7 +80,7 @@ class Protocol:
                 "block_rows": self.file.block_rows,
                 "limits": self.file.limits,
                 "protocol": self.path.read_text(encoding="utf-8"),
-                "parameters": values,
+                "parameters": {name: declared[name].spell(value) for name, value in values.items()},
             }
         )
 
@@ -114,10 +114,13 @@ class Protocol:
         for key in ("cells", "rows", "columns"):
             text = getattr(step, key, None)
             if text is not None:
+                place = self.document.at((*at, key))
                 try:
-                    Region(text).bound(geometry)
+                    cells = Region(text).bound(geometry)
                 except UsageError as error:
-                    raise UsageError(str(error), self.document.at((*at, key))) from None
+                    raise UsageError(str(error), place) from None
+                if not cells.count:
+                    raise UsageError(f"found the region {text!r}, which means no cell", place)
         if isinstance(step, GateStep):
             step.gate_pattern(geometry)
 

@@ -41,8 +41,8 @@ class Parameter(BaseModel):
             if isinstance(limit, str) or (converted >= limit if below else converted <= limit):
                 continue
             raise UsageError(
-                f"parameter {name!r}: found {self._shown(converted)}, expected at {'least' if below else 'most'} "
-                f"{self._shown(limit)}"
+                f"parameter {name!r}: found {self.spell(converted)}, expected at {'least' if below else 'most'} "
+                f"{self.spell(limit)}"
             )
         return converted
 
@@ -52,6 +52,8 @@ class Parameter(BaseModel):
                 case "quantity":
                     return parse(value, self.unit or "")
                 case "integer":
+                    if not re.fullmatch(r"[+-]?[0-9]+", str(value)):
+                        raise ValueError
                     return int(str(value))
                 case "number":
                     return float(str(value))
@@ -65,8 +67,9 @@ class Parameter(BaseModel):
     def _article(self) -> str:
         return {"integer": "a whole number, such as 7", "number": "a number, such as 0.5"}.get(self.type, self.type)
 
-    def _shown(self, value: Value) -> str:
-        return show(float(value), self.unit) if self.unit and not isinstance(value, str) else str(value)
+    def spell(self, value: Value) -> Value:
+        """Return a value as a person would write it: quantities with their unit."""
+        return show(float(value), self.unit, 7) if self.unit else value
 
 
 def settle(declared: Mapping[str, Parameter], given: Mapping[str, object], where: str) -> dict[str, Value]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError
-from rramlab.macro.cells import CellSelection
+from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.plan.operations import PulseOp
@@ -79,21 +79,37 @@ class Ledger:
     def __init__(self, path: Path, die_id: str, geometry: Geometry) -> None:
         self.path, self.die_id, self.geometry = path, die_id, geometry
         path.parent.mkdir(parents=True, exist_ok=True)
+        virgin = not path.exists()
+        self._nothing = CellSelection(np.zeros(geometry.shape, np.bool_))
+        self._db = sqlite3.connect(path, isolation_level=None)
         try:
-            self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._prepare()
+            self._prepare(virgin)
             self._pulses, self._unknown = self._replay()
+        except DataError:
+            self._db.close()
+            raise
         except sqlite3.DatabaseError as error:
+            self._db.close()
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+                raise DataError(
+                    f"the ledger {path} of die {die_id!r} is in use by another program; nothing was energised. Close it there "
+                    "and try again"
+                ) from error
             raise DataError(
                 f"the ledger {path} of die {die_id!r} cannot be read ({error}); nothing was energised and the file is left "
                 "as it is. Without its ledger a die must not be pulsed: restore the file from a copy"
             ) from error
 
-    def _prepare(self) -> None:
+    def _prepare(self, virgin: bool) -> None:
         with self._transaction():
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'die'").fetchone():
+                if not virgin:
+                    raise DataError(
+                        f"the ledger {self.path} of die {self.die_id!r} is empty; nothing was energised. Restore it from a "
+                        "copy; only if the die was never pulsed, delete the file to enrol it anew"
+                    )
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.executemany(
@@ -124,10 +140,11 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
     def close(self) -> None:
         self._db.close()
@@ -175,7 +192,7 @@ class Ledger:
             DataError: the operation is not dangling: an outcome is written once.
         """
         entry = self.entry(op_id)
-        undecided = unknown or CellSelection(np.zeros(self.geometry.shape, np.bool_))
+        undecided = unknown or self._nothing
         outcome: Outcome = "done" if done.count or undecided.count else "undelivered"
         if np.any((done.bits | undecided.bits) & ~entry.cells.bits) or np.any(done.bits & undecided.bits):
             raise DataError(f"the outcome of operation {op_id} does not match its intent; the ledger is left as it is")
@@ -194,7 +211,8 @@ class Ledger:
             if changed != 1:
                 raise DataError(f"operation {op_id} of die {self.die_id!r} already has an outcome; it is left as it is")
         self._pulses -= entry.cells.bits & ~(done.bits | undecided.bits)
-        self._unknown |= undecided.bits
+        # A cell whose last pulse is decided is no longer unknown, whatever was before.
+        self._unknown = (self._unknown & ~done.bits) | undecided.bits
 
     def entry(self, op_id: int) -> Entry:
         """Return one operation.
@@ -202,24 +220,23 @@ class Ledger:
         Raises:
             DataError: there is none with that id.
         """
-        found = self._select("WHERE id = ?", (op_id,))
-        if not found:
-            raise DataError(f"the ledger {self.path} has no operation {op_id}")
-        return found[0]
+        for found in self._select("WHERE id = ?", (op_id,)):
+            return found
+        raise DataError(f"the ledger {self.path} has no operation {op_id}")
 
     def dangling(self) -> list[Entry]:
         """Return the operations that were intended and have no outcome: a crash lies between."""
-        return self._select("WHERE outcome = 'intended'", ())
+        return list(self._select("WHERE outcome = 'intended'", ()))
 
     def of_run(self, run: str, position: str | None = None) -> list[Entry]:
         """Return the operations of a run, oldest first."""
         if position is None:
-            return self._select("WHERE run = ?", (run,))
-        return self._select("WHERE run = ? AND position = ?", (run, position))
+            return list(self._select("WHERE run = ?", (run,)))
+        return list(self._select("WHERE run = ? AND position = ?", (run, position)))
 
     def since(self, op_id: int) -> list[Entry]:
         """Return the operations after ``op_id``, oldest first."""
-        return self._select("WHERE id > ?", (op_id,))
+        return list(self._select("WHERE id > ?", (op_id,)))
 
     @property
     def last_id(self) -> int:
@@ -228,44 +245,49 @@ class Ledger:
 
     def history(self) -> list[Entry]:
         """Return the whole life of the die, oldest first."""
-        return self._select("", ())
+        return list(self._select("", ()))
 
     def pulse_counts(self, kind: PulseKind | None = None) -> npt.NDArray[np.uint32]:
         """Return pulses delivered, possibly delivered or intended, uint32[rows, columns]; of one kind or of all."""
         if kind is None:
             return self._pulses.copy()
-        return self._count(self._select("WHERE kind = ?", (kind,)))
+        counts = np.zeros(self.geometry.shape, np.uint32)
+        for entry in self._select("WHERE kind = ?", (kind,)):
+            counts += entry.spent.bits
+        return counts
+
+    def peak_voltage(self, kind: PulseKind) -> npt.NDArray[np.float32]:
+        """Return the highest voltage of one kind that each cell had or may have had: float32[rows, columns], 0 for none."""
+        peak = np.zeros(self.geometry.shape, np.float32)
+        for entry in self._select("WHERE kind = ?", (kind,)):
+            np.maximum(peak, entry.spent.bits * np.float32(entry.pulse.amplitude_V), out=peak)
+        return peak
 
     def unknown(self) -> CellSelection:
         """Return the cells whose last pulse could not be decided."""
         return CellSelection(self._unknown)
 
-    def _replay(self) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
-        entries = self.history()
-        unknown = np.zeros(self.geometry.shape, np.bool_)
-        for entry in entries:
-            unknown |= entry.unknown.bits
-        return self._count(entries), unknown
-
-    def _count(self, entries: list[Entry]) -> npt.NDArray[np.uint32]:
+    def _replay(self) -> tuple[npt.NDArray[np.uint32], Bools]:
         counts = np.zeros(self.geometry.shape, np.uint32)
-        for entry in entries:
+        unknown = np.zeros(self.geometry.shape, np.bool_)
+        for entry in self._select("", ()):
             counts += entry.spent.bits
-        return counts
+            unknown = (unknown & ~entry.done.bits) | entry.unknown.bits
+        return counts, unknown
 
-    def _select(self, where: str, values: tuple[object, ...]) -> list[Entry]:
+    def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Entry]:
+        """Yield entries by id; ``where`` is one of the constant clauses above."""
         rows = self._db.execute(
             "SELECT id, run, position, kind, amplitude_V, width_s, gate_V, cells_per_pulse, boot_nonce, cells, outcome, "
             f"done, unknown, intended_at FROM operations {where} ORDER BY id",
             values,
-        ).fetchall()
-        return [self._entry(row) for row in rows]
+        )
+        return map(self._entry, rows)
 
     def _entry(self, row: tuple[object, ...]) -> Entry:
         op_id, run, position, kind, amplitude, width, gate, shots, nonce, cells, outcome, done, unknown, at = row
         selection = self._unpack(cells)
-        nothing = CellSelection(np.zeros(self.geometry.shape, np.bool_))
-        finished = outcome == "done" or outcome == "undelivered"
+        finished = outcome in ("done", "undelivered")
         return Entry(
             op_id,  # type: ignore[arg-type]  # the table is STRICT: its columns have the types of its schema
             run,  # type: ignore[arg-type]
@@ -276,8 +298,8 @@ class Ledger:
             nonce,  # type: ignore[arg-type]
             selection,
             outcome,  # type: ignore[arg-type]
-            (selection if done is None else self._unpack(done)) if finished else nothing,
-            nothing if unknown is None else self._unpack(unknown),
+            (selection if done is None else self._unpack(done)) if finished else self._nothing,
+            self._nothing if unknown is None else self._unpack(unknown),
             at,  # type: ignore[arg-type]
         )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import secrets
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError
-from rramlab.base.files import read_json, write_atomic, write_json, write_through
+from rramlab.base.files import read_object, write_atomic, write_json
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
+from rramlab.plan.operations import Read
 from rramlab.plan.plan import Plan
 
 Status = Literal["running", "done", "failed", "stopped", "refused"]
@@ -39,9 +42,15 @@ class Block:
             DataError: the block is damaged.
         """
         try:
-            return np.asarray(np.load(self.path, allow_pickle=False))
+            data = self.path.read_bytes()
+            if zlib.crc32(data) != self.attributes["crc32"]:
+                raise ValueError("its checksum differs")
+            return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"the block {self.path} is damaged ({error}); the other blocks are not affected") from error
+            raise DataError(
+                f"the block {self.path} is damaged ({error}); the other blocks are not affected. Restore it from a copy, or "
+                "delete it with its .json and consolidate what is left"
+            ) from error
 
 
 class Run:
@@ -54,10 +63,13 @@ class Run:
             raise DataError(f"there is no run {folder.name!r} in {folder.parent}; list them with: rramlab runs list")
 
     @classmethod
-    def create(cls, runs: Path, plan: Plan, die: str, texts: dict[str, str], about: dict[str, Any]) -> Run:
+    def create(
+        cls, runs: Path, plan: Plan, die: str, texts: dict[str, str], about: dict[str, Any], operation: int = 0
+    ) -> Run:
         """Make the folder of a new run.
 
-        ``texts``: file name → content of everything the run depends on (bench, board, protocol).
+        ``texts``: file name → content of everything the run depends on (bench, board, protocol). ``about``: provenance.
+        ``operation``: the last operation of the die's ledger before it.
         """
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", plan.name).strip("-")
@@ -69,18 +81,35 @@ class Run:
         write_json(folder / "provenance.json", about)
         write_json(
             folder / "run.json",
-            {"id": folder.name, "die": die, "name": plan.name, "status": "running", "started_at": _now(), "reason": ""},
+            {
+                "id": folder.name,
+                "die": die,
+                "name": plan.name,
+                "status": "running",
+                "started_at": _now(),
+                "reason": "",
+                "operation": operation,
+            },
         )
         return cls(folder)
 
     @property
     def record(self) -> dict[str, Any]:
         """``run.json``: id, die, name, status, reason, times."""
-        return dict(read_json(self.folder / "run.json"))
+        return read_object(self.folder / "run.json", "id", "die", "name", "status", "started_at", "reason", "operation")
 
     @property
     def die(self) -> str:
         return str(self.record["die"])
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the run has a plan that is not done; a run whose record cannot be read has none."""
+        try:
+            record = self.record
+        except DataError:
+            return False
+        return bool(record["status"] != "done" and record["name"] != "interactive")
 
     @property
     def plan(self) -> Plan:
@@ -97,6 +126,11 @@ class Run:
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json``."""
         write_json(self.folder / "run.json", {**self.record, **changes})
+
+    def resumed(self, about: dict[str, Any]) -> None:
+        """Write down with what the run goes on."""
+        number = len(list(self.folder.glob("provenance*.json")))
+        write_json(self.folder / f"provenance-{number}.json", about)
 
     def finish(self, status: Status, reason: str = "", **results: Any) -> None:
         """Write down how the run ended."""
@@ -117,9 +151,40 @@ class Run:
     def append(self, position: str, dataset: str, block: npt.NDArray[Any], **attributes: Any) -> None:
         """Add one array. It exists once its ``.json`` does: the array is written, synced and renamed before that."""
         folder, stem = self.folder / "blocks", f"{position}-{dataset}"
-        write_through(folder / f"{stem}.npy", lambda stream: np.save(stream, block, allow_pickle=False))
+        stream = io.BytesIO()
+        np.save(stream, block, allow_pickle=False)
+        data = stream.getvalue()
+        write_atomic(folder / f"{stem}.npy", data)
         write_json(
-            folder / f"{stem}.json", {"position": position, "dataset": dataset, "written_at": _now(), **attributes}
+            folder / f"{stem}.json",
+            {
+                "position": position,
+                "dataset": dataset,
+                "written_at": _now(),
+                "crc32": zlib.crc32(data),
+                **attributes,
+            },
+        )
+
+    def append_cells(
+        self, position: str, read: Read, block: npt.NDArray[Any], calibration: str, operation: int
+    ) -> None:
+        """Add what a read of cells gave: a structured array[rows spanned, columns], see the engine's station.
+
+        ``operation``: the last operation of the ledger before the read.
+        """
+        start = int(read.cells.rows[0])
+        self.append(
+            position,
+            read.dataset,
+            block,
+            form="cells",
+            rows=[start, start + len(block)],
+            shape=list(read.cells.geometry.shape),
+            repeats=read.repeats,
+            conversions=read.cells.count * read.repeats,
+            operation=operation,
+            calibration=calibration,
         )
 
     def has(self, position: str, dataset: str) -> bool:
@@ -128,10 +193,7 @@ class Run:
     def blocks(self, dataset: str | None = None) -> Iterator[Block]:
         """Yield the whole blocks in order of step and operation."""
         for path in sorted((self.folder / "blocks").glob("*.json")):
-            attributes = dict(read_json(path))
-            found = Block(
-                attributes.pop("position"), attributes.pop("dataset"), path.with_name(f"{path.stem}.npy"), attributes
-            )
+            found = _block(path)
             if dataset is None or found.dataset == dataset:
                 yield found
 
@@ -139,12 +201,11 @@ class Run:
         """Return one block.
 
         Raises:
-            DataError: it is not there.
+            DataError: it is not there, or its description is damaged.
         """
-        for found in self.blocks(dataset):
-            if found.position == position:
-                return found
-        raise DataError(f"run {self.id} has no block {position} of {dataset}")
+        if not self.has(position, dataset):
+            raise DataError(f"run {self.id} has no block {position} of {dataset}")
+        return _block(self.folder / "blocks" / f"{position}-{dataset}.json")
 
     def consolidate(self) -> Path:
         """Gather all whole blocks into ``run.h5``; can be repeated at any time, the blocks stay."""
@@ -153,20 +214,30 @@ class Run:
         return consolidate(self)
 
 
+def _block(path: Path) -> Block:
+    attributes = read_object(path, "position", "dataset", "form", "crc32")
+    position, dataset = str(attributes.pop("position")), str(attributes.pop("dataset"))
+    return Block(position, dataset, path.with_name(f"{path.stem}.npy"), attributes)
+
+
 def list_runs(runs: Path) -> list[Run]:
     """Return every run of a bench, oldest first."""
     return [Run(folder) for folder in sorted(runs.glob("*")) if (folder / "run.json").exists()]
 
 
-def find_run(runs: Path, name: str) -> Run:
+def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
     """Return the run called ``name`` (its id, an unambiguous beginning of it, or ``last``).
+
+    ``unfinished``: ``last`` means the last one that has a plan and is not done.
 
     Raises:
         DataError: none, or several.
     """
     known = list_runs(runs)
-    if name == "last" and known:
-        return known[-1]
+    if name == "last":
+        known = [run for run in known if not unfinished or run.can_resume]
+        if known:
+            return known[-1]
     found = [run for run in known if run.id == name] or [run for run in known if run.id.startswith(name)]
     if len(found) != 1:
         what = "several runs begin with" if found else "there is no run"

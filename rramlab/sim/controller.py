@@ -98,7 +98,7 @@ class SimulatedController:
                 f"the board remembers {len(self._memory)} operations and takes no more; nothing was pulsed. "
                 "Acknowledge those whose outcome is written down"
             )
-        pulse = Pulse(self._table.dac_volts(amplitude), width_ns * 1e-9, self._table.dac_volts(gate))
+        pulse = Pulse(self._table.dac_volts(amplitude), width_ns / 1e9, self._table.dac_volts(gate))
         operation = PulseOp(kind, cells, pulse, cells_per_pulse)
         self._admit(operation)
         self.die.pulse(kind, cells, pulse)
@@ -223,7 +223,9 @@ class SimulatedController:
 
     def acknowledge(self, op_id: int) -> None:
         # Saved with the next change: an acknowledgement that is lost only leaves the id remembered for longer.
-        self._changed |= self._memory.pop(op_id, None) is not None
+        kept = {known: done for known, done in self._memory.items() if known > op_id}
+        self._changed |= len(kept) < len(self._memory)
+        self._memory = kept
 
     def heartbeat(self) -> None:
         """In process the host cannot fall silent without the board."""
@@ -239,7 +241,6 @@ class SimulatedController:
 
     def persist(self) -> None:
         """Write die and memory to the state file, if there is one."""
-        self._changed = False
         if self.path is None:
             return
         memory: dict[str, npt.NDArray[Any]] = {
@@ -249,6 +250,7 @@ class SimulatedController:
             "board_done": np.frombuffer(b"".join(self._memory[i].packed() for i in sorted(self._memory)), np.uint8),
         }
         self.die.save(self.path, **memory)
+        self._changed = False
 
     def remember(self, memory: dict[str, npt.NDArray[Any]]) -> None:
         """Take back what :meth:`persist` wrote: the board was not switched off between two commands."""

@@ -1,10 +1,27 @@
-"""Recipes, data sets, the training loop and its checkpoints."""
+"""Recipes, data sets, the training loop and its checkpoints.
 
-from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
-from rramlab.training.data import Dataset, Found, find_datasets, load_dataset
-from rramlab.training.loop import Training, accuracy, accuracy_random, fit, predict, settle_statistics
-from rramlab.training.networks import build
-from rramlab.training.recipes import Recipe, builtin_recipes, load_recipe
+Names are resolved when first used: what needs no torch, such as the list of data sets, works without it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
+    from rramlab.training.data import Dataset, Found, find_datasets, load_dataset
+    from rramlab.training.loop import Training, accuracy, accuracy_random, fit, predict, settle_statistics
+    from rramlab.training.networks import build
+    from rramlab.training.recipes import Recipe, builtin_recipes, load_recipe
+
+_HOMES = {
+    "checkpoint": ("Checkpoint", "EpochResult", "weights_digest"),
+    "data": ("Dataset", "Found", "find_datasets", "load_dataset"),
+    "loop": ("Training", "accuracy", "accuracy_random", "fit", "predict", "settle_statistics"),
+    "networks": ("build",),
+    "recipes": ("Recipe", "builtin_recipes", "load_recipe"),
+}
 
 __all__ = [
     "Checkpoint",
@@ -25,3 +42,10 @@ __all__ = [
     "settle_statistics",
     "weights_digest",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"rramlab.training.{home}"), name)
+    raise AttributeError(f"module 'rramlab.training' has no attribute {name!r}")

@@ -82,10 +82,10 @@ def tell(
     part("train")
 
     on_part(f"deploy: the mask, by {method}")
-    deployment, deployed, verification = put_on_chip(session, experiment, method, experiment.name)
+    deployment, deployed, verification = put_on_chip(session, experiment, method, experiment.name, arm=macro.die_id)
     part("deploy")
     on_part(f"evaluate: {len(data.test_x):,} images, every product computed by the macro")
-    before = macro.conversions
+    conversions, saturated = macro.conversions, macro.saturated
     on_chip = accuracy_on_chip(model, macro, deployment, data)
     part("evaluate")
     return Story(
@@ -101,8 +101,8 @@ def tell(
         accuracy_on_chip=on_chip,
         images=len(data.test_x),
         pulses=formed.pulses + deployed.pulses,
-        conversions=macro.conversions - before,
-        saturated=macro.saturated,
+        conversions=macro.conversions - conversions,
+        saturated=macro.saturated - saturated,
         seconds=round(time.perf_counter() - begun, 3),
         seconds_by_part=parts,
         verification=verification,

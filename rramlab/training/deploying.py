@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,8 @@ def put_on_chip(
     conductance = session.stations[experiment.die_id].conductance_S.copy()
     conductance[~experiment.placement.used.bits] = np.nan
     deployment = experiment.deployment(name, method, model, conductance, result.run_id)
-    deployment, found = verified(session, deployment)
+    deployment.save(deployments(session.description.data))
+    found = verified(session, deployment)
     if not found.passed:
         raise OutOfLimits(
             f"deployment {name!r} on die {experiment.die_id!r} is not what was planned: {found}. No further pulse was sent; "
@@ -37,12 +37,11 @@ def put_on_chip(
     return deployment, result, found
 
 
-def verified(session: Session, deployment: Deployment) -> tuple[Deployment, Verification]:
-    """Verify a deployment on the bench and write the finding into its file."""
+def verified(session: Session, deployment: Deployment) -> Verification:
+    """Verify a deployment on the bench and note the finding in its file."""
     found = verify(session.macros[deployment.die_id], deployment)
-    kept = replace(deployment, about={**deployment.about, "verification": found.as_json()})
-    kept.save(deployments(session.description.data))
-    return kept, found
+    deployment.note(deployments(session.description.data), verification=found.as_json())
+    return found
 
 
 def checkpoints(data: Path) -> Path:

@@ -12,7 +12,7 @@ from torch import nn
 
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError, UsageError
-from rramlab.base.files import read_json, write_json
+from rramlab.base.files import read_object, write_json
 from rramlab.deploy import Deployment, Method
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.geometry import Geometry
@@ -20,7 +20,7 @@ from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement, Tile
 from rramlab.macro.protocol import Macro
 from rramlab.nn import load_weights, masked_layers, masks
-from rramlab.training.checkpoint import Checkpoint, EpochResult
+from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
 from rramlab.training.data import Dataset
 from rramlab.training.loop import Training, accuracy_random, fit
 from rramlab.training.recipes import Recipe
@@ -59,13 +59,7 @@ class Experiment:
         layers = {name: layer.shape for name, layer in masked_layers(recipe.model()).items()}
         placement = Placement.pack(layers, macro.geometry, macro.board.lines_at_once)
         conductance = macro.read(placement.used, REPEATS)
-        pairs = is_conducting(conductance).reshape(macro.geometry.rows, macro.geometry.pairs, 2).any(axis=2)
-        share = np.count_nonzero(pairs) / sum(tile.inputs * tile.outputs for tile in placement.tiles)
-        if share < FORMED_SHARE:
-            raise UsageError(
-                f"die {macro.die_id!r} is not formed: {share:.1%} of the network's pairs have a conducting cell, training "
-                f"needs {FORMED_SHARE:.0%}. Form it first: rramlab run electroform --arm {macro.die_id}"
-            )
+        _require_forming(conductance, placement, recipe, macro.die_id)
         experiment = cls(folder, recipe, macro.die_id, placement, conductance)
         experiment._write()
         return experiment
@@ -95,7 +89,7 @@ class Experiment:
             raise DataError(
                 f"there is no training {folder.name!r} in {folder.parent}; known: {known}. Start one with: rramlab train"
             )
-        about = read_json(folder / "experiment.json")
+        about = read_object(folder / "experiment.json", "recipe", "die", "rows", "columns", "tiles")
         try:
             placement = Placement(
                 Geometry(about["rows"], about["columns"]), tuple(Tile(**tile) for tile in about["tiles"])
@@ -103,7 +97,7 @@ class Experiment:
             conductance = load_arrays(folder / "weights.npz")["conductance_S"]
             return cls(folder, Recipe.model_validate(about["recipe"]), about["die"], placement, conductance)
         except (DataError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"the training {folder} is damaged ({error!r}); train again: rramlab train") from error
+            raise DataError(f"the training {folder} is damaged ({error}); train again: rramlab train") from error
 
     def model(self) -> nn.Module:
         """Return the network with the die's weights and fresh scores."""
@@ -147,6 +141,7 @@ class Experiment:
                 f"rramlab train {self.recipe.name} --name {self.name} --resume"
             )
         model = self.model()
+        saved.require(self.recipe, self.die_id, weights_digest(model), self.checkpoint)
         model.load_state_dict(saved.model)
         return model.eval()
 
@@ -164,3 +159,22 @@ class Experiment:
         """Return the deployment of a trained model whose plan was executed in ``run``."""
         about = {"training": self.name, "run": run}
         return Deployment(name, self.die_id, method, self.placement, self.mask(model), conductance_S, about)
+
+
+def _require_forming(conductance_S: npt.NDArray[np.float32], placement: Placement, recipe: Recipe, die_id: str) -> None:
+    """Refuse a die whose pairs are not formed as the recipe says."""
+    rows, columns = conductance_S.shape
+    conducting = np.count_nonzero(is_conducting(conductance_S).reshape(rows, columns // 2, 2), axis=2)
+    pairs = sum(tile.inputs * tile.outputs for tile in placement.tiles)
+    one, both = np.count_nonzero(conducting == 1) / pairs, np.count_nonzero(conducting == 2) / pairs
+    how = f"rramlab run electroform --die {die_id} --arm {die_id}"
+    if one + both < FORMED_SHARE:
+        raise UsageError(
+            f"die {die_id!r} is not formed: {one + both:.1%} of the network's pairs have a conducting cell, training needs "
+            f"{FORMED_SHARE:.0%}. Form it first: {how}"
+        )
+    if (recipe.forming == "all" and both < 0.5) or (recipe.forming == "one-of-pair" and both > 0.1):
+        raise UsageError(
+            f"recipe {recipe.name!r} is for a die formed {recipe.forming!r}, but in {both:.0%} of the network's pairs of die "
+            f"{die_id!r} both cells conduct. Take a die formed that way, or correct the key 'forming' of the recipe"
+        )

@@ -68,7 +68,6 @@ def fit(
     """
     if resume and checkpoint is None:
         raise UsageError("resuming needs the checkpoint to go on from")
-    _keep_freed_memory()
     run = _Run(model, recipe, data, die_id)
     with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
         torch.manual_seed(recipe.seed)
@@ -98,7 +97,7 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep the memory of one step for the next instead of returning it: a quarter less time a step.
 
     Set for the whole process; where the C library is another, nothing happens.

@@ -52,6 +52,12 @@ def fashion_cnn(kept: float, bits: int) -> nn.Module:
     )
 
 
+# What each network takes, [channels, height, width], and how many classes it tells apart.
+SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "digits-mlp": ((1, 8, 8), 10),
+    "fashion-cnn": ((1, 28, 28), 10),
+}
+
 NETWORKS: dict[str, Callable[[float, int], nn.Module]] = {
     "digits-mlp": digits_mlp,
     "fashion-cnn": fashion_cnn,

@@ -14,7 +14,7 @@ from rramlab.deploy import Deployment
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.placement import Tile
 from rramlab.macro.protocol import Macro
-from rramlab.nn import MaskedLayer, masked_layers
+from rramlab.nn import MaskedLayer, masked_layers, masks
 from rramlab.training.data import Dataset
 from rramlab.training.loop import accuracy
 
@@ -31,6 +31,10 @@ def chip_in_the_loop(model: nn.Module, macro: Macro, deployment: Deployment) -> 
     layers = masked_layers(model)
     if {name: layer.shape for name, layer in layers.items()} != deployment.placement.layers:
         raise UsageError(f"deployment {deployment.name!r} is of another network: {deployment.placement.layers}")
+    if not all(np.array_equal(mask, deployment.mask.layers[name]) for name, mask in masks(model).items()):
+        raise UsageError(
+            f"deployment {deployment.name!r} has another mask than the network: it was trained again since. Deploy it again"
+        )
     gates = deployment.gates()
     try:
         for name, layer in layers.items():

@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import nn
 
 from rramlab.base.errors import UsageError
+from rramlab.base.names import NAME
 from rramlab.base.yamlfile import load_model
 from rramlab.training import networks
+from rramlab.training.data import Dataset
 
 
 class Recipe(BaseModel):
@@ -31,7 +33,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=NAME)
     description: str
     dataset: str
     network: str
@@ -54,6 +56,19 @@ class Recipe(BaseModel):
         if name not in networks.NETWORKS:
             raise ValueError(f"found {name!r}, expected one of {', '.join(sorted(networks.NETWORKS))}")
         return name
+
+    def require(self, data: Dataset) -> None:
+        """Refuse a data set that the network is not made for.
+
+        Raises:
+            UsageError: images of another shape, or more classes than outputs.
+        """
+        wanted, outputs = networks.SHAPES[self.network]
+        if data.train_x.shape[1:] != wanted or len(data.classes) > outputs:
+            raise UsageError(
+                f"the network {self.network!r} takes images of shape {wanted} in {outputs} classes, the data set {data.name!r} "
+                f"has {data.train_x.shape[1:]} in {len(data.classes)}; name another network or data set in the recipe"
+            )
 
     def model(self) -> nn.Module:
         """Return the recipe's network with fresh scores and no weights yet: the same for the same seed."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, UsageError
 from rramlab.base.folders import bench_file, find, listing, shipped
 
 
@@ -24,7 +24,7 @@ def test_the_working_bench_comes_first(tmp_path):
 
 
 def test_an_unknown_name_lists_what_exists(tmp_path):
-    with pytest.raises(DataError, match=r"electrofrom.*known: .*electroform"):
+    with pytest.raises(UsageError, match=r"electrofrom.*known: .*electroform"):
         find(tmp_path, "protocols", "electrofrom")
 
 

@@ -32,6 +32,8 @@ def rramlab(tmp_path, monkeypatch):
         result = CliRunner().invoke(app, [str(word) for word in words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
+        if "--json" in words and result.stdout:
+            json.loads(result.stdout)  # exactly one document, whatever happened
         return Answer(result.exit_code, result.stdout, result.stderr)
 
     return call

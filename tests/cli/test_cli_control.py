@@ -1,5 +1,6 @@
 """What a technician types, and what bad input gets."""
 
+import json
 import shutil
 import signal
 import sqlite3
@@ -14,8 +15,8 @@ import pytest
 
 import rramlab as package
 from rramlab.base.arrays import load_arrays
-from rramlab.engine.station import load_last_read
 from rramlab.macro.geometry import Geometry
+from rramlab.runs.lastread import load_last_read
 
 DIE = "sim-0001"
 
@@ -102,7 +103,10 @@ BAD_RUNS = {
     "not a region": (["electroform", "--arm", DIE, "--set", "cells=every second"], 2, "checkerboard"),
     "parameter without value": (["prune", "--arm", DIE], 2, "--set cells="),
     "not an assignment": (["electroform", "--arm", DIE, "--set", "voltage"], 2, "name=value"),
-    "unknown protocol": (["elektroform", "--arm", DIE], 1, "electroform"),
+    "unknown protocol": (["elektroform", "--arm", DIE], 2, "electroform"),
+    "decimal comma": (["electroform", "--arm", DIE, "--set", "width=1,5 us"], 2, "decimals follow a point"),
+    "region of no cell": (["electroform", "--arm", DIE, "--set", "cells=row 1 & row 2"], 2, "no cell"),
+    "die id that leaves its folder": (["contact", "--die", "../other"], 2, "die id"),
 }
 
 
@@ -198,8 +202,76 @@ def test_an_expectation_that_goes_on_ends_with_code_5(rramlab, tmp_path):
         "  - expect: {window: {formed_fraction: [0.9, 1]}, on_failure: continue}\n  - read: {name: again}\n"
     )
     answer = rramlab("run", "look", "--json")
-    assert answer.exit_code == 5
+    assert answer.exit_code == answer.document["exit_code"] == 5
+    assert not answer.document["checks"][0]["passed"]
     assert rramlab("runs", "show", "last", "--json").document["status"] == "done"
+
+
+def test_one_unreadable_run_does_not_hide_the_others(rramlab, tmp_path):
+    assert rramlab("run", "contact").exit_code == 0
+    assert rramlab("run", "read-array").exit_code == 0
+    first, _ = sorted((tmp_path / "data" / "runs").iterdir())
+    (first / "run.json").write_text("[]")
+    listed = rramlab("runs", "list", "--json").document["runs"]
+    assert [run["status"] for run in listed] == ["unreadable", "done"]
+    assert rramlab("runs", "show", "last").exit_code == 0
+    broken = rramlab("runs", "show", first.name, "--json")
+    assert broken.exit_code == 1
+    assert "run.json" in broken.document["error"]
+
+
+def test_contact_and_multiply_say_what_they_found(rramlab):
+    contact = rramlab("run", "contact")
+    assert "all lines connected" in contact.stdout
+    products = rramlab("run", "multiply-ones", "--json").document["products"]
+    # 64 pristine cells of 0.1 µS a column.
+    assert products[0]["mean_S"] == pytest.approx(6.4e-6, rel=0.05)
+    assert 0 < products[0]["column_spread_S"] < 1e-6
+
+
+def test_a_formed_share_of_the_pristine_is_judged_on_the_cells_that_were_pulsed(rramlab):
+    assert rramlab("run", "electroform", "--arm", DIE, "--set", "voltage=3.3V").exit_code == 5
+    rest = rramlab("run", "electroform", "--arm", DIE, "--set", "cells=one-of-pair(seed=7) & pristine", "--json")
+    assert rest.exit_code == 0
+    assert rest.document["pulses"] == 512 * 256 - 4 * 256
+    assert rest.document["checks"][-1]["cells"] == rest.document["pulses"]
+
+
+def test_resume_last_is_the_last_that_is_not_done(rramlab):
+    assert rramlab("run", "electroform", "--arm", DIE, "--set", "voltage=3.3V").exit_code == 5
+    assert rramlab("run", "read-array").exit_code == 0
+    again = rramlab("resume", "last", "--arm", DIE, "--json")
+    # The pilot block is judged as it was: going on takes a new decision, not a second look.
+    assert again.exit_code == 5
+    stopped = rramlab("runs", "list", "--json").document["runs"][0]
+    assert (stopped["status"], stopped["pulses"]) == ("failed", 4 * 256)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.01, 0.05])
+def test_two_interrupts_in_a_row_end_with_code_4(rramlab, tmp_path, gap):
+    rramlab("init", tmp_path)
+    path = tmp_path / "protocols" / "electroform.yaml"
+    path.write_text(path.read_text().replace("limits:\n", "block_rows: 1\nlimits:\n", 1))
+    holder = subprocess.Popen(
+        [sys.executable, "-m", "rramlab", "run", "electroform", "--arm", DIE],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for_pulses(tmp_path)
+        holder.send_signal(signal.SIGINT)
+        time.sleep(gap)
+        holder.send_signal(signal.SIGINT)
+        _, said = holder.communicate(timeout=60)
+    finally:
+        holder.kill()
+        holder.wait()
+    assert holder.returncode == 4
+    assert "Traceback" not in said
+    with package.open_bench(tmp_path) as session:
+        assert session.stations[DIE].ledger.pulse_counts().max() == 1
 
 
 def test_unknown_run_and_unread_die(rramlab):
@@ -210,9 +282,34 @@ def test_unknown_run_and_unread_die(rramlab):
     assert "rramlab run read-array" in answer.stderr
 
 
-def test_usage_errors_have_code_2(rramlab):
-    assert rramlab("run").exit_code == 2
-    assert rramlab("frobnicate").exit_code == 2
+@pytest.mark.parametrize("words", [["run"], ["frobnicate"], ["demo", "--task", "poetry"]])
+def test_usage_errors_have_code_2_and_one_document(rramlab, tmp_path, words):
+    assert rramlab(*words).exit_code == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "rramlab", *words, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["exit_code"] == 2
+
+
+def test_estop_does_not_signal_a_process_of_another_host(rramlab, tmp_path):
+    with package.open_bench(tmp_path):
+        holder = tmp_path / "data" / "bench.holder.json"
+        holder.write_text(json.dumps({**json.loads(holder.read_text()), "host": "elsewhere"}))
+        answer = rramlab("estop", "--json")
+    assert answer.exit_code == 1
+    assert "elsewhere" in answer.document["error"]
+
+
+def test_estop_of_a_free_bench_makes_it_safe(rramlab):
+    assert rramlab("estop", "--json").document == {"signalled": None, "safe": True}
+
+
+def test_what_nobody_foresaw_is_told_and_ends_with_code_1(rramlab, monkeypatch):
+    monkeypatch.setattr("rramlab.drivers.bench.describe_bench", lambda *_: 1 / 0)
+    answer = rramlab("bench", "check", "--json")
+    assert answer.exit_code == 1
+    assert "ZeroDivisionError" in answer.document["error"]
 
 
 def test_estop_stops_the_holder_safely_and_the_run_resumes(rramlab, tmp_path):

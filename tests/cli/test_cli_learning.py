@@ -72,10 +72,22 @@ def test_a_die_that_changed_fails_its_verification(formed):
     assert "no longer what it was" in answer.document["error"]
 
 
+def test_a_retrained_network_does_not_run_under_its_old_mask(formed):
+    trained = formed("train", "digits", "--epochs", "1", "--json").document
+    assert formed("deploy", trained["name"]).exit_code == 0
+    again = formed("train", "digits", "--epochs", "1", "--seed", "5")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    assert formed("train", "digits", "--epochs", "1", "--seed", "5", "--overwrite").exit_code == 0
+    answer = formed("evaluate", trained["name"], "--json")
+    assert answer.exit_code == 2
+    assert "Deploy it again" in answer.document["error"]
+
+
 def test_training_needs_a_formed_die(rramlab):
     answer = rramlab("train", "digits", "--epochs", "1")
     assert answer.exit_code == 2
-    assert "rramlab run electroform --arm sim-0001" in answer.stderr
+    assert "rramlab run electroform --die sim-0001 --arm sim-0001" in answer.stderr
 
 
 def test_a_missing_data_set_is_named_with_where_to_get_it(formed, tmp_path, monkeypatch):
@@ -93,6 +105,32 @@ def test_unknown_recipe_training_and_deployment(formed):
     assert formed("train", "digit").exit_code == 2
     assert formed("deploy", "nothing").exit_code == 1
     assert formed("evaluate", "nothing").exit_code == 1
+
+
+def test_names_do_not_leave_their_folders(formed, tmp_path):
+    for words in (["train", "digits", "--name", "../up"], ["deploy", "../up"], ["evaluate", "."]):
+        answer = formed(*words)
+        assert answer.exit_code == 2
+        assert "expected up to 64 letters" in answer.stderr
+    assert not (tmp_path / "data" / "up").exists()
+
+
+def test_a_recipe_that_contradicts_its_data_or_the_die_is_refused(formed, tmp_path):
+    recipe = (
+        "name: own\ndescription: mine\ndataset: digits\nnetwork: {network}\nforming: {forming}\nepochs: 1\nbatch: 60\n"
+        "learning_rate: 0.5\n"
+    )
+    path = tmp_path / "own.yaml"
+    path.write_text(recipe.format(network="fashion-cnn", forming="one-of-pair"))
+    shape = formed("train", path)
+    assert shape.exit_code == 2
+    assert "(1, 28, 28)" in shape.stderr
+    path.write_text(recipe.format(network="digits-mlp", forming="all"))
+    forming = formed("train", path)
+    assert forming.exit_code == 2
+    assert "'forming'" in forming.stderr
+    path.write_text(recipe.format(network="digits-mlp", forming="one-of-pair"))
+    assert formed("train", path).exit_code == 0
 
 
 def test_a_resume_needs_the_same_recipe(formed):

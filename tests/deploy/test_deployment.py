@@ -59,7 +59,7 @@ def test_reset_plans_one_pulse_for_each_conducting_cell_of_a_pruned_pair(placeme
 def deployed(session, placement, mask, method):
     """Form the die, put the mask on it, and return its deployment."""
     session.run(forming_plan(block_rows=64), arm="small-1")
-    result = session.run(deployment_plan(placement, mask, method))
+    result = session.run(deployment_plan(placement, mask, method), arm="small-1")
     reference = session.stations["small-1"].conductance_S.copy()
     reference[~placement.used.bits] = np.nan
     return Deployment("mine", "small-1", method, placement, mask, reference, {}), result

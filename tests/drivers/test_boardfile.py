@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import UsageError
 from rramlab.base.folders import shipped
 from rramlab.drivers.boardfile import load_board
 
@@ -94,5 +94,5 @@ def test_a_bias_table_with_a_gap_is_refused(tmp_path):
 
 
 def test_a_missing_board_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="macro-40mn"):
+    with pytest.raises(UsageError, match="macro-40mn"):
         load_board(tmp_path, "macro-40mn")

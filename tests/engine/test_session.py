@@ -1,6 +1,7 @@
 """A session runs plans and keeps what they did; whatever fails, the bench ends in its safe state."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -10,10 +11,13 @@ from hypothesis import strategies as st
 from workbench import SmallBench, forming_plan, hidden, ledger_of, plain_plan, pulse_step
 
 import rramlab
-from rramlab.base.errors import InstrumentError, OutOfLimits, RramlabError, UsageError
+from rramlab.base.errors import DataError, InstrumentError, OutOfLimits, RramlabError, UsageError
+from rramlab.engine import station
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ExpectStep, GateStep, MultiplyStep, ReadStep, Window
+from rramlab.runs.ledger import Ledger
 from rramlab.runs.store import Run
+from rramlab.sim.controller import SimulatedController
 
 
 @pytest.fixture
@@ -104,7 +108,7 @@ def test_a_plan_in_other_row_blocks_gives_the_same_die(tmp_path):
             plan = plain_plan(
                 *steps,
                 pulse_step("checkerboard", "reset", voltage=2.0),
-                pulse_step("rows 3-20", "set", voltage=2.0),
+                pulse_step("rows 3-20 & checkerboard", "set", voltage=2.0),
                 block_rows=blocks,
             )
             result = session.run(plan, arm="small-1")
@@ -128,7 +132,10 @@ regions = st.sampled_from(
 )
 pulse_steps = st.builds(
     lambda cells, kind, shots: pulse_step(
-        cells, kind, voltage=3.6 if kind == "electroform" else 2.0, cells_per_pulse=shots
+        f"({cells}) - pristine" if kind == "set" else cells,
+        kind,
+        voltage=3.6 if kind == "electroform" else 2.0,
+        cells_per_pulse=shots,
     ),
     regions,
     st.sampled_from(["electroform", "set", "reset"]),
@@ -170,7 +177,7 @@ def test_the_last_read_is_remembered_by_the_next_session(small_bench):
 def test_prune_resets_conducting_cells_only_and_says_what_is_left(session):
     session.run(forming_plan(block_rows=8), arm="small-1")
     before = hidden(session).conductance_S.copy()
-    result = session.run("prune", {"cells": "rows 0-15"})
+    result = session.run("prune", {"cells": "rows 0-15"}, arm="small-1")
     after = hidden(session).conductance_S
     assert np.array_equal(after[16:], before[16:])
     assert np.array_equal(after[:16][before[:16] < 2e-6], before[:16][before[:16] < 2e-6])
@@ -246,7 +253,7 @@ def test_whatever_fails_the_bench_is_made_safe_and_the_run_says_so(small_bench, 
         assert run.record["reason"]
         assert (run.folder / "run.h5").exists()
         delattr(controller, where)
-        session.resume(run.id)
+        session.resume(run.id, arm="small-1")
         assert Run(run.folder).record["status"] == "done"
         assert hidden(session).pulses.max() == 1
         assert np.array_equal(ledger_of(session).pulse_counts(), hidden(session).pulses)
@@ -305,3 +312,143 @@ def test_a_run_of_another_die_is_not_resumed_here(tmp_path):
         with pytest.raises(UsageError, match="'a'"):
             session.resume(run.name, arm="b")
         assert not hidden(session).pulses.any()
+
+
+# safe first ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def order(monkeypatch):
+    """Names of what is written and of every safe state, in the order in which they happen."""
+    events = []
+
+    def watch(where, name, what):
+        original = getattr(where, name)
+
+        def watched(*arguments, **more):
+            events.append(what)
+            return original(*arguments, **more)
+
+        monkeypatch.setattr(where, name, watched)
+
+    watch(SimulatedController, "safe_state", "safe")
+    watch(station, "save_last_read", "last_read")
+    watch(Run, "finish", "run.json")
+    watch(Run, "consolidate", "run.h5")
+    watch(Ledger, "close", "ledger closed")
+    return events
+
+
+@pytest.mark.parametrize("error", [InstrumentError("the link is gone"), RuntimeError("a bug"), KeyboardInterrupt()])
+def test_a_run_that_fails_is_made_safe_before_anything_is_written(small_bench, order, error):
+    with small_bench.open() as session:
+        controller = session.bench.controllers["small-1"]
+
+        def fail(*arguments, **more):
+            order.clear()
+            raise error
+
+        controller.pulse = fail
+        with pytest.raises(type(error)):
+            session.run(forming_plan(), arm="small-1")
+        assert order[:4] == ["safe", "last_read", "run.json", "run.h5"]
+
+
+def test_a_session_is_made_safe_before_its_interactive_run_is_written(small_bench, order):
+    with small_bench.open() as session:
+        session.macro.read("rows 0-3")
+        order.clear()
+    assert order[0] == "safe"
+    assert [each for each in order if each != "safe"] == ["last_read", "run.json", "run.h5", "ledger closed"]
+    assert "safe" not in order[order.index("ledger closed") :]
+
+
+def test_what_was_measured_is_written_even_if_the_safe_state_fails(small_bench, monkeypatch):
+    with small_bench.open() as session:
+        controller = session.bench.controllers["small-1"]
+
+        def gone(*arguments, **more):
+            raise InstrumentError("the link is gone")
+
+        controller.pulse = controller.safe_state = gone
+        with pytest.raises(InstrumentError):
+            session.run(forming_plan(), arm="small-1")
+        (run,) = (Run(folder) for folder in session.runs.iterdir())
+        assert run.record["status"] == "failed"
+        assert (run.folder / "run.h5").exists()
+        del controller.pulse, controller.safe_state
+
+
+def test_a_session_whose_records_cannot_be_written_is_released_all_the_same(small_bench, monkeypatch):
+    session = small_bench.open()
+    session.__enter__()
+    calls = count_safe_states(session)
+    session.macro.read("row 0")
+
+    def full(*arguments, **more):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(station, "save_last_read", full)
+        with pytest.raises(OSError, match="no space"):
+            session.close()
+    assert calls
+    with small_bench.open() as again:  # not locked, the ledger not in use
+        again.macro.read("row 0")
+
+
+def test_a_run_whose_end_cannot_be_written_is_made_safe(small_bench, monkeypatch):
+    with small_bench.open() as session:
+        calls = count_safe_states(session)
+
+        def full(*arguments, **more):
+            raise OSError("no space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(station, "save_last_read", full)
+            with pytest.raises(OSError, match="no space"):
+                session.run("read-array")
+        assert calls
+
+
+# a lost ledger --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trace", ["last_read", "run"])
+def test_a_die_that_was_worked_on_is_not_virgin_when_its_ledger_is_gone(small_bench, trace):
+    with small_bench.open() as session:
+        session.run(plain_plan(pulse_step("rows 0-3")), arm="small-1")
+        folder, runs = session.die_folder("small-1"), session.runs
+    ledger = folder / "ledger.db"
+    kept = ledger.read_bytes()
+    ledger.unlink()
+    if trace == "run":
+        (folder / "last_read.npz").unlink()
+    else:
+        shutil.rmtree(runs)
+    with pytest.raises(DataError, match="no ledger") as caught, small_bench.open():
+        pass
+    assert "small-1" in str(caught.value)
+    assert not ledger.exists()  # none was made in its place
+    ledger.write_bytes(kept)
+    with small_bench.open() as session:
+        assert ledger_of(session).pulse_counts().sum() == 4 * 16
+
+
+def test_an_empty_ledger_file_is_not_a_virgin_die(small_bench):
+    with small_bench.open() as session:
+        session.run(plain_plan(pulse_step("rows 0-3")), arm="small-1")
+        ledger = session.die_folder("small-1") / "ledger.db"
+    ledger.write_bytes(b"")
+    with pytest.raises(DataError, match="empty"), small_bench.open():
+        pass
+    with pytest.raises(DataError, match="empty"), small_bench.open():  # and no second attempt gets past it
+        pass
+
+
+def test_a_new_die_beside_one_that_was_worked_on_is_enrolled(tmp_path):
+    with SmallBench(tmp_path, dies={"a": ""}).write().open() as session:
+        session.run("read-array")
+    with SmallBench(tmp_path, dies={"b": ""}).write().open() as session:
+        session.run("read-array")
+        assert not ledger_of(session).history()

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from workbench import SmallBench, child, hidden, ledger_of
 
+from rramlab.base.errors import Stopped
+from rramlab.plan.plan import Plan
+from rramlab.plan.steps import ReadStep
 from rramlab.runs.store import list_runs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -130,3 +133,106 @@ def test_a_session_between_runs_is_made_safe_by_a_signal(tmp_path, name):
     out, _ = process.communicate()
     assert "safe" in out
     assert process.returncode != 0
+
+
+# A bench of two dies; signals arrive while the first controller is being made safe, in a run that fails, in one that is
+# stopped, or as the session closes. LOCK says whether the bench was still locked whenever a controller became safe.
+INSIDE = """
+import json, os, signal, sys
+sys.path.insert(0, ".")
+import rramlab
+from filelock import FileLock, Timeout
+from rramlab.base.errors import RramlabError
+from workbench import forming_plan
+folder, when = sys.argv[1], sys.argv[2]
+signals = [getattr(signal, name) for name in sys.argv[3:]]
+events, code = [], 0
+def locked():
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+try:
+    with rramlab.open_bench(folder) as session:
+        lock = session.bench._lock.path
+        for die, controller in session.bench.controllers.items():
+            def safe_state(die=die, safe=controller.safe_state):
+                if die == "a":
+                    for each in signals:
+                        os.kill(os.getpid(), each)
+                safe()
+                events.append([die, "safe", locked()])
+            controller.safe_state = safe_state
+        first = session.bench.controllers["a"]
+        pulse, seen = first.pulse, []
+        def broken(*arguments, **more):
+            seen.append(1)
+            if len(seen) == 3 and when == "failed":
+                raise RuntimeError("the link is gone")
+            if len(seen) == 3 and when == "stopped":
+                os.kill(os.getpid(), signal.SIGINT)
+            return pulse(*arguments, **more)
+        first.pulse = broken
+        session.macros["a"].read("row 0")
+        if when != "close":
+            session.run(forming_plan(), arm="a", die="a")
+    events.append(["", "closed", locked()])
+except (RramlabError, RuntimeError) as error:
+    code = getattr(error, "exit_code", 1)
+    events.append(["", type(error).__name__, locked()])
+except KeyboardInterrupt:
+    code = 130
+    events.append(["", "KeyboardInterrupt", locked()])
+print(json.dumps(events), flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("names", [("SIGINT",), ("SIGTERM",), ("SIGINT", "SIGTERM"), ("SIGINT",) * 4, ("SIGTERM",) * 3])
+@pytest.mark.parametrize("when", ["failed", "stopped", "close"])
+def test_a_signal_while_the_bench_is_made_safe_does_not_cut_that_short(tmp_path, when, names):
+    """Every controller becomes safe, the records are written, and the lock is let go last."""
+    bench = SmallBench(tmp_path, dies={"a": "", "b": ""}).write()
+    process = child(INSIDE, bench.folder, when, *names)
+    out, err = process.communicate()
+    assert out, err
+    *events, last = json.loads(out)
+    times = 1 if when == "close" else 2  # when the run ends, and when the session closes
+    for die in ("a", "b"):
+        assert len([event for event in events if event[0] == die]) >= times
+    assert all(locked for _, _, locked in events)
+    assert not last[2]
+    assert {run.record["name"]: run.record["status"] for run in list_runs(tmp_path / "data" / "runs")} == {
+        "interactive": "done",
+        **({} if when == "close" else {"form": when}),
+    }
+    assert all((run.folder / "run.h5").exists() for run in list_runs(tmp_path / "data" / "runs"))
+    if when == "failed":
+        assert last[1] == "RuntimeError"
+    with bench.open() as session:
+        for die in ("a", "b"):
+            session.stations[die].reconcile()  # the pulse that failed
+            assert np.array_equal(ledger_of(session, die).pulse_counts(), hidden(session, die).pulses)
+            assert not ledger_of(session, die).dangling()
+
+
+def test_a_stop_in_the_last_operation_makes_the_bench_safe(tmp_path):
+    """Everything is done, and yet the person asked for a stop: safe now, not when the session closes."""
+    events, calls = [], []
+    with SmallBench(tmp_path).write().open() as session:
+        controller = session.bench.controllers["small-1"]
+        read, safe = controller.read, controller.safe_state
+
+        def stopping(*arguments, **more):
+            os.kill(os.getpid(), signal.SIGINT)
+            return read(*arguments, **more)
+
+        controller.read, controller.safe_state = stopping, lambda: (calls.append(1), safe())
+        try:
+            session.run(Plan(name="r", steps=(ReadStep(),)))
+        except Stopped:
+            events.append(len(calls))
+        del controller.read
+    assert events
+    assert events[0] > 0

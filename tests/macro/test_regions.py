@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import cell_states, geometries, selections
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import Refused, UsageError
 from rramlab.macro.cells import CellState
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
@@ -67,7 +67,44 @@ def test_a_region_means_what_it_says(data):
     geometry = data.draw(geometries)
     text, expected = data.draw(spellings(geometry))
     state = data.draw(cell_states(geometry))
-    assert np.array_equal(Region(text).resolve(geometry, state).bits, expected(state))
+    seen = np.nan_to_num(state.conductance_S, nan=1e-7)
+    read = CellState(state.pulses, seen, state.unknown)
+    assert np.array_equal(Region(text).resolve(geometry, read).bits, expected(read))
+
+
+@given(st.data())
+def test_what_was_not_read_is_asked_for_and_not_guessed(data):
+    """Refused wherever a cell that was not read decides; where it does not, the answer is that of every possible read."""
+    geometry = data.draw(geometries)
+    text, expected = data.draw(spellings(geometry))
+    state = data.draw(cell_states(geometry))
+    either = [
+        expected(CellState(state.pulses, np.nan_to_num(state.conductance_S, nan=each), state.unknown))
+        for each in (1e-7, 1e-5)
+    ]
+    try:
+        found = Region(text).resolve(geometry, state).bits
+    except Refused:
+        assert "conducting" in text
+        assert np.isnan(state.conductance_S).any()
+    else:
+        assert np.array_equal(either[0], either[1])
+        assert np.array_equal(found, either[0])
+
+
+@pytest.mark.parametrize("text", ["conducting", "~conducting", "all - conducting", "row 0 | conducting"])
+def test_a_die_that_was_never_read_answers_nothing_about_conduction(text):
+    geometry = Geometry(4, 4)
+    with pytest.raises(Refused, match="not read since"):
+        Region(text).resolve(geometry, CellState.virgin(geometry))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"), [("all | conducting", "all"), ("row 0 & conducting & row 1", "row 0 & row 1"), ("row 2", "row 2")]
+)
+def test_a_read_is_not_needed_where_it_cannot_matter(text, same):
+    geometry = Geometry(4, 4)
+    assert Region(text).resolve(geometry, CellState.virgin(geometry)) == Region(same).bound(geometry)
 
 
 @given(st.data())
@@ -75,8 +112,11 @@ def test_the_bound_holds_whatever_the_data(data):
     geometry = data.draw(geometries)
     text, _ = data.draw(spellings(geometry))
     region, state = Region(text), data.draw(cell_states(geometry))
-    resolved, bound = region.resolve(geometry, state).bits, region.bound(geometry).bits
+    read = CellState(state.pulses, np.nan_to_num(state.conductance_S, nan=1e-7), state.unknown)
+    resolved, bound = region.resolve(geometry, read).bits, region.bound(geometry).bits
     assert not np.any(resolved & ~bound)
+    assert not np.any(resolved & ~region.bound(geometry, state.pulses).bits)
+    assert not np.any(region.bound(geometry, state.pulses).bits & ~bound)
     if not region.depends_on_data:
         assert np.array_equal(resolved, bound)
 

@@ -1,5 +1,7 @@
 """Limits only ever get tighter, and nothing over one of them passes the check."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -102,8 +104,8 @@ def test_no_pulse_over_a_limit_passes(table, each, kind, volts, width, gate, sho
         ("gate_voltage", 1.5, pulse_op()),
         ("shortest_pulse", 2e-6, pulse_op()),
         ("longest_pulse", 0.5e-6, pulse_op()),
-        ("line_current", 0.7e-3, pulse_op()),
-        ("supply_current", 0.7e-3, pulse_op()),
+        ("line_current", 1.9e-3, pulse_op()),
+        ("supply_current", 1.9e-3, pulse_op()),
         ("sl_minus_bl", 3.7, pulse_op()),
         ("bl_minus_sl", 1.9, pulse_op("reset", 2.0)),
         ("wl_minus_bl", 1.5, pulse_op()),
@@ -129,7 +131,7 @@ def test_the_shipped_board_refuses_what_it_cannot_stand(table):
         pulse_op("reset", volts=3.4),
         pulse_op(width=50e-9),
         pulse_op(width=2e-3),
-        pulse_op(shots=101),
+        pulse_op(shots=41),  # of 250 uA each, 10 mA on a line
     ):
         with pytest.raises(Refused):
             check(operation, board, table)
@@ -158,17 +160,22 @@ def test_a_multiply_obeys_voltage_currents_and_slots(table):
             check(late, Limits(), table)
 
 
-def test_the_wear_budget_counts_only_the_cells_that_would_be_pulsed(table):
-    worn = np.zeros(GEOMETRY.shape, np.uint32)
-    worn[2, 3] = 5
-    wear = Limits(pulses_per_cell=5)
-    with pytest.raises(Refused, match=r"\(2, 3\)") as caught:
-        check(pulse_op(), wear, table, worn)
-    assert "wear" in str(caught.value)
-    spared = np.ones(GEOMETRY.shape, np.bool_)
-    spared[2, 3] = False
-    check(pulse_op(bits=spared), wear, table, worn)
-    check(pulse_op(), Limits(pulses_per_cell=6), table, worn)
+@pytest.mark.parametrize("kind", ["electroform", "set", "reset"])
+def test_a_board_without_sl_select_takes_whole_rows_when_it_forms_or_sets(table, kind):
+    """It would drive every column of a selected row, wanted or not."""
+    board = replace(table, capabilities=table.capabilities - {"sl_select"})
+    whole = np.zeros(GEOMETRY.shape, np.bool_)
+    whole[[0, 2]] = True
+    part = whole.copy()
+    part[2, 5] = False
+    for bits in (whole, np.zeros_like(whole)):
+        check(pulse_op(kind, volts=2.0, bits=bits), Limits(), board)
+    check(pulse_op(kind, volts=2.0, bits=part), Limits(), table)
+    if kind == "reset":
+        check(pulse_op(kind, volts=2.0, bits=part), Limits(), board)
+        return
+    with pytest.raises(Refused, match=r"p\.yaml:12:3.*sl_select"):
+        check(pulse_op(kind, volts=2.0, bits=part), Limits(), board)
 
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])

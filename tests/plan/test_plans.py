@@ -31,6 +31,8 @@ from rramlab.plan.steps import (
 
 positive = st.floats(1e-9, 1e3)
 fractions = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda pair: tuple(sorted(pair)))
+PILOT = {"rows": 4, "formed_fraction": [0.9, 1], "median": [8e-6, 18e-6]}
+narrow = st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 sources = st.builds(SourceRef, st.sampled_from(["", "a.yaml"]), st.integers(0, 99), st.integers(0, 99))
 regions = st.sampled_from(
     ["all", "rows 0-3 & ~col 2", "one-of-pair(seed=7)", "pristine | conducting", "bits(eNpjYAAAAAIAAQ==)"]
@@ -45,7 +47,8 @@ steps = st.one_of(
         width=positive,
         gate=positive,
         cells_per_pulse=st.none() | st.integers(1, 9),
-        pilot=st.none() | st.builds(Pilot, formed_fraction=fractions, rows=st.integers(1, 9)),
+        pilot=st.none()
+        | st.builds(Pilot, formed_fraction=narrow, median=st.just((8e-6, 18e-6)), rows=st.integers(1, 16)),
         source=sources,
     ),
     st.builds(
@@ -95,6 +98,7 @@ def test_unknown_keys_in_plan_json_are_refused():
 
 
 GEOMETRY = Geometry(32, 16)
+FORMED = {"formed_fraction": (0.9, 1), "median": (8e-6, 18e-6)}
 
 
 def expand(step, board, block_rows, state=None):
@@ -117,7 +121,7 @@ def test_every_cell_of_a_pulse_step_is_pulsed_once_in_row_order(small_table, blo
 
 @given(st.integers(1, 40), st.integers(1, 12), st.sampled_from(["all", "rows 5-31", "checkerboard - rows 1-4"]))
 def test_a_pilot_block_comes_first_is_read_and_judged_before_the_rest(small_table, block_rows, rows, cells):
-    step = pulse_step(cells, pilot=Pilot(rows=rows, recheck_rows=8, formed_fraction=(0.9, 1)))
+    step = pulse_step(cells, pilot=Pilot(rows=rows, recheck_rows=8, **FORMED))
     found = expand(step, small_table, block_rows)
     first, read, judged = found[:3]
     assert isinstance(first, PulseOp)
@@ -132,7 +136,7 @@ def test_a_pilot_block_comes_first_is_read_and_judged_before_the_rest(small_tabl
 
 
 def test_the_last_block_is_judged_again_every_so_many_rows(small_table):
-    step = pulse_step(pilot=Pilot(rows=4, recheck_rows=8, formed_fraction=(0.9, 1)))
+    step = pulse_step(pilot=Pilot(rows=4, recheck_rows=8, **FORMED))
     unchecked = 0
     judged = 0
     for operation in expand(step, small_table, 2)[3:]:
@@ -202,8 +206,6 @@ def test_a_multiply_is_counted_in_bits_groups_and_columns(small_table):
 def test_a_plan_knows_what_it_does():
     assert plain_plan(pulse_step("row 0")).destructive
     assert not plain_plan(ReadStep()).destructive
-    assert plain_plan(ReadStep()).energises
-    assert not Plan(name="g", steps=(GateStep(),)).energises
 
 
 def test_a_multiply_without_its_gate_step_is_refused(small_table):
@@ -228,7 +230,20 @@ def test_each_step_becomes_its_operation(small_table):
 
 @pytest.mark.parametrize(
     ("rows", "columns"),
-    [("rows 0-3", "cols 0-2"), ("cell (0, 0)", "all"), ("rows 0-99", "all"), ("row 0 & row 1", "all")],
+    [
+        ("rows 0-3", "cols 0-2"),
+        ("cell (0, 0)", "all"),
+        ("rows 0-99", "all"),
+        ("row 0 & row 1", "all"),
+        ("rows 0-3 - cell (2, 2)", "all"),  # no whole row
+        ("checkerboard", "all"),
+        ("rows 0-3", "cols 0-7 & rows 0-30"),
+        ("all", "row 0"),  # a row is no column
+        ("conducting", "all"),  # whatever a read says, a gate line is not chosen by it
+        ("rows 0-3", "~pristine"),
+        ("rows 0-3 | (row 5 & unknown)", "all"),
+        ("all - (conducting & row 3)", "all"),
+    ],
 )
 def test_gates_by_region_are_whole_lines_and_pairs_on_the_die(small_table, rows, columns):
     with pytest.raises(UsageError) as caught:
@@ -273,13 +288,36 @@ def test_a_window_that_would_let_anything_pass_is_refused(window):
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"rows": 17}, "rows"),
+        ({"rows": 0}, "rows"),
+        ({"recheck_rows": 257}, "recheck_rows"),
+        ({"recheck_rows": 0}, "recheck_rows"),
+        ({"formed_fraction": (0, 1)}, "at most 0.5"),
+        ({"formed_fraction": (0.25, 0.8)}, "at most 0.5"),
+        ({"formed_fraction": {"expected": 0.5, "within": 0.26}}, "at most 0.5"),
+        ({"formed_fraction": None}, "expected both"),
+        ({"median": None}, "expected both"),
+    ],
+)
+def test_a_pilot_block_that_judges_nothing_is_refused(changes, words):
+    """It would be as large as the die, or anything would pass it."""
+    step = {"kind": "electroform", "cells": "all", "voltage": 3.75, "width": 1e-6, "gate": 1.6}
+    good = {"rows": 16, "recheck_rows": 256, "formed_fraction": (0.5, 1), "median": (8e-6, 18e-6)}
+    Plan.model_validate({"name": "x", "steps": [{**step, "pilot": good}]})
+    with pytest.raises(ValidationError, match=words):
+        Plan.model_validate({"name": "x", "steps": [{**step, "pilot": {**good, **changes}}]})
+
+
+@pytest.mark.parametrize(
     "step",
     [
         {"kind": "set", "cells": "all", "voltage": 0, "width": 1e-6, "gate": 1},
         {"kind": "set", "cells": "all", "voltage": float("nan"), "width": 1e-6, "gate": 1},
         {"kind": "set", "cells": "everything", "voltage": 1, "width": 1e-6, "gate": 1},
         {"kind": "set", "cells": "all", "voltage": 1, "width": -1e-6, "gate": 1},
-        {"kind": "set", "cells": "all", "voltage": 1, "width": 1e-6, "gate": 1, "pilot": {"formed_fraction": [0, 1]}},
+        {"kind": "set", "cells": "all", "voltage": 1, "width": 1e-6, "gate": 1, "pilot": PILOT},
         {"kind": "melt", "cells": "all", "voltage": 1, "width": 1e-6, "gate": 1},
         {"kind": "read", "repeats": 0},
         {"kind": "read", "name": "../x"},

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from workbench import hidden
 
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import UsageError
 from rramlab.macro.geometry import Geometry
 from rramlab.protocols.files import load_protocol
 
@@ -15,11 +15,11 @@ parameters:
   voltage: {type: quantity, unit: V, default: 2 V, minimum: 1 V, maximum: 3 V, description: some}
   share: {type: number, default: 0.5, description: some}
 limits:
-  set_voltage: 2.5 V
+  reset_voltage: 2.5 V
 steps:
   - contact
   - read: {cells: all, repeats: 2}
-  - set:
+  - reset:
       cells: rows 0-3
       voltage: ${voltage}
       width: 1 us
@@ -44,7 +44,7 @@ def test_the_good_one_is_good(tmp_path):
     written(tmp_path, GOOD)
     plan = load_protocol(tmp_path, "mine").plan(Geometry())
     kinds = [step.kind for step in plan.steps]
-    assert kinds == ["contact", "read", "set", "expect", "gate", "multiply"]
+    assert kinds == ["contact", "read", "reset", "expect", "gate", "multiply"]
     assert plan.steps[2].source.line == 11
 
 
@@ -62,9 +62,9 @@ MISTAKES = [
     ("minimum: 1 V", "minimum: 1 A", 4, "1 A"),
     ("type: number, default: 0.5", "type: number, unit: V, default: 0.5", 5, "unit"),
     ("default: 0.5", "default: half", 5, "half"),
-    ("set_voltage: 2.5 V", "set_votlage: 2.5 V", 7, "set_votlage"),
-    ("set_voltage: 2.5 V", "set_voltage: 2.5", 7, "unit"),
-    ("set_voltage: 2.5 V", "set_voltage: 2.5 s", 7, "2.5 s"),
+    ("reset_voltage: 2.5 V", "reset_votlage: 2.5 V", 7, "reset_votlage"),
+    ("reset_voltage: 2.5 V", "reset_voltage: 2.5", 7, "unit"),
+    ("reset_voltage: 2.5 V", "reset_voltage: 2.5 s", 7, "2.5 s"),
     ("- contact", "- contcat", 9, "contcat"),
     ("- contact", "- 7", 9, "7"),
     ("- contact", "- {contact: null, read: null}", 9, "one step"),
@@ -83,7 +83,12 @@ MISTAKES = [
     ("width: 1 us", "width: 1 uS", 14, "1 uS"),
     ("width: 1 us", "width: [1 us]", 14, "width"),
     ("      gate: 1.6 V\n", "", 11, "'gate' is missing"),
-    ("      gate: 1.6 V\n", "      gate: 1.6 V\n      pilot: {formed_fraction: [0, 1]}\n", 11, "pilot"),
+    (
+        "      gate: 1.6 V\n",
+        "      gate: 1.6 V\n      pilot: {formed_fraction: [0.5, 1], median: [8 uS, 18 uS]}\n",
+        11,
+        "pilot",
+    ),
     ('expected: "${share}"', "expected: null", 19, "formed_fraction"),
     ('expected: "${share}"', "expected: .nan", 19, "formed_fraction"),
     ('expected: "${share}"', 'expcted: "${share}"', 19, "formed_fraction"),
@@ -127,7 +132,7 @@ def test_a_protocol_without_steps_is_refused(tmp_path, text):
 
 
 def test_a_missing_protocol_lists_those_there_are(tmp_path):
-    with pytest.raises(DataError, match=r"electrofrom.*electroform"):
+    with pytest.raises(UsageError, match=r"electrofrom.*electroform"):
         load_protocol(tmp_path, "electrofrom")
 
 

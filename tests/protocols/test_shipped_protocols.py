@@ -73,7 +73,7 @@ def test_parameters_reach_every_place_that_refers_to_them(tmp_path):
     assert form.pilot.formed_fraction == pytest.approx((0.5, 0.6))
     assert expect.window.formed_fraction == pytest.approx((0.5, 0.6))
     assert form.cells == expect.cells == "rows 0-9 & one-of-pair(seed=3)"
-    assert plan.parameters["voltage"] == pytest.approx(3.45)
+    assert plan.parameters["voltage"] == "3.45 V"
     assert plan_of(tmp_path, "read-array", repeats="12").steps[0].repeats == 12
 
 

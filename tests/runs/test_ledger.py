@@ -108,7 +108,7 @@ def test_counts_in_memory_are_those_replayed_from_the_file(tmp_path_factory, lif
         if finished:
             ledger.finish(op_id, done & chosen, (undecided & chosen) - done)
             expected += (done | undecided).bits & chosen.bits
-            unknown |= ((undecided & chosen) - done).bits
+            unknown = (unknown & ~(done & chosen).bits) | ((undecided & chosen) - done).bits
         else:
             expected += chosen.bits
         assert np.array_equal(ledger.pulse_counts(), expected)
@@ -261,3 +261,48 @@ def test_two_processes_share_a_ledger_without_losing_or_mixing_anything(open_led
     counts = ledger.pulse_counts()
     assert np.all(counts[[2, 5]] == 25)
     assert counts.sum() == 2 * 8 * 25
+
+
+def test_an_empty_file_is_no_virgin_ledger(open_ledger, tmp_path):
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(DataError, match="empty"):
+            open_ledger()
+    path.unlink()
+    assert open_ledger().last_id == 0
+
+
+def test_a_later_decided_pulse_ends_unknown(open_ledger):
+    ledger = open_ledger()
+    ledger.finish(ledger.intend(operation("rows 0-3"), "r", "a", 1), cells("row 0"), cells("rows 1-3"))
+    assert ledger.unknown() == cells("rows 1-3")
+    ledger.intend(operation("row 1"), "r", "b", 1)  # intended alone decides nothing
+    assert ledger.unknown() == cells("rows 1-3")
+    ledger.finish(ledger.last_id, cells("row 1 & cols 0-3"))  # the rest of row 1 was not pulsed
+    left = cells("rows 1-3 - (row 1 & cols 0-3)")
+    assert ledger.unknown() == left
+    ledger.finish(ledger.intend(operation("row 0"), "r", "c", 1), NOTHING, cells("row 0"))
+    assert ledger.unknown().bits.sum() == left.count + 8
+    ledger.close()
+    assert open_ledger().unknown() == CellSelection(left.bits | cells("row 0").bits)
+
+
+def test_the_highest_voltage_that_a_cell_had_or_may_have_had(open_ledger):
+    ledger = open_ledger()
+
+    def pulsed(region, kind, volts, done=None, unknown=None):
+        chosen = PulseOp(kind, cells(region), Pulse(volts, 1e-6, 1.6), 8)
+        op_id = ledger.intend(chosen, "r", "a", 1)
+        ledger.finish(op_id, cells(done or region), cells(unknown) if unknown else None)
+
+    pulsed("rows 0-2", "electroform", 3.75)
+    pulsed("rows 1-3", "electroform", 3.45)
+    pulsed("rows 0-7", "reset", 4.0)
+    pulsed("rows 4-6", "electroform", 3.5, done="row 4", unknown="row 5")
+    ledger.intend(PulseOp("electroform", cells("row 7"), Pulse(3.9, 1e-6, 1.6), 8), "r", "b", 1)
+    found = ledger.peak_voltage("electroform")
+    assert found.shape == GEOMETRY.shape
+    assert found[:, 0] == pytest.approx([3.75, 3.75, 3.75, 3.45, 3.5, 3.5, 0, 3.9])
+    assert ledger.peak_voltage("reset") == pytest.approx(np.full(GEOMETRY.shape, 4.0))
+    assert not ledger.peak_voltage("set").any()

@@ -101,7 +101,9 @@ def test_a_full_memory_refuses_new_ids_until_the_host_acknowledges(make):
         form(controller, room + 1, "row 1")
     assert not controller.die.state.pulses[1].any()
     assert form(controller, 1, "cell (0, 0)").done == cells("cell (0, 0)")  # a retry is still answered
-    controller.acknowledge(1)
+    controller.acknowledge(room - 1)  # it and all before it
+    assert controller.history(1) is controller.history(room - 1) is History.FORGOTTEN
+    assert controller.history(room) == cells("cell (0, 0)")
     form(controller, room + 1, "row 1")
     assert controller.die.state.pulses[1].all()
 
