@@ -241,7 +241,7 @@ def _say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
         verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
         table.add_row(
             check["what"],
-            f"{check['cells']:,}" + (f" (and {check['unknown']:,} unknown)" if check.get("unknown") else ""),
+            f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
             f"{check['formed_fraction']:.2%}",
             f"{check['median_S'] * 1e6:.2f} µS",
             verdict,

@@ -11,17 +11,31 @@ from rramlab.macro.cells import Bools, is_conducting
 from rramlab.plan.operations import Expect
 
 
-def compare(operation: Expect, conductance_S: npt.NDArray[np.float32], unknown: Bools) -> dict[str, Any]:
+def compare(
+    operation: Expect, conductance_S: npt.NDArray[np.float32], doubtful: Bools, unknown: Bools
+) -> dict[str, Any]:
     """Compare reads, float32[rows, columns] in siemens, NaN where not read, with an operation's window.
 
-    ``unknown``: bool[rows, columns], cells that nobody can say whether they were pulsed; they are counted and left out.
+    ``doubtful``, ``unknown``: bool[rows, columns], by the ledger. Doubtful cells are left out: after a power cut only those
+    that conduct are known to have been pulsed. Where none is left there is nothing to judge, and nothing fails.
     Returns what was found, with ``passed`` and ``reason``.
     """
-    cells = conductance_S[operation.cells.bits & ~unknown]
+    chosen = operation.cells.bits
+    cells = conductance_S[chosen & ~doubtful]
     conducting = is_conducting(cells)
     unread = int(np.count_nonzero(np.isnan(cells)))
     fraction = float(conducting.mean()) if cells.size else 0.0
     median = float(np.median(cells[conducting])) if conducting.any() else 0.0
+    counts = {
+        "what": operation.what,
+        "cells": int(cells.size),
+        "left_out": int(np.count_nonzero(chosen & doubtful)),
+        "unknown": int(np.count_nonzero(chosen & unknown)),
+        "formed_fraction": fraction,
+        "median_S": median,
+    }
+    if counts["left_out"] and not cells.size:
+        return {**counts, "passed": True, "reason": "not judged: power was lost in the operation of all its cells"}
     window = operation.window
     failures = []
     if not cells.size:
@@ -34,12 +48,4 @@ def compare(operation: Expect, conductance_S: npt.NDArray[np.float32], unknown: 
     if window.median and not window.median[0] <= median <= window.median[1]:
         low, high = window.median
         failures.append(f"median {median * 1e6:.2f} µS, expected {low * 1e6:.4g} to {high * 1e6:.4g} µS")
-    return {
-        "what": operation.what,
-        "cells": int(cells.size),
-        "unknown": operation.cells.count - int(cells.size),
-        "formed_fraction": fraction,
-        "median_S": median,
-        "passed": not failures,
-        "reason": "; ".join(failures),
-    }
+    return {**counts, "passed": not failures, "reason": "; ".join(failures)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import Refused, UsageError
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
@@ -31,8 +32,8 @@ class SessionMacro:
     Pulses and reads are appended to one interactive run, opened when first needed. Products are not stored.
     """
 
-    def __init__(self, station: Station, open_run: Callable[[Station], Run]) -> None:
-        self._station, self._open_run = station, open_run
+    def __init__(self, station: Station, open_run: Callable[[Station], Run], make_safe: Callable[[], None]) -> None:
+        self._station, self._open_run, self._make_safe = station, open_run, make_safe
         self._run: Run | None = None
         self._position = 0
         self._slots: dict[str, int] = {}
@@ -53,7 +54,7 @@ class SessionMacro:
 
     def contact(self) -> ContactReport:
         """Test the lines at no more than 0.1 V; pulses need a test that passed within the last hour."""
-        with self._station.interrupts.busy():
+        with self._working():
             return self._station.contact(Contact(CellSelection.everything(self.geometry)))
 
     def pulse(self, kind: PulseKind, cells: Cells, pulse: Pulse) -> PulseReport:
@@ -66,7 +67,7 @@ class SessionMacro:
             return PulseReport(selection)
         run, position = self._next()
         operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse)
-        with self._station.interrupts.busy():
+        with self._working():
             return self._station.pulse(operation, run.id, position, planned=False)
 
     def read(self, cells: Cells = "all", repeats: int = 1) -> Floats:
@@ -79,7 +80,7 @@ class SessionMacro:
             return result
         run, position = self._next()
         operation, last = Read(selection, repeats), self._station.ledger.last_id
-        with self._station.interrupts.busy():
+        with self._working():
             block = self._station.read(operation)
         run.append_cells(position, operation, block, self._station.calibration.record, last)
         start = int(selection.rows[0])
@@ -127,13 +128,25 @@ class SessionMacro:
                 f"the gate pattern enables rows or pairs outside the tile of layer {tile.layer!r}, rows {rows.start}-"
                 f"{rows.stop - 1} and pairs {pairs.start}-{pairs.stop - 1}"
             )
-        with self._station.interrupts.busy():
+        with self._working():
             operation = Multiply(self._slot(gates), gates, np.ascontiguousarray(x[:, driven - tile.row]), bits)
             sums, values = self._station.multiply(operation, columns)
         self.conversions += sums.conversions
         self.saturated += int(sums.saturated.sum())
         products[:, columns[0::2] // 2 - tile.pair] = values[:, 0::2] - values[:, 1::2]
         return products
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Hold signals during one operation; whatever fails, but for a refusal, leaves the bench in its safe state."""
+        try:
+            with self._station.interrupts.busy():
+                yield
+        except Refused:
+            raise
+        except BaseException:
+            self._make_safe()
+            raise
 
     def forget_gates(self) -> None:
         """Patterns are lost when the board goes to its safe state; the next multiply loads its own again."""

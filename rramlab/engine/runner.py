@@ -107,8 +107,6 @@ class Runner:
         self._count = 0
         self._meant: dict[str, CellSelection] = {}  # region text -> cells of the last step that named it
         self._seen_S = station.conductance_S.copy()
-        begun = int(run.record["operation"])
-        self._since = [entry for entry in station.ledger.since(begun) if entry.run != run.id]
 
     def execute(self) -> RunResult:
         """Execute every operation that is not yet done.
@@ -119,6 +117,7 @@ class Runner:
         self._move(State.RUNNING)
         try:
             self.result.reconciled = self.station.reconcile()
+            self._refuse_strangers()
             self._steps()
         except BaseException as error:
             # Safe before anything is written; and what is written is written even if that failed.
@@ -227,20 +226,32 @@ class Runner:
         remaining = CellSelection(operation.cells.bits & ~spent)
         if not remaining.count:
             return
-        self._refuse_strangers(remaining, operation)
         left = PulseOp(operation.kind, remaining, operation.pulse, operation.cells_per_pulse, operation.source)
         self.station.pulse(left, self.run.id, position, self.plan.limits)
 
-    def _refuse_strangers(self, remaining: CellSelection, operation: PulseOp) -> None:
+    def _refuse_strangers(self) -> None:
         """A resumed run was planned for the die as it was: cells that other runs have pulsed since are not its own."""
-        for entry in self._since:
-            both = remaining & entry.spent
-            if both.count:
-                raise Refused(
-                    f"{both.count:,} cells that run {self.run.id} has still to pulse were pulsed by run {entry.run} since it "
-                    "began; nothing was pulsed. Start a new run for what is left",
-                    operation.source,
-                )
+        begun = int(self.run.record["operation"])
+        since = [entry for entry in self.station.ledger.since(begun) if entry.run != self.run.id]
+        own = self.station.ledger.of_run(self.run.id) if since else []
+        geometry = self.station.board.geometry
+        for index, step in enumerate(self.plan.steps if since else ()):
+            cells = self.run.frozen(index, geometry)
+            if cells is None and isinstance(step, PulseStep) and not Region(step.cells).depends_on_data:
+                cells = selection(step, geometry, None)
+            if cells is None or not isinstance(step, PulseStep):
+                continue  # not a pulse, or not yet settled which cells it means: those will be settled by what they are now
+            for entry in own:
+                if entry.position.startswith(f"{index:03d}."):
+                    cells -= entry.spent
+            for entry in since:
+                both = cells & entry.spent
+                if both.count:
+                    raise Refused(
+                        f"{both.count:,} cells that run {self.run.id} has still to pulse were pulsed by run {entry.run} since "
+                        "it began; nothing was pulsed. Start a new run for what is left",
+                        step.source,
+                    )
 
     def _read(self, operation: Read, position: str) -> None:
         start = int(operation.cells.rows[0])
@@ -300,7 +311,8 @@ class Runner:
         )
 
     def _expect(self, operation: Expect) -> None:
-        found = compare(operation, self._seen_S, self.station.ledger.unknown().bits)
+        ledger = self.station.ledger
+        found = compare(operation, self._seen_S, ledger.doubtful().bits, ledger.unknown().bits)
         self.result.checks.append(found)
         if not found["passed"] and operation.stop:
             raise OutOfLimits(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rramlab.base.errors import DataError, Refused, Uncalibrated, UsageError
+from rramlab.base.errors import DataError, Refused, Stopped, Uncalibrated, UsageError
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -84,7 +84,7 @@ class Session:
             folder,
             self.interrupts,
         )
-        self.macros[die_id] = SessionMacro(self.stations[die_id], self._interactive)
+        self.macros[die_id] = SessionMacro(self.stations[die_id], self._interactive, self._make_safe)
 
     def _refuse_lost_ledger(self, die_id: str, folder: Path) -> None:
         """A die that was worked on and has no ledger must not pass for a virgin one."""
@@ -102,6 +102,8 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if error is None and self.interrupts.requests:
+            raise Stopped("stopped by the user while the bench was being released; it is in its safe state")
 
     def close(self) -> None:
         """Bring the bench to its safe state first; then finish the interactive runs and release it."""
@@ -213,14 +215,20 @@ class Session:
     def _execute(self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener) -> RunResult:
         try:
             with self.interrupts.busy():
-                return Runner(station, run, plan, bounds, self.interrupts, listen, self.bench.safe_state).execute()
+                return Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe).execute()
         except BaseException:  # also what came after the last operation: a stop, a file that could not be written
-            with self.interrupts.held():
-                self.bench.safe_state()
+            self._make_safe()
             raise
         finally:
             for macro in self.macros.values():
                 macro.forget_gates()  # the plan may have loaded patterns of its own, and the safe state clears all
+
+    def _make_safe(self) -> None:
+        """Safe state, through any signal; gate patterns are lost with it."""
+        with self.interrupts.held():
+            for macro in self.macros.values():
+                macro.forget_gates()
+            self.bench.safe_state()
 
     def _station(self, die: str | None) -> Station:
         if die is None and len(self.stations) == 1:

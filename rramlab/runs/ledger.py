@@ -86,7 +86,7 @@ class Ledger:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._prepare(virgin)
-            self._pulses, self._unknown = self._replay()
+            self._pulses, self._unknown, self._doubtful = self._replay()
         except DataError:
             self._db.close()
             raise
@@ -213,6 +213,8 @@ class Ledger:
         self._pulses -= entry.cells.bits & ~(done.bits | undecided.bits)
         # A cell whose last pulse is decided is no longer unknown, whatever was before.
         self._unknown = (self._unknown & ~done.bits) | undecided.bits
+        doubtful = entry.cells.bits if undecided.count else self._nothing.bits
+        self._doubtful = (self._doubtful & ~done.bits) | doubtful
 
     def entry(self, op_id: int) -> Entry:
         """Return one operation.
@@ -267,13 +269,20 @@ class Ledger:
         """Return the cells whose last pulse could not be decided."""
         return CellSelection(self._unknown)
 
-    def _replay(self) -> tuple[npt.NDArray[np.uint32], Bools]:
+    def doubtful(self) -> CellSelection:
+        """Return the cells whose last operation was decided by reading: those of them that are known to have had their pulse
+        are known because they conduct, so they say nothing of how many do."""
+        return CellSelection(self._doubtful)
+
+    def _replay(self) -> tuple[npt.NDArray[np.uint32], Bools, Bools]:
         counts = np.zeros(self.geometry.shape, np.uint32)
         unknown = np.zeros(self.geometry.shape, np.bool_)
+        doubtful = np.zeros(self.geometry.shape, np.bool_)
         for entry in self._select("", ()):
             counts += entry.spent.bits
             unknown = (unknown & ~entry.done.bits) | entry.unknown.bits
-        return counts, unknown
+            doubtful = (doubtful & ~entry.done.bits) | (entry.cells.bits & entry.unknown.bits.any())
+        return counts, unknown, doubtful
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Entry]:
         """Yield entries by id; ``where`` is one of the constant clauses above."""

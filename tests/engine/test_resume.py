@@ -436,8 +436,25 @@ def test_unknown_cells_are_left_out_of_expectations_and_counted(tmp_path):
         assert 2 * 8 <= unknown <= 2 * 8 + 1  # two rows had their pulse, and conduct
         assert result.passed
         assert result.checks[-1]["unknown"] == unknown
-        assert result.checks[-1]["cells"] == 32 * 8 - unknown
+        # The whole operation that power was lost in: of its cells only those that conduct are known to be pulsed.
+        assert result.checks[-1]["left_out"] == 4 * 8
+        assert result.checks[-1]["cells"] == 32 * 8 - 4 * 8
         assert result.checks[-1]["formed_fraction"] > 0.9
+
+
+def test_half_forming_is_resumed_past_a_block_that_power_was_lost_in(tmp_path):
+    """Of such a block the cells that conduct are known, the others are not: it cannot be judged, and does not stop a resume."""
+    window = {"formed_fraction": (0.3, 0.75), "median": (8e-6, 18e-6)}
+    step = pulse_step("all", voltage=3.45, pilot=Pilot(rows=8, recheck_rows=4, **window))
+    with SmallBench(tmp_path).write().open() as session:
+        lose_power_in(session, 2, 4)
+        with pytest.raises(PowerLost):
+            session.run(plain_plan(step, block_rows=4), arm="small-1")
+        result = session.resume(the_run(session).id, arm="small-1")
+        assert result.passed
+        assert any("power was lost" in check["reason"] for check in result.checks)
+        assert ledger_of(session).doubtful().count == 4 * 16
+        assert hidden(session).pulses.max() == 1
 
 
 def stopped_at(session, number, plan):
@@ -487,9 +504,10 @@ def test_a_run_never_gets_past_a_cell_that_another_run_pulsed(tmp_path):
         for _ in range(2):
             with pytest.raises(Refused, match="pulsed by run"):
                 session.resume(run.id, arm="small-1")
-        assert hidden(session).pulses.max() == 1
-        assert not hidden(session).pulses[6:].any()
+        # Refused before the first operation: not even the rows that nobody else touched are pulsed.
+        assert not hidden(session).pulses[3:5].any()
         assert hidden(session).pulses[5].sum() == 1
+        assert not hidden(session).pulses[6:].any()
 
 
 def test_a_run_is_resumed_beside_cells_that_another_run_pulsed(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from workbench import SmallBench, forming_plan, hidden, ledger_of
 
 import rramlab
-from rramlab.base.errors import Refused, RramlabError, UsageError
+from rramlab.base.errors import InstrumentError, Refused, RramlabError, UsageError
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
@@ -329,3 +329,31 @@ def test_a_pulse_makes_the_last_read_of_its_cells_unknown(small_bench):
     with small_bench.open() as session:
         again = session.stations["small-1"].state.conductance_S
         assert np.array_equal(np.isnan(again), np.isnan(known))
+
+
+@pytest.mark.parametrize("where", ["pulse", "read", "multiply"])
+def test_a_single_operation_that_fails_leaves_the_bench_safe(session, where):
+    session.arm("small-1")
+    session.macro.contact()
+    gates = GatePattern.of_pairs(INSIDE)
+    x = np.ones((2, 20), np.uint8)
+    expected = session.macro.multiply(x, 4, TILE, gates).shape
+    controller, calls = session.bench.controllers["small-1"], []
+    original, safe = getattr(controller, where), controller.safe_state
+
+    def broken(*arguments, **more):
+        raise InstrumentError("the link is gone")
+
+    setattr(controller, where, broken)
+    controller.safe_state = lambda: (calls.append(1), safe())
+    operations = {
+        "pulse": lambda: session.macro.pulse("reset", "row 0", Pulse(2.0, 1e-6, 3.0)),
+        "read": lambda: session.macro.read("row 0"),
+        "multiply": lambda: session.macro.multiply(x, 4, TILE, gates),
+    }
+    with pytest.raises(InstrumentError, match="link"):
+        operations[where]()
+    assert calls
+    setattr(controller, where, original)
+    # Its patterns went with the safe state; the next product loads its own again.
+    assert session.macro.multiply(x, 4, TILE, gates).shape == expected

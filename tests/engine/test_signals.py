@@ -236,3 +236,23 @@ def test_a_stop_in_the_last_operation_makes_the_bench_safe(tmp_path):
         del controller.read
     assert events
     assert events[0] > 0
+
+
+def test_a_signal_while_the_bench_is_released_is_not_lost(tmp_path):
+    released = []
+
+    def work():
+        with SmallBench(tmp_path).write().open() as session:
+            controller = session.bench.controllers["small-1"]
+            safe = controller.safe_state
+
+            def interrupted():
+                os.kill(os.getpid(), signal.SIGTERM)
+                safe()
+                released.append(1)
+
+            controller.safe_state = interrupted
+
+    with pytest.raises(Stopped, match="safe state"):
+        work()
+    assert released
