@@ -48,7 +48,8 @@ def write(results):
         "",
         "Each row is `rramlab demo` on a virgin simulated die of its own seed: last epoch, one read of the test set; *chip*",
         "means that every product was computed by the macro with published non-idealities and nominal (uncalibrated)",
-        "conversion. Made by `python benchmarks/demo.py --task TASK --dies N`; the data are in `demo.json` beside this page.",
+        "conversion. The settings of the recipes were compared by test accuracy on synthetic dies, so the figures carry a",
+        "slight selection bias. Made by `python benchmarks/demo.py --task TASK --dies N`; the data are in `demo.json`.",
     ]
     for key, runs in results.items():
         task, method = key.split(" by ")

@@ -14,7 +14,7 @@ import typer
 
 from rramlab.base.errors import InstrumentError, RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
@@ -92,6 +92,7 @@ def check(bench: BenchPath = None, as_json: Json = False) -> None:
 
     out = Output(as_json)
     description = describe_bench(bench)
+    note_bench(description)
     found = []
     with Bench(description) as opened:
         table = out.table("die", "board", "firmware", "array", "protocol", "temperature", title=description.file.name)

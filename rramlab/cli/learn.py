@@ -13,7 +13,7 @@ import typer
 from rramlab.base.errors import OutOfLimits, RramlabError, Stopped, UsageError
 from rramlab.base.names import checked
 from rramlab.cli.options import Arm, BenchPath, DataFolder, DieName, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,6 +66,7 @@ def train(
     changes = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     chosen = load_recipe(recipe).model_copy(update=changes)
     description = describe_bench(bench, die)
+    note_bench(description)
     dataset = load_dataset(chosen.dataset, data, description.root)
     chosen.require(dataset)
     die_id = _only_die(description)

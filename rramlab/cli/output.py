@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from rramlab.drivers.bench import BenchDescription
+
 P = ParamSpec("P")
 
 
@@ -60,6 +62,12 @@ class Output:
         """Print the command's one JSON document, if it was asked for."""
         if self.json:
             print_json(document)
+
+
+def note_bench(description: BenchDescription) -> None:
+    """Say so where a folder without a bench.yaml is served by the shipped simulated bench."""
+    if description.located.path.parent != description.root.resolve() and description.located.origin != "bench":
+        typer.echo(f"note: {description.root} has no bench.yaml; the shipped simulated bench is used", err=True)
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from rramlab.base.errors import OutOfLimits
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json
-from rramlab.cli.output import Output, command, fail
+from rramlab.cli.output import Output, command, fail, note_bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +40,7 @@ def run(
 
     out = Output(as_json)
     description = describe_bench(bench, die)
+    note_bench(description)
     plan = load_protocol(description.root, protocol).plan(
         description.board.geometry, parse_assignments(assignments or [])
     )

@@ -123,7 +123,7 @@ def check(
 
 
 def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str, float, str]]:
-    """List (limit, what, value, unit) for an operation, by the bias table of its kind."""
+    """List (limit, what, value, unit) for an operation, for the line voltages of its kind (``bias`` in the board's file)."""
     if isinstance(operation, PulseOp):
         pulse = operation.pulse
         current = operation.cells_per_pulse * board.forming_current_A
