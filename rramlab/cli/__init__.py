@@ -9,7 +9,6 @@ def main() -> None:
     import sys
 
     from rramlab.base.errors import Stopped
-    from rramlab.cli.app import app
     from rramlab.cli.output import Ended, print_json
 
     def terminated(number: int, frame: object) -> None:
@@ -18,13 +17,16 @@ def main() -> None:
     signal.signal(signal.SIGTERM, terminated)
     code: int | str | None = 0
     try:
+        from rramlab.cli.app import app
+
         app()
     except Ended as end:
         code = end.code
     except (KeyboardInterrupt, Stopped):  # a further one, while the first was being answered
         code = Stopped.exit_code
     except SystemExit as end:
-        code = end.code
+        # 130 is how typer ends when it is interrupted outside a command of ours.
+        code = Stopped.exit_code if end.code == 130 else end.code
         # A usage error that typer found before any command began: it is in words on stderr already.
         if code and "--json" in sys.argv:
             print_json({"error": "usage: see stderr, or --help", "exit_code": code})

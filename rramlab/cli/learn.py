@@ -63,6 +63,8 @@ def train(
     from rramlab.training.deploying import checkpoints
 
     out = Output(as_json)
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
     changes = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     chosen = load_recipe(recipe).model_copy(update=changes)
     description = describe_bench(bench, die)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,12 +82,14 @@ class Ledger:
         self.path, self.die_id, self.geometry = path, die_id, geometry
         path.parent.mkdir(parents=True, exist_ok=True)
         virgin = not path.exists()
+        if not virgin:
+            self._check_copy()
         self._nothing = CellSelection(np.zeros(geometry.shape, np.bool_))
         self._db = sqlite3.connect(path, isolation_level=None)
         try:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
-            self._prepare(virgin)
+            self._prepare()
             self._pulses, self._unknown, self._doubtful = self._replay()
         except DataError:
             self._db.close()
@@ -102,14 +106,33 @@ class Ledger:
                 "as it is. Without its ledger a die must not be pulsed: restore the file from a copy"
             ) from error
 
-    def _prepare(self, virgin: bool) -> None:
+    def _check_copy(self) -> None:
+        """Look for damage in a copy: SQLite recovers and truncates the files that it opens, damaged or not."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / self.path.name
+            for ending in ("", "-wal"):  # the newest operations may stand in the write-ahead log alone
+                part = self.path.with_name(self.path.name + ending)
+                if part.exists():
+                    shutil.copyfile(part, copy.with_name(copy.name + ending))
+            database = sqlite3.connect(copy)
+            try:
+                found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+                tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            except sqlite3.DatabaseError as error:
+                found, tables = str(error), 1
+            finally:
+                database.close()
+        if found != "ok" or not tables:
+            what = f"cannot be read ({found})" if tables else "is empty"
+            raise DataError(
+                f"the ledger {self.path} of die {self.die_id!r} {what}; nothing was energised and its files are left as they "
+                "are. Without its ledger a die must not be pulsed: restore the file, and the -wal beside it, from a copy; only "
+                "if the die was never pulsed, delete them to enrol it anew"
+            )
+
+    def _prepare(self) -> None:
         with self._transaction():
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'die'").fetchone():
-                if not virgin:
-                    raise DataError(
-                        f"the ledger {self.path} of die {self.die_id!r} is empty; nothing was energised. Restore it from a "
-                        "copy; only if the die was never pulsed, delete the file to enrol it anew"
-                    )
                 for statement in _SCHEMA.split(";\n"):
                     self._db.execute(statement)
                 self._db.executemany(

@@ -103,15 +103,6 @@ class Run:
         return str(self.record["die"])
 
     @property
-    def can_resume(self) -> bool:
-        """Whether the run has a plan that is not done; a run whose record cannot be read has none."""
-        try:
-            record = self.record
-        except DataError:
-            return False
-        return bool(record["status"] != "done" and record["name"] != "interactive")
-
-    @property
     def plan(self) -> Plan:
         """The plan as it was started with.
 
@@ -121,7 +112,10 @@ class Run:
         try:
             return Plan.model_validate_json((self.folder / "plan.json").read_bytes())
         except (OSError, ValueError) as error:
-            raise DataError(f"the plan of run {self.id} cannot be read: {error}") from error
+            path = self.folder / "plan.json"
+            raise DataError(
+                f"{path} is damaged; restore it from a copy, or start a new run for what is left"
+            ) from error
 
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json``."""
@@ -234,10 +228,14 @@ def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
         DataError: none, or several.
     """
     known = list_runs(runs)
-    if name == "last":
-        known = [run for run in known if not unfinished or run.can_resume]
-        if known:
+    if name == "last" and known:
+        if not unfinished:
             return known[-1]
+        for run in reversed(known):
+            record = run.record  # a run that cannot be read is not passed over in silence
+            if record["status"] != "done" and record["name"] != "interactive":
+                return run
+        raise DataError(f"there is nothing to resume: every run in {runs} that has a plan is done")
     found = [run for run in known if run.id == name] or [run for run in known if run.id.startswith(name)]
     if len(found) != 1:
         what = "several runs begin with" if found else "there is no run"

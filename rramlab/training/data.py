@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
@@ -83,7 +84,9 @@ def load_dataset(name: str, folder: Path | None = None, root: Path | None = None
 
 def find_datasets(folder: Path | None = None, root: Path | None = None) -> tuple[Found, ...]:
     """Say of every data set whether it is there, and where, or how to get it. Reads no data."""
-    digits = Found("digits", True, None, "embedded: part of scikit-learn, 1,797 images of 8 × 8 pixels")
+    there = find_spec("sklearn") is not None
+    remedy = "" if there else ", which is not installed: pip install scikit-learn"
+    digits = Found("digits", there, None, f"part of scikit-learn{remedy}; 1,797 images of 8 × 8 pixels")
     try:
         files = _locate(folder, root)
     except DataError as error:

@@ -379,3 +379,15 @@ def wait_for_pulses(folder):
                     return
         time.sleep(0.01)
     pytest.fail("the forming run did not begin")
+
+
+def test_resume_last_says_what_there_is_to_resume(rramlab, tmp_path):
+    assert rramlab("run", "contact").exit_code == 0
+    done = rramlab("resume", "last", "--json")
+    assert done.exit_code == 1
+    assert "nothing to resume" in done.document["error"]
+    (folder,) = (tmp_path / "data" / "runs").iterdir()
+    (folder / "run.json").write_text("null")
+    unreadable = rramlab("resume", "last", "--json")
+    assert unreadable.exit_code == 1
+    assert str(folder / "run.json") in unreadable.document["error"]

@@ -107,6 +107,13 @@ def test_unknown_recipe_training_and_deployment(formed):
     assert formed("evaluate", "nothing").exit_code == 1
 
 
+def test_resume_and_overwrite_contradict_each_other(formed):
+    assert formed("train", "digits", "--epochs", "1").exit_code == 0
+    answer = formed("train", "digits", "--resume", "--overwrite")
+    assert answer.exit_code == 2
+    assert "one of the two" in answer.stderr
+
+
 def test_names_do_not_leave_their_folders(formed, tmp_path):
     for words in (["train", "digits", "--name", "../up"], ["deploy", "../up"], ["evaluate", "."]):
         answer = formed(*words)

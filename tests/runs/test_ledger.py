@@ -306,3 +306,38 @@ def test_the_highest_voltage_that_a_cell_had_or_may_have_had(open_ledger):
     assert found[:, 0] == pytest.approx([3.75, 3.75, 3.75, 3.45, 3.5, 3.5, 0, 3.9])
     assert ledger.peak_voltage("reset") == pytest.approx(np.full(GEOMETRY.shape, 4.0))
     assert not ledger.peak_voltage("set").any()
+
+
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "flipped", "text"])
+def test_a_damaged_ledger_of_a_killed_process_keeps_its_write_ahead_log(tmp_path, damage):
+    """The newest operations stand in the log alone: refusing the ledger must not fold the log into the damage."""
+    ledger = Ledger(tmp_path / "alive" / "ledger.db", "d", GEOMETRY)
+    for _ in range(5):
+        ledger.intend(operation(), "run", "000.00000", 1)
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("ledger.db", "ledger.db-wal"):  # what is on the disk while the process lives
+        (killed / name).write_bytes((tmp_path / "alive" / name).read_bytes())
+    ledger.close()
+    path, log = killed / "ledger.db", (killed / "ledger.db-wal").read_bytes()
+    assert log
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "truncated": data[: len(data) // 2 + 7],
+            "emptied": b"",
+            "flipped": data[:10] + bytes(byte ^ 255 for byte in data[10:60]) + data[60:],
+            "text": b"[]",
+        }[damage]
+    )
+    left, refusal = path.read_bytes(), ""
+    try:
+        found = Ledger(path, "d", GEOMETRY)
+    except DataError as error:
+        refusal = str(error)
+    else:  # the log held every page that was damaged: then nothing is lost
+        assert len(found.dangling()) == 5
+        found.close()
+        return
+    assert "-wal" in refusal
+    assert (path.read_bytes(), (killed / "ledger.db-wal").read_bytes()) == (left, log)
