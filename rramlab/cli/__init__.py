@@ -24,6 +24,7 @@ def main() -> None:
         code = end.code
     except (KeyboardInterrupt, Stopped):  # a further one, while the first was being answered
         code = Stopped.exit_code
+        sys.stderr.write("error: stopped by the user\n")
     except SystemExit as end:
         # 130 is how typer ends when it is interrupted outside a command of ours.
         code = Stopped.exit_code if end.code == 130 else end.code
