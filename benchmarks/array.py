@@ -2,7 +2,7 @@
 
 import sys
 
-sys.path.append(sys.path.pop(0))  # this folder last: the standard library has an ``array``, too
+sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hide the standard library's
 
 import tempfile
 import time

@@ -1,11 +1,14 @@
 """``rramlab demo`` over several dies: a campaign that keeps what is done and goes on where it was stopped."""
 
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hide the standard library's
+
 import argparse
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
