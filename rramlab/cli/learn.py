@@ -252,7 +252,6 @@ def _experiment(
             f"there is a training {folder.name!r} already; nothing was changed. Go on with it by --resume, choose another "
             "--name, or replace it with --overwrite"
         )
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
     with Session(description) as session:
         experiment = Experiment.begin(folder, recipe, session.macro)
     out.say(f"Read the weights of die [bold]{experiment.die_id}[/] for {folder.name}.")

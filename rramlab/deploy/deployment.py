@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,11 +48,10 @@ class Deployment:
         (folder / "deployment.json").unlink(missing_ok=True)
         self.mask.save(folder / "mask.npz")
         save_arrays(folder / "reference.npz", {"conductance_S": self.conductance_S})
-        return self.note(deployments, deployed_at=datetime.now(UTC).isoformat(timespec="seconds"))
+        return self.note(deployments)
 
     def note(self, deployments: Path, **findings: Any) -> Path:
         """Write ``deployment.json`` with ``findings`` beside what is known; mask and reference stay as they are."""
-        self.about.update(findings)
         folder = deployments / self.name
         write_json(
             folder / "deployment.json",
@@ -65,6 +63,7 @@ class Deployment:
                 "columns": self.placement.geometry.columns,
                 "tiles": [asdict(tile) for tile in self.placement.tiles],
                 **self.about,
+                **findings,
             },
         )
         return folder

@@ -282,7 +282,8 @@ class Runner:
             return
         columns = np.flatnonzero(operation.pattern.enabled)
         sums, products = self.station.multiply(operation, columns, self.plan.limits)
-        self.result.saturated += int(sums.saturated.sum())
+        saturated = int(sums.saturated.sum())
+        self.result.saturated += saturated
         columns_S = products.mean(axis=0)
         self.result.products.append(
             {
@@ -292,7 +293,7 @@ class Runner:
                 "mean_S": float(columns_S.mean()),
                 "column_spread_S": float(columns_S.std()),
                 "vector_spread_S": float(products.std(axis=0).mean()),
-                "saturated": int(sums.saturated.sum()),
+                "saturated": saturated,
             }
         )
         block = np.zeros(products.shape, [("sums", np.int32), ("product", np.float32)])
@@ -306,7 +307,7 @@ class Runner:
             bits=operation.bits,
             conversions=sums.conversions,
             gates=operation.pattern.digest,
-            saturated=int(sums.saturated.sum()),
+            saturated=saturated,
             calibration=self.station.calibration.record,
         )
 

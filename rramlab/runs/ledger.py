@@ -117,13 +117,13 @@ class Ledger:
             database = sqlite3.connect(copy)
             try:
                 found = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-                tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                tables = database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'die'").fetchone()[0]
             except sqlite3.DatabaseError as error:
                 found, tables = str(error), 1
             finally:
                 database.close()
         if found != "ok" or not tables:
-            what = f"cannot be read ({found})" if tables else "is empty"
+            what = f"cannot be read ({found})" if tables else "is empty, or no ledger"
             raise DataError(
                 f"the ledger {self.path} of die {self.die_id!r} {what}; nothing was energised and its files are left as they "
                 "are. Without its ledger a die must not be pulsed: restore the file, and the -wal beside it, from a copy; only "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ class Experiment:
         conductance = macro.read(placement.used, REPEATS)
         _require_forming(conductance, placement, recipe, macro.die_id)
         experiment = cls(folder, recipe, macro.die_id, placement, conductance)
+        # Of a training that this one replaces; not before the die was read: until then nothing is lost.
+        experiment.checkpoint.unlink(missing_ok=True)
         experiment._write()
         return experiment
 
@@ -157,7 +160,7 @@ class Experiment:
         self, name: str, method: Method, model: nn.Module, conductance_S: npt.NDArray[np.float32], run: str
     ) -> Deployment:
         """Return the deployment of a trained model whose plan was executed in ``run``."""
-        about = {"training": self.name, "run": run}
+        about = {"training": self.name, "run": run, "deployed_at": datetime.now(UTC).isoformat(timespec="seconds")}
         return Deployment(name, self.die_id, method, self.placement, self.mask(model), conductance_S, about)
 
 

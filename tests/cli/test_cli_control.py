@@ -250,8 +250,7 @@ def test_resume_last_is_the_last_that_is_not_done(rramlab):
 @pytest.mark.parametrize("gap", [0.0, 0.01, 0.05])
 def test_two_interrupts_in_a_row_end_with_code_4(rramlab, tmp_path, gap):
     rramlab("init", tmp_path)
-    path = tmp_path / "protocols" / "electroform.yaml"
-    path.write_text(path.read_text().replace("limits:\n", "block_rows: 1\nlimits:\n", 1))
+    make_slow(tmp_path)
     holder = subprocess.Popen(
         [sys.executable, "-m", "rramlab", "run", "electroform", "--arm", DIE],
         cwd=tmp_path,
@@ -314,8 +313,7 @@ def test_what_nobody_foresaw_is_told_and_ends_with_code_1(rramlab, monkeypatch):
 
 def test_estop_stops_the_holder_safely_and_the_run_resumes(rramlab, tmp_path):
     rramlab("init", tmp_path)
-    path = tmp_path / "protocols" / "electroform.yaml"
-    path.write_text(path.read_text().replace("limits:\n", "block_rows: 1\nlimits:\n", 1))
+    make_slow(tmp_path)
     holder = subprocess.Popen(
         [sys.executable, "-m", "rramlab", "run", "electroform", "--arm", DIE],
         cwd=tmp_path,
@@ -344,8 +342,7 @@ def test_estop_stops_the_holder_safely_and_the_run_resumes(rramlab, tmp_path):
 def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(rramlab, tmp_path):
     rramlab("init", tmp_path / "killed")
     shutil.copytree(tmp_path / "killed", tmp_path / "calm")
-    path = tmp_path / "killed" / "protocols" / "electroform.yaml"
-    path.write_text(path.read_text().replace("limits:\n", "block_rows: 1\nlimits:\n", 1))
+    make_slow(tmp_path / "killed")
     victim = subprocess.Popen(
         [sys.executable, "-m", "rramlab", "run", "electroform", "--arm", DIE],
         cwd=tmp_path / "killed",
@@ -364,6 +361,12 @@ def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(rramlab, tmp_path
     assert truth[0]["pulses"].max() == 1
     maps = [load_last_read(tmp_path / name / "data" / "dies" / DIE, Geometry())[0] for name in ("killed", "calm")]
     assert np.array_equal(maps[0] > 2e-6, maps[1] > 2e-6)
+
+
+def make_slow(folder):
+    """Let the bench's electroform protocol intend and sync every row on its own."""
+    path = folder / "protocols" / "electroform.yaml"
+    path.write_text(path.read_text().replace("limits:\n", "block_rows: 1\nlimits:\n", 1))
 
 
 def wait_for_pulses(folder):

@@ -114,6 +114,15 @@ def test_resume_and_overwrite_contradict_each_other(formed):
     assert "one of the two" in answer.stderr
 
 
+def test_a_training_is_not_lost_to_one_that_could_not_begin(formed, tmp_path):
+    trained = formed("train", "digits", "--epochs", "1", "--json").document
+    checkpoint = tmp_path / "data" / "checkpoints" / trained["name"] / "checkpoint.pt"
+    kept = checkpoint.read_bytes()
+    with package.open_bench(tmp_path):  # the bench is held by another
+        assert formed("train", "digits", "--epochs", "1", "--overwrite").exit_code == 1
+    assert checkpoint.read_bytes() == kept
+
+
 def test_names_do_not_leave_their_folders(formed, tmp_path):
     for words in (["train", "digits", "--name", "../up"], ["deploy", "../up"], ["evaluate", "."]):
         answer = formed(*words)

@@ -341,3 +341,15 @@ def test_a_damaged_ledger_of_a_killed_process_keeps_its_write_ahead_log(tmp_path
         return
     assert "-wal" in refusal
     assert (path.read_bytes(), (killed / "ledger.db-wal").read_bytes()) == (left, log)
+
+
+def test_another_database_is_not_made_a_ledger(tmp_path):
+    path = tmp_path / "ledger.db"
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE mine (x)")
+    other.commit()
+    other.close()
+    left = path.read_bytes()
+    with pytest.raises(DataError, match="no ledger"):
+        Ledger(path, "d", GEOMETRY)
+    assert path.read_bytes() == left
