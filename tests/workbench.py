@@ -62,6 +62,18 @@ def hidden(session, die=None):
     return session.bench.controllers[die or next(iter(session.stations))].die.state
 
 
+def conducting_now(session, die=None):
+    """What the cells conduct now, with all that time has made of them: float32[rows, columns]."""
+    return session.bench.controllers[die or next(iter(session.stations))].die.conductance_S
+
+
+def tampered(session, die=None):
+    """Change the truth behind the die's back: its state, to be written to; what was computed of it is forgotten."""
+    behind = session.bench.controllers[die or next(iter(session.stations))].die
+    behind.version += 1
+    return behind.state
+
+
 def ledger_of(session, die=None):
     return session.stations[die or next(iter(session.stations))].ledger
 

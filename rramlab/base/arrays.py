@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _DAMAGE = (
     NotImplementedError,
     RuntimeError,
     SyntaxError,
+    tokenize.TokenError,
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,

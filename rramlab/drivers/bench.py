@@ -86,7 +86,8 @@ class BenchDescription:
 def describe_bench(where: Path | None = None, die: str | None = None) -> BenchDescription:
     """Read a bench's files.
 
-    ``where``: a bench folder or file, default the current folder. ``die``: put another die on the simulated table.
+    ``where``: a bench folder or file, default the current folder. ``die``: that die alone; one that the file does not
+    list is put on the simulated table without options, so it is what it was made as, or virgin and published.
 
     Raises:
         UsageError, DataError: naming file and line.
@@ -101,7 +102,7 @@ def describe_bench(where: Path | None = None, die: str | None = None) -> BenchDe
                 f"die {die!r} is not on the bench; {located.path} lists {', '.join(d.id for d in file.dies)}. "
                 "Enter it there once it is in the socket"
             )
-        file = BenchFile.model_validate({**dict(file), "dies": ({"id": die, "options": file.dies[0].options},)})
+        file = BenchFile.model_validate({**dict(file), "dies": ({"id": die, "options": {}},)})
     elif die is not None:
         file = file.model_copy(update={"dies": tuple(entry for entry in file.dies if entry.id == die)})
     ids = [entry.id for entry in file.dies]

@@ -11,9 +11,9 @@ from rramlab.base.errors import UsageError
 from rramlab.base.folders import Located, find
 from rramlab.base.units import Amperes, Hertz, Joules, Ohms, Seconds, Siemens, Volts
 from rramlab.base.yamlfile import load_model
+from rramlab.macro.bias import BiasTable
 from rramlab.macro.board import BoardTable
 from rramlab.macro.geometry import Geometry
-from rramlab.macro.pulses import PULSE_KINDS
 
 T = TypeVar("T")
 Tag = Literal["published", "datasheet", "assumed"]
@@ -88,22 +88,6 @@ class _Controller(_Strict):
     operation_memory: Entry[Positive]
 
 
-Level = Literal["ground", "amplitude", "gate", "float", "off", "on", "read", "sense", "inhibited"]
-
-
-class Lines(_Strict):
-    """What bit line, source line and word line carry."""
-
-    bl: Level
-    sl: Level
-    wl: Level
-
-
-class Bias(_Strict):
-    selected: Lines
-    unselected: Lines
-
-
 class BoardFile(_Strict):
     """A board's file in ``drivers/``."""
 
@@ -118,7 +102,7 @@ class BoardFile(_Strict):
     silicon: _Silicon
     controller: _Controller
     capabilities: frozenset[Literal["sl_select", "per_row_wl", "reference_resistors", "smu_route"]] = frozenset()
-    bias: dict[Literal["electroform", "set", "reset", "read", "multiply"], Bias]
+    bias: BiasTable
     power_up: tuple[str, ...] = ()
 
     def table(self) -> BoardTable:
@@ -127,9 +111,6 @@ class BoardFile(_Strict):
         Raises:
             UsageError: figures that contradict each other.
         """
-        missing = {*PULSE_KINDS, "read", "multiply"} - set(self.bias)
-        if missing:
-            raise UsageError(f"the bias table of {self.model} has no entry for {', '.join(sorted(missing))}")
         if self.geometry.columns.value % 2:
             raise UsageError(f"{self.model} has {self.geometry.columns.value} columns, expected an even number: pairs")
         if self.converters.zero_code.value >= 1 << self.converters.adc_bits.value:
@@ -175,6 +156,7 @@ class BoardFile(_Strict):
             gate_slots=self.controller.gate_slots.value,
             operation_memory=self.controller.operation_memory.value,
             capabilities=frozenset(self.capabilities),
+            bias=self.bias,
         )
 
 
@@ -184,4 +166,4 @@ def load_board(root: Path, name: str) -> tuple[BoardFile, Located]:
     return load_model(located.path, BoardFile), located
 
 
-__all__ = ["Bias", "BoardFile", "Entry", "Lines", "load_board"]
+__all__ = ["BoardFile", "Entry", "load_board"]

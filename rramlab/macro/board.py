@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rramlab.macro.bias import BiasTable
 from rramlab.macro.geometry import Geometry
 
 
@@ -50,6 +51,7 @@ class BoardTable:
     gate_slots: int
     operation_memory: int  # operation ids that the controller remembers
     capabilities: frozenset[str]
+    bias: BiasTable
 
     @property
     def multiply_step_S(self) -> float:

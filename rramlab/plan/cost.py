@@ -1,4 +1,7 @@
-"""What an operation costs: bench time, energy, pulses, conversions. The only estimate, from the board's table."""
+"""What an operation costs: bench time, energy, pulses, conversions. The only estimate, from the board's table.
+
+Time is counted in whole nanoseconds a row or a bit plane, so that an operation takes as long in parts as in one.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read
 
 # Median conductance of a formed cell (design, section 7): what one driven cell dissipates with.
 TYPICAL_CELL_S = 12.2e-6
+
+Nanoseconds = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,9 @@ def of(operation: Operation, board: BoardTable) -> Cost:
     """Return the cost of one operation: pulse energy is V·I·t at the compliance, multiply energy lines plus converters."""
     match operation:
         case PulseOp():
-            per_row = np.count_nonzero(operation.cells.bits, axis=1)
-            shots = int(np.sum(-(-per_row // operation.cells_per_pulse)))
             pulse = operation.pulse
             energy = operation.cells.count * pulse.amplitude_V * board.forming_current_A * pulse.width_s
-            return Cost(shots * (pulse.width_s + board.settle_time_s), energy, operation.cells.count)
+            return Cost(pulse_ns(operation, board).sum() / 1e9, energy, operation.cells.count)
         case Read():
             return _read(operation.cells.bits, operation.repeats, board)
         case Contact():
@@ -53,28 +56,62 @@ def of(operation: Operation, board: BoardTable) -> Cost:
             return Cost()
 
 
-def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
-    """Row by row; the ADCs convert in parallel, the columns that share one in turn."""
+def pulse_ns(operation: PulseOp, board: BoardTable) -> Nanoseconds:
+    """Return how long each row takes: int64[rows]; the controller fires ``cells_per_pulse`` of it at once."""
+    shots = -(-np.count_nonzero(operation.cells.bits, axis=1) // operation.cells_per_pulse)
+    return np.asarray(shots * round((operation.pulse.width_s + board.settle_time_s) * 1e9), np.int64)
+
+
+def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
+    """Return how long each row takes: int64[rows]. ADCs convert in parallel, the columns that share one in turn."""
     busiest = _per_adc(cells, board).max(axis=1)
+    return np.asarray(busiest * (repeats * _conversion_ns(board)) + (busiest > 0) * _settle_ns(board), np.int64)
+
+
+def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
     conversions = int(np.count_nonzero(cells)) * repeats
-    slots = int(busiest.sum()) * repeats
-    time_s = slots / board.adc_rate_Hz + int(np.count_nonzero(busiest)) * board.settle_time_s
     cell_J = board.read_voltage_V**2 * TYPICAL_CELL_S / board.adc_rate_Hz
+    time_s = read_ns(cells, repeats, board).sum() / 1e9
     return Cost(time_s, conversions * (board.conversion_energy_J + cell_J), 0, conversions)
 
 
+def plane_ns(pattern: GatePattern, board: BoardTable) -> Nanoseconds:
+    """Return how long one bit plane of one vector takes in each phase: int64[K]; row groups follow one another."""
+    busiest = _per_adc(_members(pattern), board).max(axis=1)
+    group_ns = busiest * _conversion_ns(board) + _settle_ns(board)
+    return np.asarray(pattern.groups(board.lines_at_once) * group_ns, np.int64)
+
+
+def driven_s(pattern: GatePattern, board: BoardTable) -> npt.NDArray[np.float64]:
+    """Return how long each row carries the read voltage in a bit plane in which it is on: float64[rows]."""
+    busiest = _per_adc(_members(pattern), board).max(axis=1)
+    return np.asarray(busiest @ pattern.rows / board.adc_rate_Hz)
+
+
 def multiply(pattern: GatePattern, batch: int, bits: int, board: BoardTable) -> Cost:
-    """Cost of a multiply: for each vector, bit plane, phase and row group, one conversion of each of its columns."""
-    groups = pattern.groups(board.lines_at_once)
-    member = pattern.phase[None, :] == np.arange(pattern.phases)[:, None]
-    busiest = _per_adc(member, board).max(axis=1)
-    columns = np.count_nonzero(member, axis=1)
+    """Cost of a multiply: for each vector, bit plane, phase and row group, one conversion of each of its columns.
+
+    The lines' energy supposes that half of the inputs' bits are set and every source line is held at ground.
+    """
     steps = batch * bits
-    time_s = steps * float(np.sum(groups * (busiest / board.adc_rate_Hz + board.settle_time_s)))
-    conversions = steps * int(np.sum(groups * columns))
-    rows_on = np.count_nonzero(pattern.rows, axis=1)
-    line_J = board.read_voltage_V**2 * TYPICAL_CELL_S * float(np.sum(rows_on * columns * busiest)) / board.adc_rate_Hz
+    columns = np.count_nonzero(_members(pattern), axis=1)
+    conversions = steps * int(np.sum(pattern.groups(board.lines_at_once) * columns))
+    line_J = board.read_voltage_V**2 * TYPICAL_CELL_S * board.geometry.columns * float(driven_s(pattern, board).sum())
+    time_s = steps * int(plane_ns(pattern, board).sum()) / 1e9
     return Cost(time_s, conversions * board.conversion_energy_J + steps * line_J / 2, 0, conversions)
+
+
+def _members(pattern: GatePattern) -> Bools:
+    """Return the columns of each phase: bool[K, columns]."""
+    return np.asarray(pattern.phase[None, :] == np.arange(pattern.phases)[:, None], np.bool_)
+
+
+def _conversion_ns(board: BoardTable) -> int:
+    return round(1e9 / board.adc_rate_Hz)
+
+
+def _settle_ns(board: BoardTable) -> int:
+    return round(board.settle_time_s * 1e9)
 
 
 def _per_adc(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -13,27 +14,37 @@ from rramlab.base.yamlfile import explain
 from rramlab.drivers.bench import BenchFile, DieEntry
 from rramlab.drivers.controller import MacroController
 from rramlab.macro.board import BoardTable
-from rramlab.sim.controller import SimulatedBoard, SimulatedController
+from rramlab.sim.board import SimulatedBoard
+from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
-from rramlab.sim.models import BoardModel, DieModel, Preset
+from rramlab.sim.models import BoardModel, DieModel
 
 STATE_FILE = "die.npz"
+M = TypeVar("M", bound=BaseModel)
+Options = TypeVar("Options", bound="_Options")
 
 
-class DieOptions(BaseModel):
-    """``options`` of a die in bench.yaml; used when the die is made, its state file holds them afterwards."""
-
+class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    seed: int | None = Field(default=None, ge=0, lt=2**64)  # default: from the die's id
-    preset: Preset = "published"
+    seed: int | None = Field(default=None, ge=0, lt=2**64)  # default: from the die's id or the board's serial number
+    preset: str = "published"
+    model: dict[str, Any] = Field(default_factory=dict)  # single figures that differ from the preset's
 
 
-class BoardOptions(BaseModel):
-    """``options`` of the controller in bench.yaml."""
+class DieOptions(_Options):
+    """``options`` of a die in bench.yaml: what it is made of. Once it is made its state file holds them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    seed: int | None = Field(default=None, ge=0, lt=2**64)  # default: from the board's serial number
-    preset: Preset = "published"
+    def die_model(self) -> DieModel:
+        return DieModel.preset(self.preset, self.model)
+
+
+class BoardOptions(_Options):
+    """``options`` of the controller in bench.yaml. ``temperature``: of the bench, in °C."""
+
+    temperature: float = Field(default=25.0, ge=-55, le=150)
+
+    def board_model(self) -> BoardModel:
+        return BoardModel.preset(self.preset, self.model)
 
 
 def seed_of(name: str) -> int:
@@ -47,13 +58,57 @@ def open_simulated(bench: BenchFile, board: BoardTable, data: Path) -> Mapping[s
     Raises:
         DataError: a state file is damaged; nothing is overwritten. UsageError: unknown options.
     """
-    try:
-        options = BoardOptions.model_validate(bench.controller.options)
-    except ValidationError as error:
-        raise UsageError(f"bench.yaml, options of the controller: {explain(error.errors()[0], BoardOptions)}") from None
+    simulated = simulated_board(bench, board)
+    return {entry.id: _open_die(entry, simulated, state_file(data, entry.id)) for entry in bench.dies}
+
+
+def simulated_board(bench: BenchFile, table: BoardTable) -> SimulatedBoard:
+    """Return the bench's board, with what its serial number hides.
+
+    Raises:
+        UsageError: unknown options.
+    """
+    options = _options(BoardOptions, bench.controller.options, "the controller")
     serial = bench.controller.board
-    simulated = SimulatedBoard(board, BoardModel.preset(options.preset), serial, _seed(options.seed, serial))
-    return {entry.id: _open_die(entry, simulated, data / "dies" / entry.id / STATE_FILE) for entry in bench.dies}
+    model = _of("the controller", options.board_model)
+    return SimulatedBoard(table, model, serial, _seed(options.seed, serial), options.temperature)
+
+
+def made_of(entry: DieEntry) -> tuple[DieOptions, DieModel, int]:
+    """Return a die's options in bench.yaml, and the model and seed that follow from them.
+
+    Raises:
+        UsageError: unknown options.
+    """
+    whose = f"die {entry.id!r}"
+    options = _options(DieOptions, entry.options, whose)
+    return options, _of(whose, options.die_model), _seed(options.seed, entry.id)
+
+
+def state_file(data: Path, die: str) -> Path:
+    """Return where the state of a simulated die is kept."""
+    return data / "dies" / die / STATE_FILE
+
+
+def make_die(path: Path, board: SimulatedBoard, model: DieModel, seed: int) -> SimulatedController:
+    """Make a virgin die and write its state file."""
+    controller = SimulatedController(SimulatedDie(board.table.geometry, model, seed), board, path)
+    controller.persist()
+    return controller
+
+
+def _options(kind: type[Options], found: dict[str, Any], whose: str) -> Options:
+    try:
+        return kind.model_validate(found)
+    except ValidationError as error:
+        raise UsageError(f"bench.yaml, options of {whose}: {explain(error.errors()[0], kind)}") from None
+
+
+def _of(whose: str, build: Callable[[], M]) -> M:
+    try:
+        return build()
+    except UsageError as error:
+        raise UsageError(f"bench.yaml, options of {whose}: {error}") from None
 
 
 def _seed(given: int | None, name: str) -> int:
@@ -61,25 +116,33 @@ def _seed(given: int | None, name: str) -> int:
 
 
 def _open_die(entry: DieEntry, board: SimulatedBoard, path: Path) -> SimulatedController:
-    try:
-        options = DieOptions.model_validate(entry.options)
-    except ValidationError as error:
-        raise UsageError(f"bench.yaml, options of die {entry.id!r}: {explain(error.errors()[0], DieOptions)}") from None
-    geometry = board.table.geometry
+    options, model, seed = made_of(entry)
     if not path.exists():
         if (path.parent / "ledger.db").exists():
             raise DataError(
                 f"die {entry.id!r} has a ledger but its state file {path} is missing; nothing was energised. Restore the "
                 "file from a copy: a virgin die in its place would contradict the ledger"
             )
-        die = SimulatedDie(geometry, DieModel.preset(options.preset), _seed(options.seed, entry.id))
-        controller = SimulatedController(die, board, path)
-        controller.persist()  # before any ledger: a ledger without a die is an error
-        return controller
-    die, memory = SimulatedDie.load(path, geometry)
+        return make_die(path, board, model, seed)  # before any ledger: a ledger without a die is an error
+    die, memory = SimulatedDie.load(path, board.table.geometry)
+    _refuse_another(entry, options, die, path)
     controller = SimulatedController(die, board, path)
     try:
         controller.remember(memory)
     except (KeyError, ValueError) as error:
         raise DataError(f"the state file {path} lacks the board's memory ({error}); it is left as it is") from error
     return controller
+
+
+def _refuse_another(entry: DieEntry, options: DieOptions, die: SimulatedDie, path: Path) -> None:
+    """A die stays what it was made as; a bench file that says otherwise means another die."""
+    wrong = []
+    if options.seed is not None and options.seed != die.seed:
+        wrong.append(f"the seed {options.seed}, it has {die.seed}")
+    if {"preset", "model"} & options.model_fields_set and options.die_model() != die.model:
+        wrong.append("a model other than the one it was made with")
+    if wrong:
+        raise UsageError(
+            f"bench.yaml, options of die {entry.id!r}: {' and '.join(wrong)} (state file {path}). A die does not change: "
+            "take the options away, or give the new die an id of its own"
+        )

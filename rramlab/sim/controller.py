@@ -1,7 +1,8 @@
-"""The simulated board: converters with hidden errors, gate slots, memory of operation ids, its own limits."""
+"""The simulated controller: gate slots, memory of operation ids, its own limits, simulated time and energy."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +16,38 @@ from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
 from rramlab.plan import cost
-from rramlab.plan.limits import check, of_board
+from rramlab.plan.limits import Limits, check, of_board
 from rramlab.plan.operations import Multiply, Operation, PulseOp, Read
-from rramlab.sim import randomness
+from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
-from rramlab.sim.models import BoardModel
 from rramlab.sim.multiply import Frontend
 
-FIRMWARE = "rramlab-sim 1"
+FIRMWARE = "rramlab-sim 2"
 
 
-class SimulatedBoard:
-    """Hidden gains and offsets of one board, by its serial number."""
+@dataclass(eq=False)
+class Loaded:
+    """A gate pattern in its slot, and what follows from it alone."""
 
-    def __init__(self, table: BoardTable, model: BoardModel, serial: str, seed: int) -> None:
-        self.table, self.model, self.serial = table, model, serial
-        columns = table.geometry.columns
+    pattern: GatePattern
+    rows: npt.NDArray[np.intp]  # driven
+    places: npt.NDArray[np.intp]  # of each driven row among the lines of the groups that are used
+    plane_ns: int  # one bit plane of one vector
+    driven_s: npt.NDArray[np.float64]  # how long each driven row carries the read voltage
+    admitted: bool = False
+    # By the columns asked for; of the state and interval for which they hold.
+    frontends: dict[bytes, Frontend] = field(default_factory=dict)
+    line_J: npt.NDArray[np.float64] | None = None
+    of: tuple[int, int] = (-1, -1)
 
-        def draw(purpose: int) -> npt.NDArray[np.float64]:
-            return randomness.normals(seed, purpose, 0, 0, columns)
-
-        self.read_gain = 1 + model.gain_sigma * draw(randomness.BOARD_GAIN)
-        self.multiply_gain = self.read_gain * (1 + model.range_sigma * draw(randomness.BOARD_RANGE))
-        self.read_offset = model.offset_sigma * draw(randomness.BOARD_READ_OFFSET)
-        self.multiply_offset = model.offset_sigma * draw(randomness.BOARD_MULTIPLY_OFFSET)
+    @classmethod
+    def load(cls, pattern: GatePattern, table: BoardTable) -> Loaded:
+        size = table.lines_at_once
+        used = pattern.active_groups(size).any(axis=0)
+        rows = np.flatnonzero(pattern.driven)
+        places = (np.cumsum(used) - 1)[rows // size] * size + rows % size
+        plane_ns = int(cost.plane_ns(pattern, table).sum())
+        return cls(pattern, rows, places, plane_ns, cost.driven_s(pattern, table)[rows])
 
 
 class SimulatedController:
@@ -46,12 +55,14 @@ class SimulatedController:
 
     def __init__(self, die: SimulatedDie, board: SimulatedBoard, path: Path | None = None) -> None:
         self.die, self.board, self.path = die, board, path
-        self._slots: dict[int, GatePattern] = {}
-        self._frontends: dict[tuple[int, bytes], Frontend] = {}
+        self._lines = Lines(die, board)
+        self._limits: Limits = of_board(board.table)
+        self._slots: dict[int, Loaded] = {}
         self._memory: dict[int, CellSelection] = {}
         self._highest = -1  # highest operation id seen since power-up
         self._nonce = 1
         self._changed = False
+        die.set_temperature(board.temperature_C)
 
     @property
     def _table(self) -> BoardTable:
@@ -60,7 +71,6 @@ class SimulatedController:
     def power_cycle(self) -> None:
         """Forget everything volatile, as a board does when its supply is switched off and on."""
         self._slots.clear()
-        self._frontends.clear()
         self._memory.clear()
         self._highest = -1
         self._nonce += 1
@@ -73,9 +83,9 @@ class SimulatedController:
             self.board.serial,
             self._nonce,
             self._table.geometry,
-            of_board(self._table),
+            self._limits,
             self._table.capabilities,
-            25.0,
+            self.board.temperature_C,
         )
 
     def pulse(
@@ -98,31 +108,41 @@ class SimulatedController:
                 f"the board remembers {len(self._memory)} operations and takes no more; nothing was pulsed. "
                 "Acknowledge those whose outcome is written down"
             )
-        pulse = Pulse(self._table.dac_volts(amplitude), width_ns / 1e9, self._table.dac_volts(gate))
-        operation = PulseOp(kind, cells, pulse, cells_per_pulse)
+        asked = Pulse(self._table.dac_volts(amplitude), width_ns / 1e9, self._table.dac_volts(gate))
+        operation = PulseOp(kind, cells, asked, cells_per_pulse)
         self._admit(operation)
-        self.die.pulse(kind, cells, pulse)
-        self._elapse(operation)
-        self._frontends.clear()
+        real = Pulse(self.board.volts(amplitude), asked.width_s, self.board.volts(gate))
+        coupling = self.die.model.switching.float_coupling
+        drive = self.board.drive(kind, real.amplitude_V, cells_per_pulse, coupling)
+        self.die.pulse(kind, cells, real, drive, cost.pulse_ns(operation, self._table))
         self._memory[op_id] = cells
         self._highest = op_id
         self.persist()
         return PulseReport(cells)
 
     def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
-        operation = Read(cells, repeats)
-        self._admit(operation)
+        self._admit(Read(cells, repeats))
         if self._table.dac_volts(bias) > self._table.read_voltage_V:
             raise InstrumentError(f"board {self.board.serial} refused: a read at {self._table.dac_volts(bias):g} V")
-        self._elapse(operation)
-        columns = np.nonzero(cells.bits)[1]
-        scale = self._table.dac_volts(bias) / self._table.read_voltage_V / self._table.read_step_S
-        conductance = self.die.state.conductance_S[cells.bits]
+        rows, columns = np.nonzero(cells.bits)
+        row_ns = cost.read_ns(cells.bits, repeats, self._table)
+        # A row is read in the interval of the clock in which its turn comes.
+        interval = (self.die.state.clock_ns + np.cumsum(row_ns) - row_ns) // self.die.interval_ns
+        conductance = np.empty(len(rows), np.float32)
+        for number in np.unique(interval[rows]).tolist():
+            part = interval[rows] == number
+            conductance[part] = self._lines.read_S(number)[rows[part], columns[part]]
+        volts = self.board.volts(bias)
+        scale = volts / self._table.read_voltage_V / self._table.read_step_S
         level = (conductance * self.board.read_gain[columns] * scale).astype(np.float32)
-        noise = self.die.take_noise(repeats * len(columns)).reshape(repeats, len(columns))
-        codes = level * (1 + np.float32(self.die.model.read_noise) * noise)
+        # Repeats follow one another at a cell, so a read gives the same codes in any blocks of rows.
+        noise = self.die.take_noise(repeats * len(columns)).reshape(len(columns), repeats).T
+        codes = level * (1 + np.float32(self.die.model.noise.read) * noise)
         codes += (self._table.zero_code + self.board.read_offset[columns]).astype(np.float32)
         np.rint(codes, out=codes)
+        cell_J = volts**2 * float(conductance.sum(dtype=np.float64)) / self._table.adc_rate_Hz
+        conversions = repeats * len(columns)
+        self._elapse("read", int(row_ns.sum()), repeats * cell_J, conversions)
         return np.clip(codes, 0, (1 << self._table.adc_bits) - 1, out=codes).astype(np.uint16)
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
@@ -131,8 +151,7 @@ class SimulatedController:
         pattern = GatePattern(rows, phase)
         if pattern.geometry != self._table.geometry:
             raise InstrumentError(f"a gate pattern for {pattern.geometry} was sent to {self._table.geometry}")
-        self._slots[slot] = pattern
-        self._frontends = {key: value for key, value in self._frontends.items() if key[0] != slot}
+        self._slots[slot] = Loaded.load(pattern, self._table)
 
     def multiply(
         self,
@@ -142,78 +161,98 @@ class SimulatedController:
         columns: npt.NDArray[np.intp],
         tick: Tick | None = None,
     ) -> Sums:
-        pattern = self._pattern(slot, columns)
+        loaded = self._loaded(slot)
         if not 1 <= bits <= self._table.input_bits:
             raise InstrumentError(
                 f"inputs of {bits} bits were asked for, the board takes 1 to {self._table.input_bits}"
             )
-        if x.ndim != 2 or x.shape[1] != np.count_nonzero(pattern.driven):
-            raise InstrumentError(
-                f"inputs of shape {x.shape} were sent, slot {slot} drives {np.count_nonzero(pattern.driven)} rows"
-            )
-        operation = Multiply(slot, pattern, x, bits)
-        self._admit(operation)
-        self._elapse(operation)
-        frontend = self._frontend(slot, pattern, columns)
-        groups, lines, count = frontend.signal.shape
+        if x.ndim != 2 or x.shape[1] != len(loaded.rows):
+            raise InstrumentError(f"inputs of shape {x.shape} were sent, slot {slot} drives {len(loaded.rows)} rows")
+        if not loaded.admitted:
+            self._admit(Multiply(slot, loaded.pattern, x, bits))
+            loaded.admitted = True
         codes = np.empty((len(x), len(columns)), np.int32)
         saturated = np.zeros(len(columns), np.int64)
-        slots = self._line_slots(pattern)
-        step = frontend.chunk(bits)
-        for start in range(0, len(x), step):
-            part = np.zeros((min(step, len(x) - start), groups * lines), np.uint8)
-            part[:, slots] = x[start : start + step]
-            noise = None
-            if self.die.model.read_noise:
-                taken = self.die.take_noise(len(part) * frontend.noise_per_vector(bits))
-                noise = taken.reshape(len(part), groups, bits, count)
-            done, clipped = frontend.multiply(part.reshape(len(part), groups, lines), bits, noise)
-            codes[start : start + step] = done
-            saturated += clipped
+        conversions, done, vector_ns = 0, 0, bits * loaded.plane_ns
+        while done < len(x):
+            clock, span = self.die.state.clock_ns, self.die.interval_ns
+            frontend = self._frontend(loaded, columns, clock // span)
+            # The vectors whose turn comes in this interval of the clock, and no more than stay in cache.
+            left = -(-(span - clock % span) // vector_ns) if vector_ns else len(x)
+            stop = min(done + left, done + frontend.chunk(bits), len(x))
+            part, saturations = self._multiply(frontend, loaded, x[done:stop], bits)
+            codes[done:stop] = part
+            if saturations is not None:
+                saturated += saturations
+            taken = (stop - done) * bits * frontend.conversions_per_plane
+            self._elapse("multiply", (stop - done) * vector_ns, self._line_J(loaded, x[done:stop], bits), taken)
+            conversions, done = conversions + taken, stop
             if tick is not None:
                 tick()
-        return Sums(codes, len(x) * bits * frontend.conversions_per_plane, saturated)
+        return Sums(codes, conversions, saturated)
 
-    def _pattern(self, slot: int, columns: npt.NDArray[np.intp]) -> GatePattern:
+    def _multiply(
+        self, frontend: Frontend, loaded: Loaded, x: npt.NDArray[np.uint8], bits: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
+        groups, lines, count = frontend.groups, frontend.lines, frontend.columns
+        if len(loaded.rows) == groups * lines:
+            part = x
+        else:
+            part = np.zeros((len(x), groups * lines), np.uint8)
+            part[:, loaded.places] = x
+        noise = None
+        if self.die.model.noise.read:
+            taken = self.die.take_noise(len(x) * frontend.noise_per_vector(bits))
+            noise = taken.reshape(len(x), groups, bits, count)
+        return frontend.multiply(part.reshape(len(x), groups, lines), bits, noise)
+
+    def _line_J(self, loaded: Loaded, x: npt.NDArray[np.uint8], bits: int) -> float:
+        """Return what the driven lines dissipate: every source line is held at ground, asked for or not."""
+        assert loaded.line_J is not None  # made with the frontend
+        on = np.bitwise_count(x & np.uint8((1 << bits) - 1)).sum(axis=0)
+        return float(on @ loaded.line_J)
+
+    def _loaded(self, slot: int) -> Loaded:
         if slot not in self._slots:
             raise InstrumentError(f"gate slot {slot} is empty: patterns are lost when the board goes to its safe state")
-        pattern = self._slots[slot]
-        if not pattern.enabled[columns].all():
-            raise InstrumentError(f"a column was asked for that the pattern in slot {slot} turns off")
-        return pattern
+        return self._slots[slot]
 
-    def _frontend(self, slot: int, pattern: GatePattern, columns: npt.NDArray[np.intp]) -> Frontend:
-        """The fixed matrix of this state, pattern and columns; rebuilt only when the state has changed."""
-        key = (slot, columns.tobytes())
-        if key not in self._frontends:
-            self._frontends[key] = Frontend.build(
-                self.die.state.conductance_S,
-                pattern,
+    def _frontend(self, loaded: Loaded, columns: npt.NDArray[np.intp], interval: int) -> Frontend:
+        """The fixed matrix of this state, interval, pattern and columns; rebuilt only when the state has changed."""
+        table = self._table
+        if loaded.of != (self.die.version, interval):
+            loaded.frontends.clear()
+            loaded.of = (self.die.version, interval)
+            loads = self.die.conductance_at(interval)[loaded.rows].sum(axis=1, dtype=np.float64)
+            loaded.line_J = table.read_voltage_V**2 * loads * loaded.driven_s
+        key = columns.tobytes()
+        if key not in loaded.frontends:
+            if not loaded.pattern.enabled[columns].all():
+                raise InstrumentError("a column was asked for that the loaded gate pattern turns off")
+            loaded.frontends[key] = Frontend.build(
+                self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once),
+                loaded.pattern,
                 columns,
-                self.board.multiply_gain[columns] / self._table.multiply_step_S,
-                self._table.zero_code + self.board.multiply_offset[columns],
-                self.die.model.read_noise,
-                self._table.lines_at_once,
-                (1 << self._table.adc_bits) - 1,
+                self.board.multiply_gain[columns] / table.multiply_step_S,
+                table.zero_code + self.board.multiply_offset[columns],
+                self.die.model.noise.read,
+                table.lines_at_once,
+                (1 << table.adc_bits) - 1,
             )
-        return self._frontends[key]
-
-    def _line_slots(self, pattern: GatePattern) -> npt.NDArray[np.intp]:
-        """Where each driven row lies among the groups that are used."""
-        size = self._table.lines_at_once
-        used = pattern.active_groups(size).any(axis=0)
-        rows = np.flatnonzero(pattern.driven)
-        return np.asarray((np.cumsum(used) - 1)[rows // size] * size + rows % size)
+        return loaded.frontends[key]
 
     def _admit(self, operation: Operation) -> None:
         """Enforce the board's own limits, as hardware does, whatever the host has checked."""
         try:
-            check(operation, of_board(self._table), self._table)
+            check(operation, self._limits, self._table)
         except Refused as error:
             raise InstrumentError(f"board {self.board.serial} refused: {error}") from error
 
-    def _elapse(self, operation: Operation) -> None:
-        self.die.state.clock_s += cost.of(operation, self._table).time_s
+    def _elapse(self, kind: str, span_ns: int, array_J: float, conversions: int) -> None:
+        """Pass simulated time and count energy: what the array took, and the converters by their data sheet."""
+        self.die.pass_time(span_ns)
+        energy = array_J + conversions * self._table.conversion_energy_J
+        self.die.state.meter.add(kind, span_ns, energy, conversions)
         self._changed = True
 
     def history(self, op_id: int) -> CellSelection | History:
@@ -232,7 +271,6 @@ class SimulatedController:
 
     def safe_state(self) -> None:
         self._slots.clear()
-        self._frontends.clear()
         if self._changed:
             self.persist()
 

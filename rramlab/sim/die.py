@@ -1,35 +1,27 @@
-"""A simulated die: cells that break down, form, set and reset at random, and remember it in a file."""
+"""A simulated die: cells that break down, form, set, reset and age at random, and remember it in a file."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from rramlab.base.arrays import load_arrays, save_arrays
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, UsageError
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.sim import randomness
+from rramlab.sim.ageing import Ageing
 from rramlab.sim.models import DieModel
+from rramlab.sim.pulsing import Cellwise, Drive, Pulsing
+from rramlab.sim.state import PRISTINE, STUCK, DieState, read_state, write_state
 
-STATE_VERSION = 1
-PRISTINE, LOW, HIGH, STUCK = 0, 1, 2, 3  # never broken down; low- and high-resistance state; shorted for good
-
-
-@dataclass
-class DieState:
-    """Everything that changes in a die's life."""
-
-    phase: npt.NDArray[np.uint8]  # PRISTINE, LOW, HIGH or STUCK a cell
-    conductance_S: npt.NDArray[np.float32]
-    pulses: npt.NDArray[np.uint32]
-    conversions: int = 0  # read noise is keyed by this counter
-    clock_s: float = 0.0  # advances by the duration of operations only
+_ALONE = Drive()
+# The file keeps the clock in nanoseconds, 63 bits: 292 years.
+LONGEST_S = 9.0e9
 
 
 class SimulatedDie:
@@ -37,92 +29,116 @@ class SimulatedDie:
 
     def __init__(self, geometry: Geometry, model: DieModel, seed: int) -> None:
         self.geometry, self.model, self.seed = geometry, model, seed
-        pristine = model.pristine_S * np.exp(
-            model.pristine_ln_sigma * randomness.normals(seed, randomness.PRISTINE, 0, 0, geometry.cells)
-        )
-        self.state = DieState(
-            np.full(geometry.shape, PRISTINE, np.uint8),
-            pristine.astype(np.float32).reshape(geometry.shape),
-            np.zeros(geometry.shape, np.uint32),
-        )
+        forming, law = model.forming, model.conductance
         chance = randomness.uniforms(seed, randomness.BREAKDOWN, 0, 0, geometry.cells)
-        self.breakdown_V = model.breakdown(chance).reshape(geometry.shape)
-        spread = model.formed_ln_sigma * np.sqrt(model.column_share)
-        self.column_factor = np.exp(spread * randomness.normals(seed, randomness.COLUMN, 0, 0, geometry.columns))
+        spread = law.ln_sigma * np.sqrt(law.column_share)
+        self._born = Cellwise(
+            forming.breakdown(chance).astype(np.float32).reshape(geometry.shape),
+            np.exp(spread * randomness.normals(seed, randomness.COLUMN, 0, 0, geometry.columns)),
+        )
+        pristine = forming.pristine_S * np.exp(
+            forming.pristine_ln_sigma * randomness.normals(seed, randomness.PRISTINE, 0, 0, geometry.cells)
+        )
+        self.state = DieState.virgin(pristine.astype(np.float32).reshape(geometry.shape))
+        self._noise = randomness.NoiseStream(seed)
+        self._ageing = Ageing(model, seed, geometry.cells)
+        self._now: tuple[tuple[int, int, float], npt.NDArray[np.float32]] | None = None
+        self.version = 0  # rises whenever cells are pulsed
+        self._bear_stuck_cells()
 
-    def pulse(self, kind: PulseKind, cells: CellSelection, pulse: Pulse) -> None:
-        """Give each selected cell one pulse. The outcome depends on die, cell, that cell's pulse count and pulse only."""
+    def _bear_stuck_cells(self) -> None:
+        forming = self.model.forming
+        if forming.stuck_low_share or forming.stuck_high_share:
+            chance = randomness.uniforms(self.seed, randomness.BORN, 0, 0, self.geometry.cells)
+            high = (chance < forming.stuck_high_share).reshape(self.geometry.shape)
+            low = (chance >= 1 - forming.stuck_low_share).reshape(self.geometry.shape)
+            self.state.phase[high | low] = STUCK
+            self.state.conductance_S[high] = forming.stuck_S
+
+    @property
+    def breakdown_V(self) -> npt.NDArray[np.float32]:
+        """Of each cell, at the reference width: float32[rows, columns]."""
+        return self._born.breakdown_V
+
+    @property
+    def conductance_S(self) -> npt.NDArray[np.float32]:
+        """What each cell conducts now: float32[rows, columns], read-only."""
+        return self.conductance_at(self._ageing.interval(self.state.clock_ns))
+
+    @property
+    def interval_ns(self) -> int:
+        """Slow changes are folded into the conductances at multiples of this."""
+        return self._ageing.interval_ns
+
+    def conductance_at(self, interval: int) -> npt.NDArray[np.float32]:
+        """Return the conductances in an interval of the clock; computed again only when the state has changed."""
+        key = (self.version, interval, self.state.temperature_C)
+        if self._now is None or self._now[0] != key:
+            now = self._ageing.conductance_S(self.state, interval)
+            now.setflags(write=False)
+            self._now = key, now
+        return self._now[1]
+
+    def pulse(
+        self,
+        kind: PulseKind,
+        cells: CellSelection,
+        pulse: Pulse,
+        drive: Drive = _ALONE,
+        row_ns: npt.NDArray[np.int64] | None = None,
+    ) -> float:
+        """Give each selected cell one pulse; advance the clock; return the energy (J) that the cells took.
+
+        ``row_ns``: how long each row takes, int64[rows]; by default the pulses alone.
+        """
         rows = cells.rows
         if not rows.size:
-            return
+            return 0.0
         block = slice(int(rows[0]), int(rows[-1]) + 1)
         chosen = cells.bits[block]
-        for count in np.unique(self.state.pulses[block][chosen]).tolist():
-            self._pulse(kind, block, chosen & (self.state.pulses[block] == count), count, pulse)
+        spans = drive.shots(chosen) * round(pulse.width_s * 1e9) if row_ns is None else row_ns[block]
+        ends = self.state.clock_ns + np.cumsum(spans)
+        self.version += 1
+        energy = Pulsing(self.model, self.seed, self._born, self.state, block).fire(kind, chosen, pulse, drive, ends)
         self.state.pulses[block] += chosen
+        self.state.clock_ns = int(ends[-1])
+        self.state.meter.add(kind, int(ends[-1] - ends[0] + spans[0]), energy, int(np.count_nonzero(chosen)))
+        return energy
 
-    def _pulse(self, kind: PulseKind, block: slice, chosen: npt.NDArray[np.bool_], count: int, pulse: Pulse) -> None:
-        """Pulse cells that have all had ``count`` pulses before."""
-        model, phase, conductance = self.model, self.state.phase[block], self.state.conductance_S[block]
-        if kind == "reset":
-            threshold = model.reset_V + model.reset_sigma_V * self._normals(randomness.RESET_THRESHOLD, count, block)
-            falls = chosen & (phase == LOW) & (pulse.amplitude_V >= threshold)
-            phase[falls] = HIGH
-            conductance[falls] = self._high(block, count)[falls]
-            return
-        effective_V = pulse.amplitude_V + model.width_slope_V * np.log10(pulse.width_s / model.reference_width_s)
-        breaks = chosen & (phase == PRISTINE) & (effective_V >= self.breakdown_V[block])
-        threshold = model.set_V + model.set_sigma_V * self._normals(randomness.SET_THRESHOLD, count, block)
-        rises = chosen & (phase == HIGH) & (pulse.amplitude_V >= threshold)
-        lands = breaks | rises
-        phase[lands] = LOW
-        conductance[lands] = self._low(block, count, pulse.gate_V)[lands]
-        if effective_V > model.overstress_V:
-            phase[chosen] = STUCK
-            conductance[chosen] = model.stuck_S
+    def pass_time(self, span_ns: int) -> None:
+        """Let simulated time pass."""
+        self.state.clock_ns += span_ns
 
-    def _low(self, block: slice, count: int, gate_V: float) -> npt.NDArray[np.float64]:
-        """Draw low-resistance conductances: lognormal, a column share, and isolated high outliers."""
-        model = self.model
-        median = model.formed_median_S * (gate_V / model.reference_gate_V) ** model.gate_exponent
-        spread = model.formed_ln_sigma * np.sqrt(1 - model.column_share)
-        drawn = median * np.exp(spread * self._normals(randomness.LOW_STATE, count, block)) * self.column_factor
-        chance = self._uniforms(randomness.OUTLIER, count, block)
-        share = chance / model.outlier_share if model.outlier_share else np.ones_like(chance)
-        extra = model.outlier_low_S + (model.outlier_high_S - model.outlier_low_S) * share
-        return np.asarray(drawn + np.where(chance < model.outlier_share, extra, 0.0))
+    def set_temperature(self, celsius: float) -> None:
+        """Change the temperature from now on."""
+        if celsius != self.state.temperature_C:
+            self.state.history_ns = np.append(self.state.history_ns, np.int64(self.state.clock_ns))
+            self.state.history_C = np.append(self.state.history_C, celsius)
 
-    def _high(self, block: slice, count: int) -> npt.NDArray[np.float64]:
-        spread = self.model.hrs_ln_sigma * self._normals(randomness.HIGH_STATE, count, block)
-        return np.asarray(self.model.hrs_median_S * np.exp(spread))
+    def age(self, seconds: float, celsius: float | None = None) -> None:
+        """Store the die for ``seconds`` at a temperature, then bring it back to the one it was at.
 
-    def _normals(self, purpose: int, count: int, block: slice) -> npt.NDArray[np.float64]:
-        start, cells = block.start * self.geometry.columns, (block.stop - block.start) * self.geometry.columns
-        return randomness.normals(self.seed, purpose, count, start, cells).reshape(-1, self.geometry.columns)
-
-    def _uniforms(self, purpose: int, count: int, block: slice) -> npt.NDArray[np.float64]:
-        start, cells = block.start * self.geometry.columns, (block.stop - block.start) * self.geometry.columns
-        return randomness.uniforms(self.seed, purpose, count, start, cells).reshape(-1, self.geometry.columns)
+        Raises:
+            UsageError: a time or temperature that cannot be; the die is as it was.
+        """
+        if not 0 <= seconds <= LONGEST_S - self.state.clock_ns / 1e9:
+            raise UsageError(f"a die cannot age by {seconds} s: expected 0 to {LONGEST_S:g} s of life in all")
+        if celsius is not None and not -273.15 < celsius <= 400:
+            raise UsageError(f"a die cannot be stored at {celsius} °C: expected above -273.15 and at most 400 °C")
+        before = self.state.temperature_C
+        self.set_temperature(before if celsius is None else celsius)
+        self.pass_time(round(seconds * 1e9))
+        self.set_temperature(before)
 
     def take_noise(self, conversions: int) -> npt.NDArray[np.float32]:
         """Return the standard normal of each of the next ``conversions`` and advance the counter."""
-        drawn = randomness.noise(self.seed, self.state.conversions, conversions)
+        drawn = self._noise.take(self.state.conversions, conversions)
         self.state.conversions += conversions
         return drawn
 
     def save(self, path: Path, **memory: npt.NDArray[Any]) -> None:
         """Write the state atomically. ``memory``: what the board must remember beside it, in the same file."""
-        own: dict[str, npt.NDArray[Any]] = {
-            "version": np.array(STATE_VERSION),
-            "seed": np.array(self.seed, np.uint64),
-            "model": np.array(self.model.model_dump_json()),
-            "phase": self.state.phase,
-            "conductance_S": self.state.conductance_S,
-            "pulses": self.state.pulses,
-            "conversions": np.array(self.state.conversions, np.uint64),
-            "clock_s": np.array(self.state.clock_s),
-        }
-        save_arrays(path, own | memory, compressed=False)
+        write_state(path, self.state, self.model.model_dump_json(), self.seed, memory)
 
     @classmethod
     def load(cls, path: Path, geometry: Geometry) -> tuple[SimulatedDie, dict[str, npt.NDArray[Any]]]:
@@ -131,36 +147,20 @@ class SimulatedDie:
         Raises:
             DataError: the file is damaged, truncated, of another version or geometry; it is left as it is.
         """
+        model, seed, state, memory = read_state(path, geometry)
         try:
-            arrays = load_arrays(path)
-            version = int(arrays.pop("version"))
-        except (DataError, KeyError, ValueError) as error:
+            die = cls(geometry, DieModel.model_validate_json(model), seed)
+        except (ValidationError, ValueError, OverflowError) as error:
             raise DataError(
-                f"the state file {path} of the simulated die is damaged ({error}); nothing was energised and the file "
-                "is left as it is. Restore it from a copy, or move it away to start with a virgin die under a new id"
+                f"the state file {path} garbles the die's model or seed ({error}); it is left as it is"
             ) from error
-        if version != STATE_VERSION:
-            raise DataError(
-                f"the state file {path} is of version {version}, this program reads {STATE_VERSION}; nothing was "
-                "energised and the file is left as it is. Use the version of rramlab that wrote it"
-            )
-        try:
-            die = cls(geometry, DieModel.model_validate_json(str(arrays.pop("model"))), int(arrays.pop("seed")))
-            state = DieState(
-                arrays.pop("phase"),
-                arrays.pop("conductance_S"),
-                arrays.pop("pulses"),
-                int(arrays.pop("conversions")),
-                float(arrays.pop("clock_s")),
-            )
-        except (KeyError, ValueError) as error:
-            raise DataError(
-                f"the state file {path} lacks or garbles an entry ({error}); it is left as it is"
-            ) from error
-        found = {array.shape for array in (state.phase, state.conductance_S, state.pulses)}
-        if found != {geometry.shape}:
-            raise DataError(
-                f"the state file {path} holds cells {found}, the board says {geometry.shape}; it is left as it is"
-            )
         die.state = state
-        return die, arrays
+        return die, memory
+
+    @property
+    def virgin(self) -> bool:
+        """No cell was ever pulsed."""
+        return not self.state.pulses.any()
+
+
+__all__ = ["PRISTINE", "STUCK", "SimulatedDie"]

@@ -1,86 +1,317 @@
-"""What a simulated die and a simulated board are. Every figure has its unit and its source, or the word assumed."""
+"""What a simulated die and a simulated board are: every figure with its unit (in its name), its source or ``assumed``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from rramlab.base.errors import UsageError
-from rramlab.base.units import Seconds, Siemens, Volts
+from rramlab.base.units import Amperes, Ohms, Seconds, Siemens, Volts
+from rramlab.base.yamlfile import explain
+from rramlab.sim import memories
+from rramlab.sim.measured import BREAKDOWN_LAW
 
-# Cells broken down by a ramp in 20 mV steps, of 400 measured, cumulative over the steps 3.12, 3.14 … 3.70 V (Wang et
-# al., Nat. Mach. Intell. 5, 104 (2023), the authors' public data). The cells of a step are spread evenly over the 20 mV
-# around it, which keeps the published mean of 3.433 V: the shares hold at 3.13, 3.15 … 3.71 V.
-BREAKDOWN_FIRST_V, BREAKDOWN_STEP_V, BREAKDOWN_CELLS = 3.13, 0.02, 400
-BREAKDOWN_COUNTS = (
-    0, 2, 5, 8, 12, 19, 25, 37, 52, 64, 73, 95, 119, 134, 155,
-    195, 221, 242, 264, 283, 315, 334, 357, 369, 377, 390, 393, 398, 398, 400,
-)  # fmt: skip
+WANG = "Wang et al., Nat. Mach. Intell. 5, 104 (2023)"
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-Preset = Literal["ideal", "published"]
-
-
-class _Model(BaseModel):
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    presets: ClassVar[Mapping[str, Mapping[str, float]]]  # name -> figures that differ from the published ones
+
+
+def _figure(default: Any, source: str, **bounds: Any) -> Any:
+    """Return a field with its ``source``; a figure that nobody published says ``assumed``."""
+    return Field(default, description=source, validate_default=True, **bounds)
+
+
+class Forming(_Part):
+    """How a pristine cell breaks down."""
+
+    pristine_S: Siemens = _figure(0.1e-6, f"about 10 MΩ: {WANG}, Ext. Data Fig. 1", gt=0)
+    pristine_ln_sigma: float = _figure(0.1, "assumed", ge=0, le=3)
+    breakdown_law: tuple[tuple[Share, Volts], ...] = _figure(
+        BREAKDOWN_LAW, f"(share of cells, V) measured by ramp on 400 cells, {WANG}, public data"
+    )
+    breakdown_shift_V: float = _figure(0.0, "this die against the measured ones", ge=-10, le=10)
+    width_slope_V: float = _figure(0.1, "assumed: a decade of pulse width lowers breakdown by this much", ge=0, le=2)
+    reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the law holds", gt=0)
+    partial_V: Volts = _figure(0.03, "assumed: a pulse that falls short by less leaves a cell partly formed", ge=0)
+    partial_S: Siemens = _figure(0.6e-6, "assumed: median of a partly formed cell", gt=0)
+    partial_ln_sigma: float = _figure(0.4, "assumed", ge=0, le=3)
+    overstress_V: Volts = _figure(4.3, "assumed: mean voltage at which a cell breaks down for good", gt=0)
+    overstress_sigma_V: Volts = _figure(0.05, "assumed", ge=0)
+    stuck_S: Siemens = _figure(60e-6, "assumed: conductance of a cell that broke down for good", gt=0)
+    stuck_low_share: Share = _figure(1e-5, "assumed: cells that never form")
+    stuck_high_share: Share = _figure(1e-5, "assumed: cells shorted from the start")
+
+    @model_validator(mode="after")
+    def _law_rises(self) -> Self:
+        shares, volts = zip(*self.breakdown_law, strict=True) if self.breakdown_law else ((), ())
+        if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or list(shares) != sorted(shares):
+            raise ValueError("breakdown_law must rise from share 0 to share 1, at least two points")
+        if any(later <= earlier for earlier, later in pairwise(volts)) or volts[0] <= 0:
+            raise ValueError("the voltages of breakdown_law must be positive and rise")
+        if self.stuck_low_share + self.stuck_high_share > 1:
+            raise ValueError("stuck_low_share and stuck_high_share add up to more than all cells")
+        return self
+
+    def breakdown(self, probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the breakdown voltage (V, at the reference width) at each ``probability``: the inverse law."""
+        shares, volts = np.array(self.breakdown_law).T
+        return np.asarray(np.interp(probability, shares, volts) + self.breakdown_shift_V)
+
+
+class Conductance(_Part):
+    """What a cell conducts after it formed or was set."""
+
+    median_S: Siemens = _figure(12.2e-6, f"measured, 1,430 formed cells, {WANG}, public data", gt=0)
+    ln_sigma: float = _figure(0.1475, "the same cells", ge=0, le=3)
+    law_S: tuple[Siemens, ...] | None = _figure(
+        None, "quantiles at equal steps of probability from 0 to 1, in place of the lognormal law: your own measurement"
+    )
+    column_share: Share = _figure(0.017, "share of the variance between columns: measured, sibling work")
+    outlier_share: Share = _figure(2e-4, "cells that come out high: measured, sibling work")
+    outlier_low_S: Siemens = _figure(15e-6, "above the draw, from; sibling work", ge=0)
+    outlier_high_S: Siemens = _figure(20e-6, "above the draw, to; sibling work", ge=0)
+    reference_gate_V: Volts = _figure(1.6, "assumed: gate at which the median holds", gt=0)
+    gate_exponent: float = _figure(0.8, "assumed: median ∝ gate^exponent, compliance by the transistor", ge=0, le=5)
+    compliance_V: Volts = _figure(
+        1.3,
+        "assumed: across a cell at compliance, so its current is median × this (Ielmini, IEEE TED 58, 4309, 2011)",
+        gt=0,
+    )
+
+    @model_validator(mode="after")
+    def _quantiles_rise(self) -> Self:
+        law = self.law_S
+        if law is not None and (len(law) < 2 or law[0] <= 0 or list(law) != sorted(law)):
+            raise ValueError("law_S must hold at least two positive conductances in rising order")
+        if self.outlier_high_S < self.outlier_low_S:
+            raise ValueError("outlier_high_S lies below outlier_low_S")
+        return self
+
+    def current(self, gate_V: float) -> Amperes:
+        """Return the compliance current of one formed cell, A."""
+        return self.median_S * self.gate_factor(gate_V) * self.compliance_V
+
+    def gate_factor(self, gate_V: float) -> float:
+        return float((gate_V / self.reference_gate_V) ** self.gate_exponent)
+
+
+class Switching(_Part):
+    """Set, reset, wear and disturb. TaOx literature values unless measured: all assumed for this macro."""
+
+    reset_V: Volts = _figure(1.4, "assumed: mean voltage at which a cell begins to reset", gt=0)
+    reset_sigma_V: Volts = _figure(0.12, "assumed: between cells", ge=0)
+    reset_cycle_sigma_V: Volts = _figure(0.03, "assumed: from pulse to pulse", ge=0)
+    reset_span_V: Volts = _figure(0.35, "assumed: from the first change to the full high-resistance state", gt=0)
+    hrs_median_S: Siemens = _figure(0.4e-6, "assumed", gt=0)
+    hrs_ln_sigma: float = _figure(0.5, "assumed", ge=0, le=3)
+    set_V: Volts = _figure(1.3, "assumed: mean set voltage after a reset", gt=0)
+    set_sigma_V: Volts = _figure(0.12, "assumed: between cells", ge=0)
+    set_cycle_sigma_V: Volts = _figure(0.03, "assumed: from pulse to pulse", ge=0)
+    growth: Share = _figure(0.5, "assumed: how far a further set pulse lifts ln G towards the compliance's median")
+    pulse_ln_sigma: float = _figure(0.03, "assumed: scatter of a partial set or reset", ge=0, le=1)
+    width_slope_V: float = _figure(0.1, "assumed: a decade of width is worth this much amplitude", ge=0, le=2)
+    reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the voltages hold", gt=0)
+    endurance_pulses: float = _figure(1e6, "assumed: median life of a cell in pulses", gt=1)
+    endurance_ln_sigma: float = _figure(1.0, "assumed", ge=0, le=5)
+    disturb_rate: float = _figure(1e-6, "assumed: ln G a half-selecting pulse, × (exp(V / disturb_V) − 1)", ge=0, le=1)
+    disturb_V: Volts = _figure(0.15, "assumed", gt=0)
+    float_coupling: Share = _figure(0.1, "assumed: share of the amplitude that a floating line picks up")
+
+
+class Noise(_Part):
+    """What differs from one conversion to the next, and the telegraph noise of single traps."""
+
+    read: float = _figure(
+        0.02, "σ of G, Gaussian, independent a conversion: value the authors use (1–10 %)", ge=0, lt=1
+    )
+    telegraph_share: Share = _figure(0.05, "assumed: cells with a trap that switches")
+    telegraph_amplitude: float = _figure(
+        0.04, "assumed: G of the lower level, relative to the upper, is 1 − this", ge=0, lt=1
+    )
+    telegraph_shortest_s: Seconds = _figure(1.0, "assumed: time constants are spread evenly in log time, from", gt=0)
+    telegraph_longest_s: Seconds = _figure(1e5, "assumed: to", gt=0)
+
+    @model_validator(mode="after")
+    def _times_rise(self) -> Self:
+        if self.telegraph_longest_s < self.telegraph_shortest_s:
+            raise ValueError("telegraph_longest_s lies below telegraph_shortest_s")
+        return self
+
+
+class Relaxation(_Part):
+    """What time and temperature do to a programmed cell."""
+
+    relax_mean: float = _figure(0.01, "assumed: fall of ln G by the end of relaxation", ge=-2, le=2)
+    relax_ln_sigma: float = _figure(0.03, "assumed: its spread", ge=0, le=2)
+    relax_start_s: Seconds = _figure(1.0, "assumed: relaxation goes with log time, from", gt=0)
+    relax_end_s: Seconds = _figure(1e4, "assumed: to (hours)", gt=0)
+    drift: float = _figure(
+        0.001, "assumed: retention, G ∝ (1 + t/drift_start)^−drift at the reference temperature", ge=-1, le=1
+    )
+    drift_sigma: float = _figure(0.0005, "assumed: between cells", ge=0, le=1)
+    drift_start_s: Seconds = _figure(1.0, "assumed", gt=0)
+    activation_eV: float = _figure(1.15, "assumed: Arrhenius, heat makes drift_time run faster", ge=0, le=5)
+    reference_C: float = _figure(25.0, "assumed: temperature at which the figures hold", gt=-273.15, le=400)
+    temperature_coefficient: float = _figure(-5e-4, "assumed: of G, a kelvin", ge=-0.1, le=0.1)
+    interval_s: Seconds = _figure(10.0, "assumed: slow changes are folded into G at multiples of this", gt=0)
+
+    @model_validator(mode="after")
+    def _times_rise(self) -> Self:
+        if self.relax_end_s <= self.relax_start_s:
+            raise ValueError("relax_end_s does not lie above relax_start_s")
+        return self
+
+
+class Wires(_Part):
+    """The lines of the array."""
+
+    segment_Ohm: Ohms = _figure(1.0, "assumed: one segment, cell to cell", ge=0)
+    solver: Literal["none", "fast", "exact"] = _figure(
+        "none", "none: lines without resistance, for none is published; fast, exact: with wire, switches and TIA"
+    )
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    both = dict(base)
+    for key, value in changes.items():
+        both[key] = _merged(both.get(key, {}), value) if isinstance(value, Mapping) else value
+    return both
+
+
+class _Model(_Part):
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # name -> figures that differ from the published ones
 
     @classmethod
-    def preset(cls, name: str) -> Self:
-        """Return the model called ``name``: ``published``, the default, or ``ideal``.
+    def preset(cls, name: str, changes: Mapping[str, Any] | None = None) -> Self:
+        """Return the model called ``name``, with ``changes`` to single figures (nested as the model is).
 
         Raises:
-            UsageError: there is no such preset.
+            UsageError: there is no such preset, or a figure that does not exist or cannot be.
         """
         if name not in cls.presets:
-            raise UsageError(f"there is no preset {name!r}; known: {', '.join(sorted(cls.presets))}")
-        return cls.model_validate(cls.presets[name])
+            raise UsageError(
+                f"there is no preset {name!r} of a {cls.__name__}; known: {', '.join(sorted(cls.presets))}"
+            )
+        try:
+            return cls.model_validate(_merged(cls.presets[name], changes or {}))
+        except ValidationError as error:
+            raise UsageError(f"{cls.__name__} {name!r}: {explain(error.errors()[0], cls)}") from None
 
 
 class DieModel(_Model):
-    """A die: what its cells are and do. SI units."""
+    """A die: what its cells and wires are and do. SI units.
 
-    presets = {"published": {}, "ideal": {"read_noise": 0.0, "column_share": 0.0, "outlier_share": 0.0}}
+    Presets: ``published`` (the default; what is not published is assumed and says so), ``ideal`` (cells differ as
+    measured, and nothing else: no noise, no change with time), ``harsh`` (every imperfection at the bad end, with
+    line resistance), and those of other memories in :mod:`rramlab.sim.memories`.
+    """
 
-    pristine_S: Siemens = Field(0.1e-6, gt=0)  # about 10 MΩ: Wang et al. 2023, Ext. Data Fig. 1
-    pristine_ln_sigma: float = Field(0.1, ge=0)  # assumed
-    breakdown_shift_V: float = 0.0  # this die against the measured 400 cells
-    width_slope_V: float = Field(0.1, ge=0)  # a decade of pulse width lowers breakdown by this much: assumed
-    reference_width_s: Seconds = Field(1e-6, gt=0)  # width at which the measured distribution holds: assumed
-    formed_median_S: Siemens = Field(12.2e-6, gt=0)  # measured, 1,430 formed cells (Wang et al. 2023)
-    formed_ln_sigma: float = Field(0.1475, ge=0)  # the same cells
-    column_share: float = Field(0.017, ge=0, le=1)  # of that variance between columns: measured, sibling work
-    outlier_share: float = Field(2e-4, ge=0, le=1)  # formed cells that come out high: measured, sibling work
-    outlier_low_S: Siemens = Field(15e-6, ge=0)  # above the draw, from
-    outlier_high_S: Siemens = Field(20e-6, ge=0)  # to
-    reference_gate_V: Volts = Field(1.6, gt=0)  # gate at which the formed median holds: assumed
-    gate_exponent: float = Field(0.8, ge=0)  # median ∝ gate^exponent, compliance by the transistor: assumed
-    overstress_V: Volts = Field(4.3, gt=0)  # above this a cell breaks down for good: assumed
-    stuck_S: Siemens = Field(60e-6, gt=0)  # assumed
-    reset_V: Volts = Field(1.4, gt=0)  # mean reset voltage: assumed, TaOx literature
-    reset_sigma_V: Volts = Field(0.12, ge=0)  # assumed
-    hrs_median_S: Siemens = Field(0.4e-6, gt=0)  # assumed
-    hrs_ln_sigma: float = Field(0.5, ge=0)  # assumed
-    set_V: Volts = Field(1.3, gt=0)  # mean set voltage after a reset: assumed, TaOx literature
-    set_sigma_V: Volts = Field(0.12, ge=0)  # assumed
-    read_noise: float = Field(0.02, ge=0, lt=1)  # of G, Gaussian, each conversion: value the authors use
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {},
+        "ideal": {
+            "forming": {"partial_V": 0.0, "stuck_low_share": 0.0, "stuck_high_share": 0.0},
+            "conductance": {"column_share": 0.0, "outlier_share": 0.0},
+            "switching": {"disturb_rate": 0.0, "endurance_pulses": 1e15},
+            "noise": {"read": 0.0, "telegraph_share": 0.0},
+            "relaxation": {
+                "relax_mean": 0.0,
+                "relax_ln_sigma": 0.0,
+                "drift": 0.0,
+                "drift_sigma": 0.0,
+                "temperature_coefficient": 0.0,
+            },
+        },
+        "harsh": {
+            "forming": {"stuck_low_share": 1e-3, "stuck_high_share": 1e-4, "overstress_V": 4.1},
+            "conductance": {"column_share": 0.1, "outlier_share": 2e-3},
+            "switching": {"endurance_pulses": 1e4, "disturb_rate": 1e-5, "float_coupling": 0.2, "hrs_median_S": 1e-6},
+            "noise": {"read": 0.1, "telegraph_share": 0.25, "telegraph_amplitude": 0.15},
+            "relaxation": {"relax_mean": 0.05, "relax_ln_sigma": 0.1, "drift": 0.01, "drift_sigma": 0.005},
+            "wires": {"solver": "fast"},
+        },
+        **{name: memories.values(name) for name in memories.MEMORIES},
+    }
 
-    def breakdown(self, probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the breakdown voltage (V, at the reference width) at each ``probability``: the inverse distribution."""
-        volts = BREAKDOWN_FIRST_V + BREAKDOWN_STEP_V * np.arange(len(BREAKDOWN_COUNTS))
-        share = np.array(BREAKDOWN_COUNTS) / BREAKDOWN_CELLS
-        return np.asarray(np.interp(probability, share, volts) + self.breakdown_shift_V)
+    memory: str = _figure("TaOx", f"TaN/TaOx/Ta/TiN, 40 nm, {WANG}; others: rramlab/sim/memories.py")
+    forming: Forming = Forming()
+    conductance: Conductance = Conductance()
+    switching: Switching = Switching()
+    noise: Noise = Noise()
+    relaxation: Relaxation = Relaxation()
+    wires: Wires = Wires()
 
 
 class BoardModel(_Model):
     """A board's hidden errors. It outlives dies."""
 
-    presets = {"published": {}, "ideal": {"gain_sigma": 0.0, "range_sigma": 0.0, "offset_sigma": 0.0}}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "published": {},
+        "ideal": {
+            "gain_sigma": 0.0,
+            "range_sigma": 0.0,
+            "offset_sigma": 0.0,
+            "dac_gain_sigma": 0.0,
+            "dac_offset_sigma_V": 0.0,
+            "switch_sigma": 0.0,
+            "droop": False,
+        },
+        "harsh": {
+            "gain_sigma": 0.02,
+            "range_sigma": 0.01,
+            "offset_sigma": 4.0,
+            "dac_gain_sigma": 0.001,
+            "dac_offset_sigma_V": 0.002,
+            "switch_sigma": 0.2,
+        },
+    }
 
-    gain_sigma: float = Field(0.005, ge=0)  # TIA gain a column, relative: assumed, 0.5 % resistors
-    range_sigma: float = Field(0.002, ge=0)  # further gain error of the multiply range: assumed
-    offset_sigma: float = Field(1.0, ge=0)  # offset a column, codes, each range: assumed
+    gain_sigma: float = _figure(0.005, "TIA gain a column, relative: assumed, 0.5 % resistors", ge=0, lt=0.3)
+    range_sigma: float = _figure(0.002, "further gain error of the multiply range: assumed", ge=0, lt=0.3)
+    offset_sigma: float = _figure(1.0, "offset a column, codes, each range: assumed", ge=0, le=1000)
+    dac_gain_sigma: float = _figure(
+        0.0003, "assumed; the DAC80508's data sheet allows 0.1 % of full scale", ge=0, lt=0.1
+    )
+    dac_offset_sigma_V: Volts = _figure(0.0003, "assumed; the DAC80508's data sheet allows 1.5 mV", ge=0, le=0.1)
+    switch_sigma: float = _figure(0.04, "assumed; CD4051B: 5 Ω of 125 Ω between channels, typical", ge=0, lt=0.5)
+    droop: bool = _figure(True, "cells that form together lift their bit line through its switch")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a model: its dotted name, its value, and where it comes from."""
+
+    name: str
+    value: Any
+    source: str
+
+
+def figures(model: DieModel | BoardModel) -> list[Figure]:
+    """Return every figure of a model with its source."""
+    of_memory = memories.MEMORIES.get(model.memory, {}) if isinstance(model, DieModel) else {}
+    found = []
+    for name, field in type(model).model_fields.items():
+        part = getattr(model, name)
+        if not isinstance(part, _Part):
+            found.append(Figure(name, part, _source(part, field, None)))
+            continue
+        for key, inner in type(part).model_fields.items():
+            value = getattr(part, key)
+            found.append(Figure(f"{name}.{key}", value, _source(value, inner, of_memory.get(name, {}).get(key))))
+    return found
+
+
+def _source(value: Any, field: FieldInfo, of_memory: tuple[Any, str] | None) -> str:
+    """A figure that is neither the default nor the memory's own was chosen: by another preset or by a person."""
+    if of_memory is not None and value == of_memory[0]:
+        return of_memory[1]
+    return str(field.description) if value == field.default else "assumed: differs from the published preset"

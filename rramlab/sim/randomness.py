@@ -12,10 +12,13 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 # What a stream of random words is for; part of its key.
-BREAKDOWN, PRISTINE, COLUMN, OUTLIER = 1, 2, 3, 4
-LOW_STATE, HIGH_STATE, SET_THRESHOLD, RESET_THRESHOLD = 10, 11, 12, 13
+BREAKDOWN, PRISTINE, COLUMN, BORN, OVERSTRESS, LIFE = 1, 2, 3, 4, 5, 6
+LOW_STATE, HIGH_STATE, SET_CELL, RESET_CELL, SET_PULSE, RESET_PULSE, PARTIAL, GROWTH = 10, 11, 12, 13, 14, 15, 16, 17
 READ_NOISE = 20
-BOARD_GAIN, BOARD_READ_OFFSET, BOARD_MULTIPLY_OFFSET, BOARD_RANGE = 30, 31, 32, 33
+BOARD_GAIN, BOARD_READ_OFFSET, BOARD_MULTIPLY_OFFSET, BOARD_RANGE, BOARD_DAC, BOARD_BL, BOARD_SL = range(30, 37)
+TRAP, TRAP_TIME, TRAP_PHASE, TELEGRAPH, DRIFT = 40, 41, 42, 43, 44
+
+Floats = npt.NDArray[np.float64]
 
 
 def words(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDArray[np.uint64]:
@@ -25,15 +28,23 @@ def words(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDA
     return philox.random_raw(skip + count)[skip:]
 
 
-def uniforms(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDArray[np.float64]:
+def uniforms(seed: int, purpose: int, draw: int, start: int, count: int) -> Floats:
     """Return numbers in (0, 1), 53 bits each, never 0 or 1."""
     raw = words(seed, purpose, draw, start, count)
     return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
-def normals(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDArray[np.float64]:
+def normals(seed: int, purpose: int, draw: int, start: int, count: int) -> Floats:
     """Return standard normals by inverting the distribution function."""
     return np.asarray(ndtri(uniforms(seed, purpose, draw, start, count)))
+
+
+def split(raw: npt.NDArray[np.uint64]) -> tuple[Floats, npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+    """Return of each word an independent uniform in (0, 1), of 32 bits, and twice 16 bits."""
+    raw = raw.astype("<u8", copy=False)
+    fine = raw.view("<u4")[1::2] + 0.5
+    fine *= 2.0**-32
+    return fine, raw.view("<u2")[1::4], raw.view("<u2")[0::4]
 
 
 @cache
@@ -47,11 +58,38 @@ def _table() -> npt.NDArray[np.float32]:
     return table
 
 
-def noise(seed: int, start: int, count: int) -> npt.NDArray[np.float32]:
-    """Return the read noise of conversions ``start`` … of a die: float32[count], standard normal from 16-bit words."""
+def tabulated(halves: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """Return the standard normal that belongs to each 16-bit word."""
+    return _table().take(halves)
+
+
+class NoiseStream:
+    """The read noise of a die: standard normals from 16-bit words, position n of the stream is always the same.
+
+    Going on from where the last draw ended is cheap, any other place costs a new generator.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._next = seed, -1
+
+    def take(self, start: int, count: int) -> npt.NDArray[np.float32]:
+        """Return the noise of conversions ``start`` …: float32[count]."""
+        first, skip = divmod(start, 4)
+        if first != self._next:
+            key = np.array([self._seed, READ_NOISE << 40], np.uint64)
+            self._philox = np.random.Philox(key=key, counter=first // 4)
+            self._philox.random_raw(first % 4, output=False)
+        words = (skip + count + 3) // 4
+        raw = self._philox.random_raw(words)
+        # A word that is used in part belongs to the next draw, too.
+        self._next = first + words if (skip + count) % 4 == 0 else -1
+        return tabulated(raw.astype("<u8", copy=False).view("<u2")[skip : skip + count])
+
+
+def short_normals(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDArray[np.float32]:
+    """Return standard normals from 16-bit words, four to a word of the stream: float32[count]."""
     first = start // 4
-    raw = words(seed, READ_NOISE, 0, first, (start + count + 3) // 4 - first)
+    raw = words(seed, purpose, draw, first, (start + count + 3) // 4 - first)
     skip = start % 4
     halves: npt.NDArray[np.uint16] = raw.astype("<u8", copy=False).view("<u2")[skip : skip + count]
-    drawn: npt.NDArray[np.float32] = np.take(_table(), halves)
-    return drawn
+    return tabulated(halves)

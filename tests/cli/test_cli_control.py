@@ -39,7 +39,7 @@ def test_a_technicians_day(rramlab, tmp_path):
     assert read.document["conversions"] == 2 * 512 * 512
     pruned = rramlab("run", "prune", "--set", "cells=rows 0-7", "--arm", DIE, *bench, "--json")
     assert pruned.exit_code == 0
-    assert pruned.document["pulses"] == 8 * 256
+    assert 8 * 256 <= pruned.document["pulses"] <= 8 * 256 + 5  # a cell that was born shorted conducts, too
     assert pruned.document["checks"][0]["formed_fraction"] < 0.02
     listed = rramlab("runs", "list", *bench, "--json").document["runs"]
     assert [run["name"] for run in listed] == ["electroform", "read-array", "prune"]
@@ -226,7 +226,7 @@ def test_contact_and_multiply_say_what_they_found(rramlab):
     products = rramlab("run", "multiply-ones", "--json").document["products"]
     # 64 pristine cells of 0.1 µS a column.
     assert products[0]["mean_S"] == pytest.approx(6.4e-6, rel=0.05)
-    assert 0 < products[0]["column_spread_S"] < 1e-6
+    assert 0 < products[0]["column_spread_S"] < 1e-5  # a few cells of a die are born shorted
 
 
 def test_a_formed_share_of_the_pristine_is_judged_on_the_cells_that_were_pulsed(rramlab):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workbench import forming_plan, hidden, ledger_of
+from workbench import forming_plan, hidden, ledger_of, tampered
 
 from rramlab.base.errors import DataError
 from rramlab.deploy import Deployment, deployment_plan, find_deployment, pruned_cells, verify
@@ -91,7 +91,7 @@ def test_verification_finds_what_changed(small_bench, placement):
     with small_bench.open() as session:
         deployment, _ = deployed(session, placement, mask, "gate")
         lost = np.argwhere(placement.cells(mask).bits & (hidden(session).conductance_S > 2e-6))[:5]
-        hidden(session).conductance_S[tuple(lost.T)] = 1e-7
+        tampered(session).conductance_S[tuple(lost.T)] = 1e-7
         found = verify(session.macro, deployment)
         assert found.lost == 5
         assert not found.passed

@@ -7,6 +7,7 @@ import pytest
 from rramlab.base.errors import UsageError
 from rramlab.base.folders import shipped
 from rramlab.drivers.boardfile import load_board
+from rramlab.macro.bias import Lines
 
 TEXT = (shipped().path / "drivers" / "macro-40nm.yaml").read_text(encoding="utf-8")
 
@@ -41,17 +42,14 @@ def test_every_figure_says_where_it_comes_from(tmp_path):
 
 def test_the_bias_table_is_that_of_the_design(tmp_path):
     bias = load(tmp_path, TEXT).bias
-    for kind in ("electroform", "set"):
-        assert (bias[kind].selected.bl, bias[kind].selected.sl, bias[kind].selected.wl) == (
-            "ground",
-            "amplitude",
-            "gate",
-        )
-    assert (bias["reset"].selected.bl, bias["reset"].selected.sl) == ("amplitude", "ground")
-    assert bias["reset"].unselected.sl == "float"
-    for kind in ("read", "multiply"):
-        assert bias[kind].unselected.bl == "ground"  # driven, never floating
-        assert bias[kind].unselected.wl == "on"
+    for forming in (bias.electroform, bias.set):
+        assert forming.selected == Lines("ground", "amplitude", "gate")
+    assert (bias.reset.selected.bl, bias.reset.selected.sl) == ("amplitude", "ground")
+    assert bias.reset.unselected.sl == "float"
+    for sensing in (bias.read, bias.multiply):
+        assert sensing.unselected.bl == "ground"  # driven, never floating
+        assert sensing.unselected.wl == "on"
+    assert load(tmp_path, TEXT).table().bias == bias
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from workbench import SmallBench, forming_plan, hidden, ledger_of, plain_plan, pulse_step
+from workbench import SmallBench, forming_plan, hidden, ledger_of, plain_plan, pulse_step, tampered
 
 import rramlab
 from rramlab.base.errors import OutOfLimits, Refused, SourceRef, UsageError
@@ -238,7 +238,7 @@ def test_a_bad_line_fails_the_contact_test_and_forbids_pulses(session, fault):
 
 def test_a_failed_contact_test_takes_back_an_earlier_pass(session):
     session.run("contact")
-    hidden(session).conductance_S[:, 7] = 0
+    tampered(session).conductance_S[:, 7] = 0
     with pytest.raises(OutOfLimits):
         session.run("contact")
     with pytest.raises(Refused, match="contact"):
@@ -248,7 +248,7 @@ def test_a_failed_contact_test_takes_back_an_earlier_pass(session):
 def test_another_die_in_the_socket_is_noticed(session):
     session.run(forming_plan("checkerboard & cols 0-7", block_rows=32), arm="small-1")
     state = hidden(session)
-    state.conductance_S[:] = state.conductance_S[:, ::-1].copy()
+    tampered(session).conductance_S[:] = state.conductance_S[:, ::-1].copy()
     with pytest.raises(OutOfLimits, match="another die"):
         session.run("contact")
     with pytest.raises(Refused, match="contact"):
@@ -324,11 +324,11 @@ def test_the_block_check_on_the_way_stops_a_die_that_goes_bad(session, monkeypat
     die = session.bench.controllers["small-1"].die
     pulse = die.pulse
 
-    def failing(kind, cells, each):
+    def failing(kind, cells, each, drive, row_ns):
         if cells.rows.size and cells.rows[0] >= 16:
             die.state.pulses += cells.bits
-            return
-        pulse(kind, cells, each)
+            return 0.0
+        return pulse(kind, cells, each, drive, row_ns)
 
     monkeypatch.setattr(die, "pulse", failing)
     with pytest.raises(OutOfLimits, match="block"):

@@ -18,6 +18,7 @@ from rramlab.plan.steps import ExpectStep, GateStep, MultiplyStep, ReadStep, Win
 from rramlab.runs.ledger import Ledger
 from rramlab.runs.store import Run
 from rramlab.sim.controller import SimulatedController
+from rramlab.sim.state import STUCK
 
 
 @pytest.fixture
@@ -39,7 +40,8 @@ def test_single_shot_forming_of_the_shipped_die(tmp_path):
         assert result.checks[0]["what"] == "the pilot block"
         formed = state.conductance_S[one_of_pair == 1]
         assert (formed >= 2e-6).mean() > 0.99
-        assert np.all(state.conductance_S[one_of_pair == 0] < 2e-6)
+        assert np.all(state.conductance_S[(one_of_pair == 0) & (state.phase != STUCK)] < 2e-6)
+        assert np.count_nonzero(state.phase == STUCK) < 20
         assert not ledger.dangling()
         folder = Run(session.runs / result.run_id).folder
     with h5py.File(folder / "run.h5") as file:
@@ -56,7 +58,8 @@ def test_half_forming_at_3_45_volts(tmp_path):
     with rramlab.open_bench(tmp_path) as session:
         given_ = {"voltage": "3.45 V", "expected": 0.55, "cells": "rows 0-63"}
         result = session.run("electroform", given_, arm="sim-0001")
-        assert result.checks[-1]["formed_fraction"] == pytest.approx(0.56, abs=0.03)
+        # The 400 measured cells were driven one by one; eight at once lift their bit line by up to 14 mV.
+        assert result.checks[-1]["formed_fraction"] == pytest.approx(0.53, abs=0.02)
         assert hidden(session).pulses[:64].min() == hidden(session).pulses.max() == 1
 
 

@@ -13,7 +13,8 @@ from rramlab.macro.cells import CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
-from rramlab.sim.controller import SimulatedBoard, SimulatedController
+from rramlab.sim.board import SimulatedBoard
+from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.models import BoardModel, DieModel
 
@@ -187,7 +188,7 @@ def test_read_noise_is_two_percent_independent_a_conversion(make):
     controller = make("published", "ideal", table=make().board.table)
     form(controller)
     codes = controller.read(ones(GEOMETRY), 400, read_code(controller)).astype(float) - controller.board.table.zero_code
-    truth = controller.die.state.conductance_S.ravel() / 6.25e-9
+    truth = controller.die.conductance_S.ravel() / 6.25e-9
     relative = np.sqrt(codes.var(axis=0, ddof=1) - 1 / 12) / truth
     assert np.sqrt(np.mean(relative**2)) == pytest.approx(0.02, rel=0.02)
     assert codes.mean() / truth.mean() == pytest.approx(1, abs=5e-4)
@@ -374,7 +375,7 @@ def test_noise_of_products_is_that_of_cells_read_one_by_one(make):
     one = np.random.default_rng(2).integers(0, 16, 24).astype(np.uint8)
     n = 6000
     codes = controller.multiply(np.tile(one, (n, 1)), 4, 0, np.arange(16)).codes.astype(float)
-    levels = controller.die.state.conductance_S[:24].astype(float) / table.multiply_step_S
+    levels = controller.die.conductance_S[:24].astype(float) / table.multiply_step_S
     pedestal = table.zero_code * 3 * 15
     mean = one @ levels + pedestal
     squares = sum(4.0**bit * (((one >> bit) & 1) @ (0.02 * levels) ** 2) for bit in range(4))

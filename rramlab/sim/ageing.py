@@ -1,0 +1,132 @@
+"""What time and temperature make of programmed cells: relaxation, drift, telegraph noise, temperature coefficient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.sim import randomness
+from rramlab.sim.models import DieModel, Relaxation
+from rramlab.sim.state import PRISTINE, STUCK, DieState
+
+BOLTZMANN_EV = 8.617333e-5  # eV/K, CODATA 2018
+_ZERO_C = 273.15
+
+Floats32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Traps:
+    """Cells with a trap that switches. Flat indices, sorted by class of time constant; ``bounds`` delimit the classes."""
+
+    cells: npt.NDArray[np.intp]
+    phase: npt.NDArray[np.float64]  # where in its time slot a trap was at time zero, 0 … 1
+    bounds: npt.NDArray[np.intp]
+    slot_s: npt.NDArray[np.float64]  # of each class
+
+    @classmethod
+    def born(cls, model: DieModel, seed: int, cells: int) -> Traps:
+        """Draw which cells have a trap and how fast it is: time constants even in log time, in classes of an octave."""
+        noise = model.noise
+        found = np.flatnonzero(randomness.uniforms(seed, randomness.TRAP, 0, 0, cells) < noise.telegraph_share)
+        octaves = np.log2(noise.telegraph_longest_s / noise.telegraph_shortest_s)
+        classes = int(np.ceil(octaves)) + 1
+        when = randomness.uniforms(seed, randomness.TRAP_TIME, 0, 0, cells)[found] * octaves
+        member = np.rint(when).astype(np.int64)
+        order = np.argsort(member, kind="stable")
+        found = found[order]
+        phase = randomness.uniforms(seed, randomness.TRAP_PHASE, 0, 0, cells)[found]
+        bounds = np.searchsorted(member[order], np.arange(classes + 1))
+        return cls(found, phase, bounds, noise.telegraph_shortest_s * np.exp2(np.arange(classes)))
+
+    def filled(self, seed: int, at_s: float) -> npt.NDArray[np.bool_]:
+        """Return which traps are filled at a time (s): bool[traps].
+
+        Time is cut in slots of the trap's time constant; in each slot a trap is filled or empty with equal
+        probability, so its state is a function of time alone, however simulated time was passed.
+        """
+        state = np.zeros(len(self.cells), np.bool_)
+        for index, slot_s in enumerate(self.slot_s.tolist()):
+            part = slice(int(self.bounds[index]), int(self.bounds[index + 1]))
+            if part.start == part.stop:
+                continue
+            position = at_s / slot_s + self.phase[part]
+            first = int(at_s / slot_s)
+            levels = [
+                randomness.words(seed, randomness.TELEGRAPH, (index << 33) | (first + late), 0, part.stop - part.start)
+                for late in (0, 1)
+            ]
+            state[part] = np.where(position < first + 1, *levels) & np.uint64(1)
+        return state
+
+
+def acceleration(relaxation: Relaxation, temperature_C: float) -> float:
+    """Return how much faster thermally activated change runs at a temperature than at the reference (Arrhenius)."""
+    inverse = 1 / (relaxation.reference_C + _ZERO_C) - 1 / (temperature_C + _ZERO_C)
+    return float(np.exp(np.clip(relaxation.activation_eV / BOLTZMANN_EV * inverse, -60, 60)))
+
+
+def thermal_s(relaxation: Relaxation, state: DieState, times_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the time (s at the reference temperature) that is worth the die's past up to each of ``times_ns``."""
+    rate = np.array([acceleration(relaxation, celsius) for celsius in state.history_C.tolist()])
+    spans = np.diff(state.history_ns) / 1e9
+    before = np.concatenate([[0.0], np.cumsum(spans * rate[:-1])])
+    part = np.searchsorted(state.history_ns, times_ns, side="right") - 1
+    return np.asarray(before[part] + (times_ns - state.history_ns[part]) / 1e9 * rate[part])
+
+
+class Ageing:
+    """The conductances of a die at a time."""
+
+    def __init__(self, model: DieModel, seed: int, cells: int) -> None:
+        self.model, self.seed = model, seed
+        self.interval_ns = max(1, round(model.relaxation.interval_s * 1e9))
+        self.traps = Traps.born(model, seed, cells)
+        self._drift: Floats32 | None = None
+
+    def interval(self, clock_ns: int) -> int:
+        """Return the number of the interval in which slow changes are taken as frozen."""
+        return clock_ns // self.interval_ns
+
+    def conductance_S(self, state: DieState, interval: int) -> Floats32:
+        """Return what each cell conducts in an interval: float32[rows, columns]."""
+        at_ns = interval * self.interval_ns
+        relaxation, noise = self.model.relaxation, self.model.noise
+        alive = (state.phase != PRISTINE) & (state.phase != STUCK)
+        exponent = state.disturb_ppm.astype(np.float32) * np.float32(1e-6)
+        age_s = np.maximum(at_ns - state.programmed_ns, 0) / 1e9
+        if relaxation.relax_mean or relaxation.relax_ln_sigma:
+            exponent += self._relaxed(state, age_s) * alive
+        if relaxation.drift or relaxation.drift_sigma:
+            exponent -= self._drifted(state, at_ns) * alive
+        now: Floats32 = state.conductance_S * np.exp(exponent)
+        warmer = state.temperature_C - relaxation.reference_C
+        if warmer and relaxation.temperature_coefficient:
+            now *= np.float32(max(1 + relaxation.temperature_coefficient * warmer, 0.01))
+        if noise.telegraph_share and noise.telegraph_amplitude:
+            low = self.traps.cells[self.traps.filled(self.seed, at_ns / 1e9)]
+            now.reshape(-1)[low] *= np.float32(1 - noise.telegraph_amplitude)
+        return now
+
+    def _relaxed(self, state: DieState, age_s: npt.NDArray[np.float64]) -> Floats32:
+        """Return ln G gained by relaxation: log time between start and end, a direction of its own for each cell."""
+        r = self.model.relaxation
+        progress = (np.log1p(age_s / r.relax_start_s) / np.log1p(r.relax_end_s / r.relax_start_s)).astype(np.float32)
+        np.minimum(progress, 1, out=progress)
+        way = randomness.tabulated(state.luck) * np.float32(r.relax_ln_sigma) - np.float32(r.relax_mean)
+        return np.asarray(progress * way)
+
+    def _drifted(self, state: DieState, at_ns: int) -> Floats32:
+        """Return ln G lost by drift, with thermally accelerated time since each cell was programmed."""
+        r = self.model.relaxation
+        if self._drift is None:
+            spread = randomness.short_normals(self.seed, randomness.DRIFT, 0, 0, state.phase.size)
+            self._drift = (r.drift + r.drift_sigma * spread).astype(np.float32).reshape(state.phase.shape)
+        if len(state.history_ns) == 1:
+            since = np.maximum(at_ns - state.programmed_ns, 0) * (acceleration(r, state.temperature_C) / 1e9)
+        else:
+            then = thermal_s(r, state, state.programmed_ns.reshape(-1)).reshape(state.phase.shape)
+            since = np.maximum(thermal_s(r, state, np.array([at_ns], np.int64))[0] - then, 0)
+        return np.asarray(np.log1p(since / r.drift_start_s).astype(np.float32) * self._drift)

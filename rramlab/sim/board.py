@@ -1,0 +1,112 @@
+"""The simulated board: what its serial number hides, and how its lines load the array."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.macro.board import BoardTable
+from rramlab.macro.cells import Bools
+from rramlab.macro.crossbar import LineResistances, lone_rows, transfer
+from rramlab.macro.gates import GatePattern
+from rramlab.macro.pulses import PulseKind
+from rramlab.sim import randomness
+from rramlab.sim.die import SimulatedDie
+from rramlab.sim.models import BoardModel
+from rramlab.sim.pulsing import Drive
+
+Floats = npt.NDArray[np.float64]
+
+
+class SimulatedBoard:
+    """Hidden gains, offsets and resistances of one board, by its serial number."""
+
+    def __init__(
+        self, table: BoardTable, model: BoardModel, serial: str, seed: int, temperature_C: float = 25.0
+    ) -> None:
+        self.table, self.model, self.serial, self.temperature_C = table, model, serial, temperature_C
+        rows, columns = table.geometry.shape
+
+        def draw(purpose: int, count: int = columns) -> Floats:
+            return randomness.normals(seed, purpose, 0, 0, count)
+
+        self.read_gain = 1 + model.gain_sigma * draw(randomness.BOARD_GAIN)
+        self.multiply_gain = self.read_gain * (1 + model.range_sigma * draw(randomness.BOARD_RANGE))
+        self.read_offset = model.offset_sigma * draw(randomness.BOARD_READ_OFFSET)
+        self.multiply_offset = model.offset_sigma * draw(randomness.BOARD_MULTIPLY_OFFSET)
+        gain, offset = draw(randomness.BOARD_DAC, 2).tolist()
+        self._dac_gain, self._dac_offset_V = 1 + model.dac_gain_sigma * gain, model.dac_offset_sigma_V * offset
+        # A switch's resistance lies above zero however wide the spread.
+        switches = [
+            table.switch_resistance_Ohm * np.exp(model.switch_sigma * draw(purpose, count))
+            for purpose, count in ((randomness.BOARD_BL, rows), (randomness.BOARD_SL, columns))
+        ]
+        self.bl_Ohm, self.sl_Ohm = switches[0], switches[1] + table.tia_resistance_Ohm
+
+    def volts(self, code: int) -> float:
+        """Return what the DAC really puts out."""
+        return max(0.0, self.table.dac_volts(code) * float(self._dac_gain) + float(self._dac_offset_V))
+
+    def drive(self, kind: PulseKind, amplitude_V: float, cells_per_pulse: int, float_coupling: float) -> Drive:
+        row_V, column_V = self.table.bias.pulse(kind).half_selected_V(kind, amplitude_V, float_coupling)
+        return Drive(cells_per_pulse, self.bl_Ohm if self.model.droop else None, row_V, column_V)
+
+
+class Lines:
+    """A die's cells as its lines show them: the fixed matrix of its state.
+
+    It is solved once for each programmed state; slow changes of the cells since then are folded in to first order,
+    each cell's with the share of its conductance that reached its column.
+    """
+
+    def __init__(self, die: SimulatedDie, board: SimulatedBoard) -> None:
+        self.die, self.bias = die, board.table.bias
+        wires = die.model.wires
+        self._solver = wires.solver
+        self._lines = LineResistances(board.bl_Ohm, board.sl_Ohm, wires.segment_Ohm)
+        self._solved: dict[bytes, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
+        self._version = -1
+
+    def read_S(self, interval: int) -> npt.NDArray[np.float32]:
+        """Return what a read of each cell alone sees: float32[rows, columns]."""
+        if self._solver == "none":
+            return self.die.conductance_at(interval)
+        return self._folded(interval, None if self.bias.read.unselected.wl == "on" else b"lone")
+
+    def multiply_S(self, interval: int, pattern: GatePattern, lines_at_once: int) -> npt.NDArray[np.float32]:
+        """Return each cell's share of its column's current a volt on its row: float32[rows, columns]."""
+        if self._solver == "none":
+            return self.die.conductance_at(interval)
+        if self.bias.multiply.unselected.wl == "on":
+            return self._folded(interval, None)
+        # Word lines are switched with the rows: one matrix for each set of rows that is on together.
+        seen = np.zeros(self.die.geometry.shape, np.float32)
+        group = np.arange(self.die.geometry.rows) // lines_at_once
+        for phase, number in zip(*np.nonzero(pattern.active_groups(lines_at_once)), strict=True):
+            on = pattern.rows[phase] & (group == number)
+            columns = pattern.phase == phase
+            seen[np.ix_(on, columns)] = self._folded(interval, on.tobytes())[np.ix_(on, columns)]
+        return seen
+
+    def _folded(self, interval: int, key: bytes | None) -> npt.NDArray[np.float32]:
+        cells = self.die.conductance_at(interval)
+        if self._version != self.die.version:
+            self._solved.clear()
+            self._version = self.die.version
+        name = key or b""
+        if name not in self._solved:
+            self._solved[name] = cells, self._solve(cells, key)
+        before, matrix = self._solved[name]
+        if cells is before:
+            return matrix
+        share = np.clip(matrix / before, 0, 1)
+        folded: npt.NDArray[np.float32] = matrix + share * (cells - before)
+        return folded
+
+    def _solve(self, cells: npt.NDArray[np.float32], key: bytes | None) -> npt.NDArray[np.float32]:
+        if key == b"lone":
+            return lone_rows(cells, self._lines).astype(np.float32)
+        if key is not None:
+            on: Bools = np.frombuffer(key, np.bool_)
+            cells = cells * on[:, None]
+        return transfer(cells, self._lines, "exact" if self._solver == "exact" else "fast").astype(np.float32)

@@ -1,0 +1,369 @@
+"""What one pulse does to cells: breakdown, set, reset, wear, and disturb of the half-selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from rramlab.macro.cells import Bools
+from rramlab.macro.pulses import Pulse, PulseKind
+from rramlab.sim import randomness
+from rramlab.sim.models import DieModel
+from rramlab.sim.state import HIGH, LOW, PARTIAL, PRISTINE, STUCK, DieState
+
+Floats = npt.NDArray[np.float64]
+Cells = npt.NDArray[np.intp]  # flat indices into the array
+_SIGMAS = 6.0  # no cell lies further out: what saves a draw that cannot matter
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """How a board sends a pulse.
+
+    ``cells_per_pulse``: cells of a row that are driven together, in column order; None drives each alone.
+    ``switch_Ohm``: of each bit line, float64[rows], None for no droop.
+    ``row_V``, ``column_V``: across cells that share a row or a column with a pulsed one, in its direction.
+    """
+
+    cells_per_pulse: int | None = None
+    switch_Ohm: Floats | None = None
+    row_V: float = 0.0
+    column_V: float = 0.0
+
+    def shots(self, chosen: Bools) -> npt.NDArray[np.int64]:
+        """Count the pulses that each row of ``chosen`` takes: int64[rows]."""
+        count = np.count_nonzero(chosen, axis=1)
+        return np.asarray(-(-count // (self.cells_per_pulse or 1)), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Cellwise:
+    """What every cell is born with: breakdown voltage (V), float32[rows, columns]; factor of each column's conductance."""
+
+    breakdown_V: npt.NDArray[np.float32]
+    column_factor: Floats
+
+
+class Pulsing:
+    """One pulse operation on a block of rows of a die's state."""
+
+    def __init__(self, model: DieModel, seed: int, born: Cellwise, state: DieState, rows: slice) -> None:
+        self.model, self.seed, self.born, self.state, self.rows = model, seed, born, state, rows
+        self.columns = state.phase.shape[1]
+        self.start = rows.start * self.columns
+        self.size = (rows.stop - rows.start) * self.columns
+        # Views: what is written here is written to the state.
+        self.phase = state.phase[rows].reshape(-1)
+        self.conductance_S = state.conductance_S[rows].reshape(-1)
+        self.luck = state.luck[rows].reshape(-1)
+        self.changed = np.zeros(self.size, np.bool_)
+        self._compliance_A = 0.0
+
+    def fire(self, kind: PulseKind, chosen: Bools, pulse: Pulse, drive: Drive, ends_ns: npt.NDArray[np.int64]) -> float:
+        """Pulse every cell of ``chosen``, bool[rows of the block, columns]; return the energy (J) that cells took.
+
+        The outcome depends on die, cell, that cell's pulse count, the cells driven with it and the pulse only.
+        ``ends_ns``: int64[rows of the block], when each row is done.
+        """
+        flat = chosen.reshape(-1)
+        self._compliance_A = self.model.conductance.current(pulse.gate_V)
+        pulses = self.state.pulses[self.rows].reshape(-1)
+        current = self._reset_current(flat, pulse) if kind == "reset" else 0.0
+        broken = np.zeros(0, np.bool_) if kind == "reset" else self._breaking(chosen, pulse, drive)
+        for count, some in _by_count(flat, pulses):
+            if kind == "reset":
+                self._reset(some, count, pulse.amplitude_V, pulse.width_s)
+            else:
+                self._form(np.flatnonzero(some & broken), count, pulse.gate_V)
+                self._form_partly(some & ~broken, count, pulse)
+                self._set(some, count, pulse.amplitude_V, pulse.width_s, pulse.gate_V)
+                self._overstress(some, pulse)
+            self._wear_out(some, count + 1)
+        if kind != "reset":
+            current = self._forming_current(flat, pulse)
+        changed = self.changed.reshape(chosen.shape)
+        np.copyto(self.state.programmed_ns[self.rows], ends_ns[:, None], where=changed)
+        np.copyto(self.state.disturb_ppm[self.rows], 0, where=changed)
+        self._disturb(kind, chosen, pulse, drive)
+        return float(current * pulse.amplitude_V * pulse.width_s)
+
+    # forming ------------------------------------------------------------------------------------------------------
+
+    def _effective_V(self, pulse: Pulse) -> float:
+        forming = self.model.forming
+        return float(pulse.amplitude_V + forming.width_slope_V * np.log10(pulse.width_s / forming.reference_width_s))
+
+    def _breaking(self, chosen: Bools, pulse: Pulse, drive: Drive) -> Bools:
+        """Return which chosen cells break down: bool[cells of the block].
+
+        In a shot the weakest cell goes first; the compliance current of each that conducts lifts the bit line by
+        one switch resistance, so the next sees less.
+        """
+        volts = np.float32(self._effective_V(pulse))
+        breakdown = self.born.breakdown_V[self.rows]
+        phase = self.state.phase[self.rows]
+        able = chosen & (breakdown <= volts)
+        able &= (phase == PRISTINE) | (phase == PARTIAL)
+        together = drive.cells_per_pulse or 1
+        if together > 1 and drive.switch_Ohm is not None:
+            self._droop(able, chosen, volts, together, drive.switch_Ohm[self.rows])
+        return able.reshape(-1)
+
+    def _droop(self, able: Bools, chosen: Bools, volts: np.float32, together: int, switch_Ohm: Floats) -> None:
+        """Take out of ``able`` the cells that see too little once others of their shot conduct."""
+        breakdown, phase = self.born.breakdown_V[self.rows], self.state.phase[self.rows]
+        lift = (self._compliance_A * switch_Ohm).astype(np.float32)[:, None]  # by one conducting cell, V
+        contested = able & (breakdown > volts - lift * np.float32(together - 1))
+        if not contested.any():
+            return
+        # Chosen cells in order; those of a row are fired in shots of so many, the last may be smaller.
+        conducts = (able ^ contested) | (chosen & ((phase == LOW) | (phase == STUCK)))
+        flat = np.flatnonzero(contested)
+        row_ends = np.cumsum(np.count_nonzero(chosen, axis=1))
+        if row_ends[-1] == self.size:
+            cells, before = flat, np.cumsum(conducts, dtype=np.int32)
+        else:
+            cells = np.flatnonzero(contested.reshape(-1)[chosen.reshape(-1)])
+            before = np.cumsum(conducts.reshape(-1)[chosen.reshape(-1)], dtype=np.int32)
+        before = np.concatenate([[0], before])
+        row = np.searchsorted(row_ends, cells, side="right")
+        row_starts = np.concatenate([[0], row_ends[:-1]])[row]
+        first = cells - (cells - row_starts) % together
+        after = np.minimum(first + together, row_ends[row])
+        weakness = breakdown.reshape(-1)[flat]
+        order = np.lexsort((weakness, first))
+        rank = np.arange(len(order)) - np.searchsorted(first, first[order])
+        conducting = (before[after] - before[first])[order] + rank
+        # Voltages rise along a queue: once one fails, all that follow fail, though they count it.
+        goes = np.empty(len(order), np.bool_)
+        goes[order] = weakness[order] <= volts - lift[row[order], 0] * conducting.astype(np.float32)
+        able.reshape(-1)[flat] = goes
+
+    def _form(self, cells: Cells, count: int, gate_V: float) -> None:
+        if not cells.size:
+            return
+        self.conductance_S[cells] = self._low_S(cells, count, gate_V)
+        self.phase[cells] = LOW
+        self.changed[cells] = True
+
+    def _low_S(self, cells: Cells, count: int, gate_V: float) -> npt.NDArray[np.float32]:
+        """Draw low-resistance conductances and new luck: the law, a column share, and isolated high outliers."""
+        law = self.model.conductance
+        chance, rare, luck = self._draw(randomness.LOW_STATE, count, cells)
+        self.luck[cells] = luck
+        if law.law_S is not None:
+            drawn = np.interp(chance, np.linspace(0, 1, len(law.law_S)), law.law_S).astype(np.float32)
+        else:
+            scale = law.ln_sigma * np.sqrt(1 - law.column_share)
+            drawn = np.exp((ndtri(chance) * scale).astype(np.float32)) * np.float32(law.median_S)
+        factor = (self.born.column_factor * law.gate_factor(gate_V)).astype(np.float32)
+        drawn *= np.tile(factor, self.size // self.columns)[cells]
+        outliers = np.flatnonzero(rare < law.outlier_share * 65536)
+        extra = (law.outlier_high_S - law.outlier_low_S) * (luck[outliers] / 65536)
+        drawn[outliers] += (law.outlier_low_S + extra).astype(np.float32)
+        return drawn
+
+    def _form_partly(self, some: Bools, count: int, pulse: Pulse) -> None:
+        """Leave cells that fell short by little with a first, thin path."""
+        forming = self.model.forming
+        if not forming.partial_V:
+            return
+        reached = self.born.breakdown_V[self.rows].reshape(-1) <= self._effective_V(pulse) + forming.partial_V
+        cells = np.flatnonzero(reached & some & (self.phase == PRISTINE))
+        if not cells.size:
+            return
+        chance, _, self.luck[cells] = self._draw(randomness.PARTIAL, count, cells)
+        self.conductance_S[cells] = forming.partial_S * np.exp(forming.partial_ln_sigma * ndtri(chance))
+        self.phase[cells] = PARTIAL
+        self.changed[cells] = True
+
+    def _overstress(self, some: Bools, pulse: Pulse) -> None:
+        forming = self.model.forming
+        volts = self._effective_V(pulse)
+        if volts < forming.overstress_V - _SIGMAS * forming.overstress_sigma_V:
+            return
+        cells = np.flatnonzero(some)
+        threshold = forming.overstress_V + forming.overstress_sigma_V * self._normals(randomness.OVERSTRESS, 0)[cells]
+        self._break(cells[volts >= threshold])
+
+    def _break(self, cells: Cells) -> None:
+        cells = cells[self.phase[cells] != STUCK]
+        self.phase[cells] = STUCK
+        self.conductance_S[cells] = self.model.forming.stuck_S
+        self.changed[cells] = True
+
+    # switching ----------------------------------------------------------------------------------------------------
+
+    def _over_V(
+        self, volts: float, width_s: float, mean_V: float, sigmas: tuple[float, float], purposes: tuple[int, int], cells: Cells,
+        count: int,
+    ) -> Floats:  # fmt: skip
+        """Return by how much (V) a pulse exceeds each cell's threshold: the cell's own, and the pulse's."""
+        switching = self.model.switching
+        effective = volts + switching.width_slope_V * np.log10(width_s / switching.reference_width_s)
+        own = sigmas[0] * self._normals(purposes[0], 0)[cells] if sigmas[0] else 0.0
+        now = sigmas[1] * self._normals(purposes[1], count)[cells] if sigmas[1] else 0.0
+        return np.asarray(effective - mean_V - own - now + np.zeros(cells.size))
+
+    def _reset(self, some: Bools, count: int, volts: float, width_s: float) -> None:
+        """Draw low-resistance cells towards the high-resistance state, the further the more the voltage exceeds.
+
+        ln G falls by the square of the excess over ``reset_span_V``, so small excesses make small steps.
+        """
+        switching = self.model.switching
+        cells = np.flatnonzero(some & (self.phase == LOW))
+        spread = switching.reset_sigma_V + switching.reset_cycle_sigma_V
+        if not cells.size or volts < switching.reset_V - _SIGMAS * spread:
+            return
+        over = self._over_V(
+            volts, width_s, switching.reset_V, (switching.reset_sigma_V, switching.reset_cycle_sigma_V),
+            (randomness.RESET_CELL, randomness.RESET_PULSE), cells, count,
+        )  # fmt: skip
+        cells, over = cells[over > 0], over[over > 0]
+        if not cells.size:
+            return
+        depth = np.minimum(over / switching.reset_span_V, 1.0) ** 2
+        chance, coarse, self.luck[cells] = self._draw(randomness.HIGH_STATE, count, cells)
+        bottom = np.log(switching.hrs_median_S) + switching.hrs_ln_sigma * ndtri(chance)
+        before = np.log(self.conductance_S[cells].astype(np.float64))
+        scatter = switching.pulse_ln_sigma * randomness.tabulated(coarse) * np.minimum(1, 4 * depth * (1 - depth))
+        after = np.minimum(before, before + depth * (bottom - before) + scatter)
+        self.conductance_S[cells] = np.exp(after)
+        self.phase[cells[depth >= 1]] = HIGH
+        self.changed[cells] = True
+
+    def _set(self, some: Bools, count: int, volts: float, width_s: float, gate_V: float) -> None:
+        """Switch high-resistance cells to a new low-resistance draw; lift low ones that the compliance exceeds."""
+        switching = self.model.switching
+        spread = switching.set_sigma_V + switching.set_cycle_sigma_V
+        if volts < switching.set_V - _SIGMAS * spread:
+            return
+        for phase in (LOW, HIGH):
+            cells = np.flatnonzero(some & (self.phase == phase) & ~self.changed)
+            if not cells.size:
+                continue
+            over = self._over_V(
+                volts, width_s, switching.set_V, (switching.set_sigma_V, switching.set_cycle_sigma_V),
+                (randomness.SET_CELL, randomness.SET_PULSE), cells, count,
+            )  # fmt: skip
+            reached = cells[over > 0]
+            if phase == HIGH:
+                self._form(reached, count, gate_V)
+            elif switching.growth:
+                self._grow(reached, count, gate_V)
+
+    def _grow(self, cells: Cells, count: int, gate_V: float) -> None:
+        law, switching = self.model.conductance, self.model.switching
+        room = np.log(law.median_S * law.gate_factor(gate_V)) - np.log(self.conductance_S[cells].astype(np.float64))
+        cells, room = cells[room > 0], room[room > 0]
+        if not cells.size:
+            return
+        chance, _, self.luck[cells] = self._draw(randomness.GROWTH, count, cells)
+        rise = switching.growth * room + np.minimum(room, switching.pulse_ln_sigma) * ndtri(chance)
+        self.conductance_S[cells] *= np.exp(np.maximum(rise, 0)).astype(np.float32)
+        self.changed[cells] = True
+
+    def _wear_out(self, some: Bools, pulses: int) -> None:
+        """Break cells whose life, lognormal in pulses, has come to its end."""
+        switching = self.model.switching
+        if np.log(pulses) < np.log(switching.endurance_pulses) - _SIGMAS * switching.endurance_ln_sigma:
+            return
+        cells = np.flatnonzero(some)
+        life = switching.endurance_pulses * np.exp(
+            switching.endurance_ln_sigma * self._normals(randomness.LIFE, 0)[cells]
+        )
+        self._break(cells[pulses >= life])
+
+    # half-selected cells ------------------------------------------------------------------------------------------
+
+    def _disturb(self, kind: PulseKind, chosen: Bools, pulse: Pulse, drive: Drive) -> None:
+        """Stress the cells that share a line with pulsed ones, as the bias table has it."""
+        changed = self.changed.reshape(chosen.shape)
+        if self._can_stress(kind, self.rows, drive.row_V, pulse):
+            shots, together = drive.shots(chosen)[:, None], drive.cells_per_pulse or 1
+            own = (np.cumsum(chosen, axis=1) - 1) // together
+            # A cell that changed feels only the shots after its own: what came before was overwritten.
+            times = np.where(chosen, np.where(changed, shots - 1 - own, shots - 1), shots)
+            self._stress(kind, self.rows, times, drive.row_V, pulse)
+        everything = slice(0, len(self.state.phase))
+        if self._can_stress(kind, everything, drive.column_V, pulse):
+            total = chosen.sum(axis=0)
+            below: npt.NDArray[np.int64] = np.cumsum(chosen[::-1], axis=0)[::-1] - chosen
+            times = np.broadcast_to(total, self.state.phase.shape).copy()
+            times[self.rows] = np.where(changed, below, total - chosen)
+            self._stress(kind, everything, times, drive.column_V, pulse)
+
+    def _can_stress(self, kind: PulseKind, rows: slice, volts: float, pulse: Pulse) -> bool:
+        """Say whether ``volts`` can do anything to the half-selected cells of ``rows``."""
+        if volts <= 0:
+            return False
+        phase = self.state.phase[rows]
+        if kind == "reset":
+            return bool((phase == LOW).any())
+        weakest = float(self.born.breakdown_V.min())
+        return bool((phase == HIGH).any()) or self._effective_V(Pulse(volts, pulse.width_s, pulse.gate_V)) >= weakest
+
+    def _stress(self, kind: PulseKind, rows: slice, times: npt.NDArray[np.int64], volts: float, pulse: Pulse) -> None:
+        """Apply ``volts`` so many ``times`` to each cell: a small shift, and whatever exceeds a threshold."""
+        switching = self.model.switching
+        ppm = round(1e6 * switching.disturb_rate * float(np.expm1(min(volts / switching.disturb_V, 50.0))))
+        phase = self.state.phase[rows]
+        if ppm:
+            felt = phase == (LOW if kind == "reset" else HIGH)
+            shift = np.minimum(times * ppm, 1_000_000) * felt
+            total = self.state.disturb_ppm[rows] + (-shift if kind == "reset" else shift)
+            self.state.disturb_ppm[rows] = np.clip(total, -1_000_000, 1_000_000)
+        half = Pulse(volts, pulse.width_s, pulse.gate_V)
+        other = self if rows == self.rows else Pulsing(self.model, self.seed, self.born, self.state, rows)
+        hit = times > 0
+        pulses = self.state.pulses[rows].reshape(-1)
+        if kind == "reset":
+            for count, some in _by_count((hit & (phase == LOW)).reshape(-1), pulses):
+                other._reset(some, count, volts, pulse.width_s)
+        else:
+            broken = other._breaking(hit, half, Drive())
+            for count, some in _by_count((hit & (phase == HIGH)).reshape(-1) | broken, pulses):
+                other._form(np.flatnonzero(some & broken), count, pulse.gate_V)
+                other._set(some & ~broken, count, volts, pulse.width_s, pulse.gate_V)
+        if other is not self and other.changed.any():
+            self.state.programmed_ns[rows].reshape(-1)[other.changed] = self.state.clock_ns
+            self.state.disturb_ppm[rows].reshape(-1)[other.changed] = 0
+
+    # energy -------------------------------------------------------------------------------------------------------
+
+    def _forming_current(self, flat: Bools, pulse: Pulse) -> float:
+        """Sum the currents (A) after a forming or set pulse: G·V, limited by the compliance."""
+        current = np.minimum(self.conductance_S * np.float32(pulse.amplitude_V), np.float32(self._compliance_A))
+        return float(np.sum(current, where=flat, dtype=np.float64))
+
+    def _reset_current(self, flat: Bools, pulse: Pulse) -> float:
+        """Sum the currents (A) at the beginning of a reset pulse, when they are largest."""
+        return float(np.sum(self.conductance_S, where=flat, dtype=np.float64)) * pulse.amplitude_V
+
+    # draws --------------------------------------------------------------------------------------------------------
+
+    def _draw(
+        self, purpose: int, count: int, cells: Cells
+    ) -> tuple[Floats, npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
+        words = randomness.words(self.seed, purpose, count, self.start, self.size)
+        return randomness.split(words if cells.size == self.size else words[cells])
+
+    def _normals(self, purpose: int, count: int) -> Floats:
+        return randomness.normals(self.seed, purpose, count, self.start, self.size)
+
+
+def _by_count(chosen: Bools, pulses: npt.NDArray[np.uint32]) -> Iterator[tuple[int, Bools]]:
+    """Split chosen cells, bool[cells], by the number of pulses that they have had."""
+    counts = pulses[chosen]
+    if not counts.size:
+        return
+    lowest, highest = int(counts.min()), int(counts.max())
+    if lowest == highest:
+        yield lowest, chosen
+        return
+    for count in np.unique(counts).tolist():
+        yield count, chosen & (pulses == count)
