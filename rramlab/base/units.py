@@ -6,6 +6,8 @@ Inside the package every number is in SI base units; quantiphy reads and writes 
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
@@ -51,6 +53,51 @@ def show(value: float, unit: str, digits: int = 4) -> str:
     from quantiphy import Quantity
 
     return str(Quantity(value, unit).render(prec=digits - 1))
+
+
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+
+
+def parse_duration(text: str) -> float:
+    """Return seconds: a number with s, min, h, d or y (365.25 d), or any spelling of seconds such as ``500 ms``.
+
+    Raises:
+        UsageError: it is none of these, or not longer than nothing.
+    """
+    found = re.fullmatch(rf"\s*({_NUMBER})\s*({'|'.join(_SECONDS)})\s*", text)
+    if found:
+        seconds = float(found[1]) * _SECONDS[found[2]]
+    else:
+        try:
+            seconds = parse(text, "s")
+        except UsageError:
+            raise UsageError(
+                f"found the duration {text!r}, expected one number with s, min, h, d or y, such as '10 h' or '500 ms'"
+            ) from None
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"found the duration {text!r}, expected a finite one above 0 s")
+    return seconds
+
+
+def show_duration(seconds: float) -> str:
+    """Return a duration as a person would write it: seconds up to two minutes, then min, h, d and y."""
+    if seconds < 120:
+        return show(seconds, "s")
+    unit = next((unit for unit, many in (("min", 120), ("h", 48), ("d", 730)) if seconds < many * _SECONDS[unit]), "y")
+    return f"{seconds / _SECONDS[unit]:.4g} {unit}"
+
+
+def parse_celsius(text: str) -> float:
+    """Return °C from ``85``, ``85 C`` or ``85 °C``.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    found = re.fullmatch(rf"\s*({_NUMBER})\s*(?:°?C)?\s*", text)
+    if not found:
+        raise UsageError(f"found the temperature {text!r}, expected degrees Celsius such as '85' or '85 C'")
+    return float(found[1])
 
 
 def _reader(unit: str) -> BeforeValidator:

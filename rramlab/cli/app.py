@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import rramlab
-from rramlab.cli import bench, demo, learn, runs, view
+from rramlab.cli import bench, demo, learn, runs, sim, view
 
 app = typer.Typer(
     name="rramlab",
@@ -48,3 +48,4 @@ app.command("train")(learn.train)
 app.command("deploy")(learn.deploy)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.data_app, name="data")
+app.add_typer(sim.app, name="sim")

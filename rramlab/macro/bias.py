@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import ClassVar, Literal
 
 from rramlab.macro.pulses import PulseKind
@@ -41,6 +42,33 @@ class Bias:
             _across(kind, row.bl, self.unselected.sl, row.wl, amplitude_V, float_coupling),
             _across(kind, column.bl, self.selected.sl, column.wl, amplitude_V, float_coupling),
         )
+
+    def worst_V(self, amplitude_V: float, gate_V: float) -> dict[str, float]:
+        """Return the largest differences (V) that any cell sees, by the name of the limit that bounds each.
+
+        A line that floats takes part in none: what it picks up lies between the others. A word line is compared with
+        the lower of its cells' terminals, where its transistor's source is.
+        """
+        worst = dict.fromkeys(("sl_minus_bl", "bl_minus_sl", "wl_minus_bl", "sl_minus_off_wl"), 0.0)
+        for row, column in product((self.selected, self.unselected), repeat=2):
+            bl, sl = (_volts(level, amplitude_V, gate_V) for level in (row.bl, column.sl))
+            wl = _volts(row.wl, amplitude_V, gate_V)
+            if bl is not None and sl is not None:
+                worst["sl_minus_bl"] = max(worst["sl_minus_bl"], sl - bl)
+                worst["bl_minus_sl"] = max(worst["bl_minus_sl"], bl - sl)
+            low = min((volts for volts in (bl, sl) if volts is not None), default=0.0)
+            if wl is not None:
+                worst["wl_minus_bl"] = max(worst["wl_minus_bl"], wl - low)
+            if row.wl == "off" and sl is not None:
+                worst["sl_minus_off_wl"] = max(worst["sl_minus_off_wl"], sl)
+        return worst
+
+
+def _volts(level: Level, amplitude_V: float, gate_V: float) -> float | None:
+    """Return the voltage of a line in a pulse, None where it floats or the pulse does not set it."""
+    return {
+        "ground": 0.0, "off": 0.0, "sense": 0.0, "amplitude": amplitude_V, "inhibited": amplitude_V / 2, "gate": gate_V,
+    }.get(level)  # fmt: skip
 
 
 def _across(kind: PulseKind, bl: Level, sl: Level, wl: Level, amplitude_V: float, float_coupling: float) -> float:

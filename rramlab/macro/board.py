@@ -54,9 +54,14 @@ class BoardTable:
     bias: BiasTable
 
     @property
+    def input_V(self) -> float:
+        """What the DAC is asked for on a bit line that is on: the read voltage, or the next code below it."""
+        return self.dac_volts(self.dac_code(self.read_voltage_V))
+
+    @property
     def multiply_step_S(self) -> float:
-        """One code of a multiply conversion, at the read voltage."""
-        return self.multiply_full_scale_S / (1 << self.adc_bits)
+        """One code of a multiply conversion: of the full scale at the read voltage, for inputs at :attr:`input_V`."""
+        return self.multiply_full_scale_S / (1 << self.adc_bits) * (self.read_voltage_V / self.input_V)
 
     @property
     def adcs(self) -> int:

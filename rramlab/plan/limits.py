@@ -17,6 +17,15 @@ from rramlab.plan.operations import Contact, LoadGates, Multiply, Operation, Pul
 WORST_CELL_S = 40e-6
 
 
+# What the limits on differences of line voltages compare.
+_DIFFERENCES = {
+    "sl_minus_bl": "SL − BL",
+    "bl_minus_sl": "BL − SL",
+    "wl_minus_bl": "WL − BL",
+    "sl_minus_off_wl": "SL against the word lines that are off",
+}
+
+
 class Limits(BaseModel):
     """Upper bounds (``shortest_pulse`` is a lower one); None means no opinion, not no limit elsewhere.
 
@@ -123,25 +132,19 @@ def check(
 
 
 def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str, float, str]]:
-    """List (limit, what, value, unit) for an operation, for the line voltages of its kind (``bias`` in the board's file)."""
+    """List (limit, what, value, unit) for an operation, its line voltages by the board's bias table."""
     if isinstance(operation, PulseOp):
         pulse = operation.pulse
         current = operation.cells_per_pulse * board.forming_current_A
-        found = [
+        worst = board.bias.pulse(operation.kind).worst_V(pulse.amplitude_V, pulse.gate_V)
+        return [
             ("shortest_pulse", "the pulse width", pulse.width_s, "s"),
             ("longest_pulse", "the pulse width", pulse.width_s, "s"),
             ("gate_voltage", "the gate voltage", pulse.gate_V, "V"),
-            ("wl_minus_bl", "WL − BL of the selected row", pulse.gate_V, "V"),
             ("line_current", f"the sum of currents of {operation.cells_per_pulse} cells on one line", current, "A"),
             ("supply_current", f"the sum of currents of {operation.cells_per_pulse} cells", current, "A"),
             (f"{operation.kind}_voltage", f"the {operation.kind} voltage", pulse.amplitude_V, "V"),
-        ]
-        if operation.kind == "reset":
-            return [*found, ("bl_minus_sl", "BL − SL", pulse.amplitude_V, "V")]
-        return [
-            *found,
-            ("sl_minus_bl", "SL − BL", pulse.amplitude_V, "V"),
-            ("sl_minus_off_wl", "SL against the word lines that are off", pulse.amplitude_V, "V"),
+            *((name, f"{_DIFFERENCES[name]}, by the board's bias table,", volts, "V") for name, volts in worst.items()),
         ]
     if isinstance(operation, (Read, Contact)):
         contact = isinstance(operation, Contact) or operation.bias == "contact"

@@ -54,9 +54,12 @@ class Traps:
                 continue
             position = at_s / slot_s + self.phase[part]
             first = int(at_s / slot_s)
+            # The key has room for 2³³ slots of each class; after so many a trap does the same again.
             levels = [
-                randomness.words(seed, randomness.TELEGRAPH, (index << 33) | (first + late), 0, part.stop - part.start)
-                for late in (0, 1)
+                randomness.words(
+                    seed, randomness.TELEGRAPH, (index << 33) | (slot % (1 << 33)), 0, part.stop - part.start
+                )
+                for slot in (first, first + 1)
             ]
             state[part] = np.where(position < first + 1, *levels) & np.uint64(1)
         return state
@@ -84,7 +87,6 @@ class Ageing:
         self.model, self.seed = model, seed
         self.interval_ns = max(1, round(model.relaxation.interval_s * 1e9))
         self.traps = Traps.born(model, seed, cells)
-        self._drift: Floats32 | None = None
 
     def interval(self, clock_ns: int) -> int:
         """Return the number of the interval in which slow changes are taken as frozen."""
@@ -121,12 +123,12 @@ class Ageing:
     def _drifted(self, state: DieState, at_ns: int) -> Floats32:
         """Return ln G lost by drift, with thermally accelerated time since each cell was programmed."""
         r = self.model.relaxation
-        if self._drift is None:
-            spread = randomness.short_normals(self.seed, randomness.DRIFT, 0, 0, state.phase.size)
-            self._drift = (r.drift + r.drift_sigma * spread).astype(np.float32).reshape(state.phase.shape)
+        # Drawn anew each time: kept, it would be a tenth of a die's memory.
+        spread = randomness.short_normals(self.seed, randomness.DRIFT, 0, 0, state.phase.size)
+        exponent = (spread * np.float32(r.drift_sigma) + np.float32(r.drift)).reshape(state.phase.shape)
         if len(state.history_ns) == 1:
             since = np.maximum(at_ns - state.programmed_ns, 0) * (acceleration(r, state.temperature_C) / 1e9)
         else:
             then = thermal_s(r, state, state.programmed_ns.reshape(-1)).reshape(state.phase.shape)
             since = np.maximum(thermal_s(r, state, np.array([at_ns], np.int64))[0] - then, 0)
-        return np.asarray(np.log1p(since / r.drift_start_s).astype(np.float32) * self._drift)
+        return np.asarray(np.log1p(since / r.drift_start_s).astype(np.float32) * exponent)

@@ -55,8 +55,9 @@ class SimulatedBoard:
 class Lines:
     """A die's cells as its lines show them: the fixed matrix of its state.
 
-    It is solved once for each programmed state; slow changes of the cells since then are folded in to first order,
-    each cell's with the share of its conductance that reached its column.
+    It is solved for each programmed state, and again whenever the time since then has doubled, for relaxation and drift
+    go with the logarithm of time. What changes in between is folded in to first order, for each cell with the share of
+    its conductance that reached its column. So the matrix is a function of the die's state, whatever was asked before.
     """
 
     def __init__(self, die: SimulatedDie, board: SimulatedBoard) -> None:
@@ -65,7 +66,7 @@ class Lines:
         self._solver = wires.solver
         self._lines = LineResistances(board.bl_Ohm, board.sl_Ohm, wires.segment_Ohm)
         self._solved: dict[bytes, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
-        self._version = -1
+        self._of = (-1, -1)  # version and interval of the die for which those are
 
     def read_S(self, interval: int) -> npt.NDArray[np.float32]:
         """Return what a read of each cell alone sees: float32[rows, columns]."""
@@ -89,18 +90,21 @@ class Lines:
         return seen
 
     def _folded(self, interval: int, key: bytes | None) -> npt.NDArray[np.float32]:
-        cells = self.die.conductance_at(interval)
-        if self._version != self.die.version:
+        began = self.die.settled
+        since = interval - began
+        solved_at = began + (1 << since.bit_length() - 1 if since > 0 else 0)
+        if self._of != (self.die.version, solved_at):
             self._solved.clear()
-            self._version = self.die.version
+            self._of = self.die.version, solved_at
         name = key or b""
         if name not in self._solved:
+            cells = self.die.conductance_at(solved_at)
             self._solved[name] = cells, self._solve(cells, key)
         before, matrix = self._solved[name]
-        if cells is before:
+        if interval == solved_at:
             return matrix
         share = np.clip(matrix / before, 0, 1)
-        folded: npt.NDArray[np.float32] = matrix + share * (cells - before)
+        folded: npt.NDArray[np.float32] = matrix + share * (self.die.conductance_at(interval) - before)
         return folded
 
     def _solve(self, cells: npt.NDArray[np.float32], key: bytes | None) -> npt.NDArray[np.float32]:

@@ -68,6 +68,11 @@ class SimulatedController:
     def _table(self) -> BoardTable:
         return self.board.table
 
+    @property
+    def _input_V(self) -> float:
+        """What a bit line that is on really carries."""
+        return self.board.volts(self._table.dac_code(self._table.read_voltage_V))
+
     def power_cycle(self) -> None:
         """Forget everything volatile, as a board does when its supply is switched off and on."""
         self._slots.clear()
@@ -224,7 +229,7 @@ class SimulatedController:
             loaded.frontends.clear()
             loaded.of = (self.die.version, interval)
             loads = self.die.conductance_at(interval)[loaded.rows].sum(axis=1, dtype=np.float64)
-            loaded.line_J = table.read_voltage_V**2 * loads * loaded.driven_s
+            loaded.line_J = self._input_V**2 * loads * loaded.driven_s
         key = columns.tobytes()
         if key not in loaded.frontends:
             if not loaded.pattern.enabled[columns].all():
@@ -233,7 +238,7 @@ class SimulatedController:
                 self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once),
                 loaded.pattern,
                 columns,
-                self.board.multiply_gain[columns] / table.multiply_step_S,
+                self.board.multiply_gain[columns] * (self._input_V / table.input_V / table.multiply_step_S),
                 table.zero_code + self.board.multiply_offset[columns],
                 self.die.model.noise.read,
                 table.lines_at_once,

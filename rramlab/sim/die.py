@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from rramlab.base.errors import DataError, UsageError
+from rramlab.base.units import show
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse, PulseKind
@@ -42,8 +43,9 @@ class SimulatedDie:
         self.state = DieState.virgin(pristine.astype(np.float32).reshape(geometry.shape))
         self._noise = randomness.NoiseStream(seed)
         self._ageing = Ageing(model, seed, geometry.cells)
-        self._now: tuple[tuple[int, int, float], npt.NDArray[np.float32]] | None = None
-        self.version = 0  # rises whenever cells are pulsed
+        self.version = 0  # rises whenever cells are pulsed, or made warmer or colder
+        self._now: tuple[tuple[int, int], npt.NDArray[np.float32]] | None = None
+        self._settled = (-1, 0)
         self._bear_stuck_cells()
 
     def _bear_stuck_cells(self) -> None:
@@ -70,9 +72,17 @@ class SimulatedDie:
         """Slow changes are folded into the conductances at multiples of this."""
         return self._ageing.interval_ns
 
+    @property
+    def settled(self) -> int:
+        """The interval in which a cell was last programmed, or the temperature changed."""
+        if self._settled[0] != self.version:
+            last = max(int(self.state.programmed_ns.max()), int(self.state.history_ns[-1]))
+            self._settled = self.version, self._ageing.interval(last)
+        return self._settled[1]
+
     def conductance_at(self, interval: int) -> npt.NDArray[np.float32]:
         """Return the conductances in an interval of the clock; computed again only when the state has changed."""
-        key = (self.version, interval, self.state.temperature_C)
+        key = (self.version, interval)
         if self._now is None or self._now[0] != key:
             now = self._ageing.conductance_S(self.state, interval)
             now.setflags(write=False)
@@ -99,8 +109,15 @@ class SimulatedDie:
         spans = drive.shots(chosen) * round(pulse.width_s * 1e9) if row_ns is None else row_ns[block]
         ends = self.state.clock_ns + np.cumsum(spans)
         self.version += 1
-        energy = Pulsing(self.model, self.seed, self._born, self.state, block).fire(kind, chosen, pulse, drive, ends)
-        self.state.pulses[block] += chosen
+        # Where pulses are felt along the columns, each row finds what those before it have left.
+        step = 1 if drive.column_V > 0 else block.stop - block.start
+        energy = 0.0
+        for start in range(0, len(chosen), step):
+            own = slice(start, start + step)
+            part = slice(block.start + start, block.start + min(start + step, len(chosen)))
+            fired = Pulsing(self.model, self.seed, self._born, self.state, part)
+            energy += fired.fire(kind, chosen[own], pulse, drive, ends[own])
+            self.state.pulses[part] += chosen[own]
         self.state.clock_ns = int(ends[-1])
         self.state.meter.add(kind, int(ends[-1] - ends[0] + spans[0]), energy, int(np.count_nonzero(chosen)))
         return energy
@@ -114,6 +131,7 @@ class SimulatedDie:
         if celsius != self.state.temperature_C:
             self.state.history_ns = np.append(self.state.history_ns, np.int64(self.state.clock_ns))
             self.state.history_C = np.append(self.state.history_C, celsius)
+            self.version += 1
 
     def age(self, seconds: float, celsius: float | None = None) -> None:
         """Store the die for ``seconds`` at a temperature, then bring it back to the one it was at.
@@ -122,9 +140,15 @@ class SimulatedDie:
             UsageError: a time or temperature that cannot be; the die is as it was.
         """
         if not 0 <= seconds <= LONGEST_S - self.state.clock_ns / 1e9:
-            raise UsageError(f"a die cannot age by {seconds} s: expected 0 to {LONGEST_S:g} s of life in all")
+            lived = show(self.state.clock_s, "s")
+            raise UsageError(
+                f"a die that has lived {lived} cannot age by {show(seconds, 's')}: a life lasts at most "
+                f"{show(LONGEST_S, 's')}; nothing was changed"
+            )
         if celsius is not None and not -273.15 < celsius <= 400:
-            raise UsageError(f"a die cannot be stored at {celsius} °C: expected above -273.15 and at most 400 °C")
+            raise UsageError(
+                f"a die cannot be stored at {celsius} °C: expected above -273.15 and at most 400 °C; nothing was changed"
+            )
         before = self.state.temperature_C
         self.set_temperature(before if celsius is None else celsius)
         self.pass_time(round(seconds * 1e9))

@@ -18,7 +18,7 @@ _OFF = "assumed: off state at the bias point that the contact test expects"
 _NONE = "assumed: in the drift"
 
 
-def _law(mean: float, sigma: float, low: float, high: float, points: int = 65) -> tuple[float, ...]:
+def _law(mean: float, sigma: float, low: float, high: float, points: int = 1025) -> tuple[float, ...]:
     """Return quantiles of a normal clipped to low … high; the ends are those of 1 in 2,000 cells."""
     law = NormalDist(mean, sigma)
     shares = [min(max(index / (points - 1), 5e-4), 1 - 5e-4) for index in range(points)]

@@ -12,13 +12,18 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
+from rramlab.base import units
 from rramlab.base.errors import UsageError
-from rramlab.base.units import Amperes, Ohms, Seconds, Siemens, Volts
 from rramlab.base.yamlfile import explain
 from rramlab.sim import memories
 from rramlab.sim.measured import BREAKDOWN_LAW
 
 WANG = "Wang et al., Nat. Mach. Intell. 5, 104 (2023)"
+# No figure of a die lies beyond these; what does would not fit the state file's float32 and nanoseconds.
+Volts = Annotated[units.Volts, Field(ge=-100, le=100)]
+Siemens = Annotated[units.Siemens, Field(ge=0, le=1)]
+Seconds = Annotated[units.Seconds, Field(ge=1e-9, le=9e9)]
+Ohms = Annotated[units.Ohms, Field(ge=0, le=1e9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -34,20 +39,20 @@ def _figure(default: Any, source: str, **bounds: Any) -> Any:
 class Forming(_Part):
     """How a pristine cell breaks down."""
 
-    pristine_S: Siemens = _figure(0.1e-6, f"about 10 MΩ: {WANG}, Ext. Data Fig. 1", gt=0)
+    pristine_S: Siemens = _figure(0.1e-6, f"about 10 MΩ: {WANG}, Ext. Data Fig. 1", ge=1e-15)
     pristine_ln_sigma: float = _figure(0.1, "assumed", ge=0, le=3)
     breakdown_law: tuple[tuple[Share, Volts], ...] = _figure(
         BREAKDOWN_LAW, f"(share of cells, V) measured by ramp on 400 cells, {WANG}, public data"
     )
-    breakdown_shift_V: float = _figure(0.0, "this die against the measured ones", ge=-10, le=10)
-    width_slope_V: float = _figure(0.1, "assumed: a decade of pulse width lowers breakdown by this much", ge=0, le=2)
+    breakdown_shift_V: Volts = _figure(0.0, "this die against the measured ones", ge=-10, le=10)
+    width_slope_V: Volts = _figure(0.1, "assumed: a decade of pulse width lowers breakdown by this much", ge=0, le=2)
     reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the law holds", gt=0)
     partial_V: Volts = _figure(0.03, "assumed: a pulse that falls short by less leaves a cell partly formed", ge=0)
-    partial_S: Siemens = _figure(0.6e-6, "assumed: median of a partly formed cell", gt=0)
+    partial_S: Siemens = _figure(0.6e-6, "assumed: median of a partly formed cell", ge=1e-15)
     partial_ln_sigma: float = _figure(0.4, "assumed", ge=0, le=3)
     overstress_V: Volts = _figure(4.3, "assumed: mean voltage at which a cell breaks down for good", gt=0)
     overstress_sigma_V: Volts = _figure(0.05, "assumed", ge=0)
-    stuck_S: Siemens = _figure(60e-6, "assumed: conductance of a cell that broke down for good", gt=0)
+    stuck_S: Siemens = _figure(60e-6, "assumed: conductance of a cell that broke down for good", ge=1e-15)
     stuck_low_share: Share = _figure(1e-5, "assumed: cells that never form")
     stuck_high_share: Share = _figure(1e-5, "assumed: cells shorted from the start")
 
@@ -56,8 +61,8 @@ class Forming(_Part):
         shares, volts = zip(*self.breakdown_law, strict=True) if self.breakdown_law else ((), ())
         if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or list(shares) != sorted(shares):
             raise ValueError("breakdown_law must rise from share 0 to share 1, at least two points")
-        if any(later <= earlier for earlier, later in pairwise(volts)) or volts[0] <= 0:
-            raise ValueError("the voltages of breakdown_law must be positive and rise")
+        if any(later <= earlier for earlier, later in pairwise(volts)) or volts[0] + self.breakdown_shift_V <= 0:
+            raise ValueError("the voltages of breakdown_law must rise, and with the shift be positive")
         if self.stuck_low_share + self.stuck_high_share > 1:
             raise ValueError("stuck_low_share and stuck_high_share add up to more than all cells")
         return self
@@ -71,7 +76,7 @@ class Forming(_Part):
 class Conductance(_Part):
     """What a cell conducts after it formed or was set."""
 
-    median_S: Siemens = _figure(12.2e-6, f"measured, 1,430 formed cells, {WANG}, public data", gt=0)
+    median_S: Siemens = _figure(12.2e-6, f"measured, 1,430 formed cells, {WANG}, public data", ge=1e-15)
     ln_sigma: float = _figure(0.1475, "the same cells", ge=0, le=3)
     law_S: tuple[Siemens, ...] | None = _figure(
         None, "quantiles at equal steps of probability from 0 to 1, in place of the lognormal law: your own measurement"
@@ -91,13 +96,13 @@ class Conductance(_Part):
     @model_validator(mode="after")
     def _quantiles_rise(self) -> Self:
         law = self.law_S
-        if law is not None and (len(law) < 2 or law[0] <= 0 or list(law) != sorted(law)):
-            raise ValueError("law_S must hold at least two positive conductances in rising order")
+        if law is not None and (len(law) < 2 or law[0] < 1e-15 or list(law) != sorted(law)):
+            raise ValueError("law_S must hold at least two conductances of at least 1 fS in rising order")
         if self.outlier_high_S < self.outlier_low_S:
             raise ValueError("outlier_high_S lies below outlier_low_S")
         return self
 
-    def current(self, gate_V: float) -> Amperes:
+    def current(self, gate_V: float) -> float:
         """Return the compliance current of one formed cell, A."""
         return self.median_S * self.gate_factor(gate_V) * self.compliance_V
 
@@ -112,14 +117,18 @@ class Switching(_Part):
     reset_sigma_V: Volts = _figure(0.12, "assumed: between cells", ge=0)
     reset_cycle_sigma_V: Volts = _figure(0.03, "assumed: from pulse to pulse", ge=0)
     reset_span_V: Volts = _figure(0.35, "assumed: from the first change to the full high-resistance state", gt=0)
-    hrs_median_S: Siemens = _figure(0.4e-6, "assumed", gt=0)
+    hrs_median_S: Siemens = _figure(0.4e-6, "assumed", ge=1e-15)
     hrs_ln_sigma: float = _figure(0.5, "assumed", ge=0, le=3)
     set_V: Volts = _figure(1.3, "assumed: mean set voltage after a reset", gt=0)
     set_sigma_V: Volts = _figure(0.12, "assumed: between cells", ge=0)
     set_cycle_sigma_V: Volts = _figure(0.03, "assumed: from pulse to pulse", ge=0)
     growth: Share = _figure(0.5, "assumed: how far a further set pulse lifts ln G towards the compliance's median")
+    ceiling_ln_sigma: float = _figure(
+        0.1, "assumed: spread between cells of where a compliance stops growth", ge=0, le=3
+    )
+    redraw_ln: float = _figure(0.7, "assumed: a cell that lies further below its ceiling is set anew", ge=0, le=10)
     pulse_ln_sigma: float = _figure(0.03, "assumed: scatter of a partial set or reset", ge=0, le=1)
-    width_slope_V: float = _figure(0.1, "assumed: a decade of width is worth this much amplitude", ge=0, le=2)
+    width_slope_V: Volts = _figure(0.1, "assumed: a decade of width is worth this much amplitude", ge=0, le=2)
     reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the voltages hold", gt=0)
     endurance_pulses: float = _figure(1e6, "assumed: median life of a cell in pulses", gt=1)
     endurance_ln_sigma: float = _figure(1.0, "assumed", ge=0, le=5)
@@ -184,7 +193,9 @@ class Wires(_Part):
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in changes.items():
-        both[key] = _merged(both.get(key, {}), value) if isinstance(value, Mapping) else value
+        before = both.get(key, {})
+        nested = isinstance(value, Mapping) and isinstance(before, Mapping)
+        both[key] = _merged(before, value) if nested else value
     return both
 
 
@@ -314,4 +325,6 @@ def _source(value: Any, field: FieldInfo, of_memory: tuple[Any, str] | None) -> 
     """A figure that is neither the default nor the memory's own was chosen: by another preset or by a person."""
     if of_memory is not None and value == of_memory[0]:
         return of_memory[1]
-    return str(field.description) if value == field.default else "assumed: differs from the published preset"
+    if value == field.default or value in memories.MEMORIES:
+        return str(field.description)
+    return "assumed: differs from the published preset"

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from rramlab.macro.gates import GatePattern
 
 Floats = npt.NDArray[np.float32]
-# Bytes of intermediates that stay in a processor's second-level cache.
-_CHUNK_BYTES = 1 << 20
+# Bytes of intermediates that are worked on at once: large enough for the matrix product, small enough for caches.
+_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)

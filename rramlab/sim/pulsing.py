@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from rramlab.macro.cells import Bools
+from rramlab.macro.cells import Bools, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.sim import randomness
 from rramlab.sim.models import DieModel
@@ -88,7 +88,7 @@ class Pulsing:
         changed = self.changed.reshape(chosen.shape)
         np.copyto(self.state.programmed_ns[self.rows], ends_ns[:, None], where=changed)
         np.copyto(self.state.disturb_ppm[self.rows], 0, where=changed)
-        self._disturb(kind, chosen, pulse, drive)
+        self._disturb(kind, chosen, pulse, drive, ends_ns[:, None])
         return float(current * pulse.amplitude_V * pulse.width_s)
 
     # forming ------------------------------------------------------------------------------------------------------
@@ -121,7 +121,8 @@ class Pulsing:
         if not contested.any():
             return
         # Chosen cells in order; those of a row are fired in shots of so many, the last may be smaller.
-        conducts = (able ^ contested) | (chosen & ((phase == LOW) | (phase == STUCK)))
+        shorted = (phase == STUCK) & is_conducting(self.state.conductance_S[self.rows])
+        conducts = (able ^ contested) | (chosen & ((phase == LOW) | shorted))
         flat = np.flatnonzero(contested)
         row_ends = np.cumsum(np.count_nonzero(chosen, axis=1))
         if row_ends[-1] == self.size:
@@ -212,7 +213,8 @@ class Pulsing:
     def _reset(self, some: Bools, count: int, volts: float, width_s: float) -> None:
         """Draw low-resistance cells towards the high-resistance state, the further the more the voltage exceeds.
 
-        ln G falls by the square of the excess over ``reset_span_V``, so small excesses make small steps.
+        ln G falls to a depth that is the square of the excess over ``reset_span_V``: small excesses make small steps,
+        and further pulses of the same amplitude find little left to do.
         """
         switching = self.model.switching
         cells = np.flatnonzero(some & (self.phase == LOW))
@@ -227,13 +229,19 @@ class Pulsing:
         if not cells.size:
             return
         depth = np.minimum(over / switching.reset_span_V, 1.0) ** 2
-        chance, coarse, self.luck[cells] = self._draw(randomness.HIGH_STATE, count, cells)
+        chance, coarse, luck = self._draw(randomness.HIGH_STATE, count, cells)
         bottom = np.log(switching.hrs_median_S) + switching.hrs_ln_sigma * ndtri(chance)
         before = np.log(self.conductance_S[cells].astype(np.float64))
-        scatter = switching.pulse_ln_sigma * randomness.tabulated(coarse) * np.minimum(1, 4 * depth * (1 - depth))
-        after = np.minimum(before, before + depth * (bottom - before) + scatter)
-        self.conductance_S[cells] = np.exp(after)
-        self.phase[cells[depth >= 1]] = HIGH
+        top = np.log(self._ceiling_S(cells, self.model.conductance.reference_gate_V))
+        done = np.clip((top - before) / np.maximum(top - bottom, 1e-9), 0, 1)  # how deep it lies already
+        further = np.clip((depth - done) / np.maximum(1 - done, 1e-9), 0, 1)
+        scatter = switching.pulse_ln_sigma * randomness.tabulated(coarse) * np.minimum(1, 4 * further * (1 - further))
+        after = np.minimum(before, before + further * (bottom - before) + scatter)
+        moved = (after < before) | (depth >= 1)
+        cells = cells[moved]
+        self.conductance_S[cells] = np.exp(after[moved])
+        self.phase[cells[depth[moved] >= 1]] = HIGH
+        self.luck[cells] = luck[moved]
         self.changed[cells] = True
 
     def _set(self, some: Bools, count: int, volts: float, width_s: float, gate_V: float) -> None:
@@ -257,15 +265,24 @@ class Pulsing:
                 self._grow(reached, count, gate_V)
 
     def _grow(self, cells: Cells, count: int, gate_V: float) -> None:
-        law, switching = self.model.conductance, self.model.switching
-        room = np.log(law.median_S * law.gate_factor(gate_V)) - np.log(self.conductance_S[cells].astype(np.float64))
-        cells, room = cells[room > 0], room[room > 0]
+        """Lift cells towards what the compliance gives each; one that lies far below is set anew."""
+        switching = self.model.switching
+        room = np.log(self._ceiling_S(cells, gate_V)) - np.log(self.conductance_S[cells].astype(np.float64))
+        self._form(cells[room > switching.redraw_ln], count, gate_V)
+        near = (room > 0) & (room <= switching.redraw_ln)
+        cells, room = cells[near], room[near]
         if not cells.size:
             return
         chance, _, self.luck[cells] = self._draw(randomness.GROWTH, count, cells)
         rise = switching.growth * room + np.minimum(room, switching.pulse_ln_sigma) * ndtri(chance)
         self.conductance_S[cells] *= np.exp(np.maximum(rise, 0)).astype(np.float32)
         self.changed[cells] = True
+
+    def _ceiling_S(self, cells: Cells, gate_V: float) -> Floats:
+        """Return the conductance (S) at which the compliance stops each cell's growth, a cell's own."""
+        law = self.model.conductance
+        own = np.exp(self.model.switching.ceiling_ln_sigma * self._normals(randomness.CEILING, 0)[cells])
+        return np.asarray(law.median_S * law.gate_factor(gate_V) * own * self.born.column_factor[cells % self.columns])
 
     def _wear_out(self, some: Bools, pulses: int) -> None:
         """Break cells whose life, lognormal in pulses, has come to its end."""
@@ -280,22 +297,21 @@ class Pulsing:
 
     # half-selected cells ------------------------------------------------------------------------------------------
 
-    def _disturb(self, kind: PulseKind, chosen: Bools, pulse: Pulse, drive: Drive) -> None:
+    def _disturb(
+        self, kind: PulseKind, chosen: Bools, pulse: Pulse, drive: Drive, ends_ns: npt.NDArray[np.int64]
+    ) -> None:
         """Stress the cells that share a line with pulsed ones, as the bias table has it."""
-        changed = self.changed.reshape(chosen.shape)
         if self._can_stress(kind, self.rows, drive.row_V, pulse):
             shots, together = drive.shots(chosen)[:, None], drive.cells_per_pulse or 1
             own = (np.cumsum(chosen, axis=1) - 1) // together
             # A cell that changed feels only the shots after its own: what came before was overwritten.
-            times = np.where(chosen, np.where(changed, shots - 1 - own, shots - 1), shots)
-            self._stress(kind, self.rows, times, drive.row_V, pulse)
+            left = np.where(self.changed.reshape(chosen.shape), shots - 1 - own, shots - 1)
+            self._stress(kind, self.rows, np.where(chosen, left, shots), drive.row_V, pulse, ends_ns)
         everything = slice(0, len(self.state.phase))
         if self._can_stress(kind, everything, drive.column_V, pulse):
-            total = chosen.sum(axis=0)
-            below: npt.NDArray[np.int64] = np.cumsum(chosen[::-1], axis=0)[::-1] - chosen
-            times = np.broadcast_to(total, self.state.phase.shape).copy()
-            times[self.rows] = np.where(changed, below, total - chosen)
-            self._stress(kind, everything, times, drive.column_V, pulse)
+            times = np.repeat(chosen.sum(axis=0)[None], everything.stop, axis=0)
+            times[self.rows] -= chosen
+            self._stress(kind, everything, times, drive.column_V, pulse, ends_ns[-1:])
 
     def _can_stress(self, kind: PulseKind, rows: slice, volts: float, pulse: Pulse) -> bool:
         """Say whether ``volts`` can do anything to the half-selected cells of ``rows``."""
@@ -307,8 +323,16 @@ class Pulsing:
         weakest = float(self.born.breakdown_V.min())
         return bool((phase == HIGH).any()) or self._effective_V(Pulse(volts, pulse.width_s, pulse.gate_V)) >= weakest
 
-    def _stress(self, kind: PulseKind, rows: slice, times: npt.NDArray[np.int64], volts: float, pulse: Pulse) -> None:
-        """Apply ``volts`` so many ``times`` to each cell: a small shift, and whatever exceeds a threshold."""
+    def _stress(
+        self,
+        kind: PulseKind,
+        rows: slice,
+        times: npt.NDArray[np.int64],
+        volts: float,
+        pulse: Pulse,
+        ends_ns: npt.NDArray[np.int64],
+    ) -> None:
+        """Apply ``volts`` so many ``times`` to each cell of ``rows``: a small shift, and whatever exceeds a threshold."""
         switching = self.model.switching
         ppm = round(1e6 * switching.disturb_rate * float(np.expm1(min(volts / switching.disturb_V, 50.0))))
         phase = self.state.phase[rows]
@@ -319,7 +343,7 @@ class Pulsing:
             self.state.disturb_ppm[rows] = np.clip(total, -1_000_000, 1_000_000)
         half = Pulse(volts, pulse.width_s, pulse.gate_V)
         other = self if rows == self.rows else Pulsing(self.model, self.seed, self.born, self.state, rows)
-        hit = times > 0
+        hit, before = times > 0, other.changed.copy()
         pulses = self.state.pulses[rows].reshape(-1)
         if kind == "reset":
             for count, some in _by_count((hit & (phase == LOW)).reshape(-1), pulses):
@@ -329,9 +353,9 @@ class Pulsing:
             for count, some in _by_count((hit & (phase == HIGH)).reshape(-1) | broken, pulses):
                 other._form(np.flatnonzero(some & broken), count, pulse.gate_V)
                 other._set(some & ~broken, count, volts, pulse.width_s, pulse.gate_V)
-        if other is not self and other.changed.any():
-            self.state.programmed_ns[rows].reshape(-1)[other.changed] = self.state.clock_ns
-            self.state.disturb_ppm[rows].reshape(-1)[other.changed] = 0
+        switched = (other.changed & ~before).reshape(hit.shape)
+        np.copyto(self.state.programmed_ns[rows], ends_ns, where=switched)
+        np.copyto(self.state.disturb_ppm[rows], 0, where=switched)
 
     # energy -------------------------------------------------------------------------------------------------------
 

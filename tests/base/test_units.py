@@ -1,11 +1,14 @@
 """Quantities are parsed strictly and printed so that they can be parsed again."""
 
+import math
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rramlab.base.errors import UsageError
-from rramlab.base.units import parse, show
+from rramlab.base.units import parse, parse_celsius, parse_duration, show, show_duration
 
 
 @pytest.mark.parametrize(
@@ -65,3 +68,47 @@ def test_what_is_shown_can_be_parsed(size, sign, unit):
 def test_shown_as_a_person_would_write_it():
     assert show(5e-7, "s") == "500 ns"
     assert show(3.75, "V") == "3.75 V"
+
+
+# durations and temperatures -----------------------------------------------------------------------------------
+
+DURATIONS = {
+    "10 h": 36000, "10h": 36000, "1.5 min": 90, "2 d": 172800, "1 y": 365.25 * 86400, "500 ms": 0.5, "3 s": 3,
+    "1e3 s": 1000, " 7 h ": 25200, "2 ks": 2000, ".5 h": 1800, "20 us": 2e-5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "seconds"), DURATIONS.items())
+def test_a_duration_is_read(text, seconds):
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "0 s", "-1 h", "1,5 h", "nan s", "inf h", "1e999 h", "10 hours", "10 m", "1 h 30 min", "10 V", "h"],
+)
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(UsageError, match="duration"):
+        parse_duration(text)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_duration_or_refused(text):
+    with suppress(UsageError):
+        assert 0 < parse_duration(text) < math.inf
+
+
+@given(st.floats(1e-3, 9e9))
+def test_a_duration_that_is_shown_can_be_written(seconds):
+    assert parse_duration(show_duration(seconds)) == pytest.approx(seconds, rel=1e-3)
+
+
+@pytest.mark.parametrize(("text", "celsius"), [("85", 85), ("85 C", 85), ("-40°C", -40), (" 25.5 °C ", 25.5)])
+def test_a_temperature_is_read(text, celsius):
+    assert parse_celsius(text) == celsius
+
+
+@pytest.mark.parametrize("text", ["", "hot", "85 F", "358 K", "nan", "1e5e5", "8,5"])
+def test_what_is_no_temperature_is_refused(text):
+    with pytest.raises(UsageError, match="temperature"):
+        parse_celsius(text)

@@ -121,17 +121,17 @@ def test_bad_input_gets_an_error_and_no_pulse(rramlab, tmp_path, words, exit_cod
 
 
 BAD_FILES = {
-    "misspelt key": ("      gate: ${gate}", "      gaet: ${gate}", 2, "gaet", ":20:7"),
-    "wrong unit": ("      width: ${width}", "      width: 3 V", 2, "expected a quantity in s", ":19:7"),
-    "region off the die": ("      cells: ${cells}", "      cells: cols 0-512", 2, "columns 0-511", ":17:7"),
-    "unknown step": ("  - contact", "  - kontakt", 2, "unknown step 'kontakt'", ":15:5"),
+    "misspelt key": ("      gate: ${gate}", "      gaet: ${gate}", 2, "gaet", ":23:7"),
+    "wrong unit": ("      width: ${width}", "      width: 3 V", 2, "expected a quantity in s", ":22:7"),
+    "region off the die": ("      cells: ${cells}", "      cells: cols 0-512", 2, "columns 0-511", ":20:7"),
+    "unknown step": ("  - contact", "  - kontakt", 2, "unknown step 'kontakt'", ":18:5"),
     "no pilot block": ("      pilot: ", "      #", 2, "", ""),
     "over the limit of the bench": (
         "  electroform_voltage: 4.0 V",
         "  electroform_voltage: 3.6 V",
         3,
         "3.6 V",
-        ":16:5",
+        ":19:5",
     ),
 }
 

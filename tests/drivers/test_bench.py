@@ -90,6 +90,14 @@ def test_another_die_can_be_put_on_the_simulated_table(tmp_path):
         describe_bench(tmp_path, "../evil")
 
 
+def test_a_die_that_is_not_listed_takes_no_options_from_one_that_is(tmp_path):
+    bench = SmallBench(tmp_path, dies={"listed": "seed: 5, preset: ideal"}).write()
+    (entry,) = describe_bench(bench.folder, "another").file.dies
+    assert (entry.id, entry.options) == ("another", {})
+    (entry,) = describe_bench(bench.folder, "listed").file.dies
+    assert entry.options == {"seed": 5, "preset": "ideal"}
+
+
 def test_a_bench_that_requires_calibration_is_refused_without_it(tmp_path):
     bench = SmallBench(tmp_path, policy="require").write()
     with pytest.raises(Refused, match="calibration") as caught, bench.open():

@@ -43,7 +43,7 @@ def test_products_take_every_zero_code_off(table):
         sums = np.full((2, 512), (2**bits - 1) * 3 * table.zero_code, np.int32)
         assert np.all(calibration.products(sums, np.arange(512), pattern, bits) == 0)
         sums += 1000
-        expected = 1000 * 1e-3 / 2**14
+        expected = 1000 * 1e-3 / 2**14 * (0.2 / table.input_V)  # the DAC makes the code below 0.2 V
         assert calibration.products(sums, np.arange(512), pattern, bits) == pytest.approx(expected, rel=1e-6)
 
 
