@@ -77,7 +77,7 @@ class Conductance(_Part):
     """What a cell conducts after it formed or was set."""
 
     median_S: Siemens = _figure(12.2e-6, f"measured, 1,430 formed cells, {WANG}, public data", ge=1e-15)
-    ln_sigma: float = _figure(0.1475, "the same cells", ge=0, le=3)
+    ln_sigma: float = _figure(0.1475, "measured, the same 1,430 cells; not used beside law_S", ge=0, le=3)
     law_S: tuple[Siemens, ...] | None = _figure(
         None, "quantiles at equal steps of probability from 0 to 1, in place of the lognormal law: your own measurement"
     )
@@ -260,6 +260,12 @@ class DieModel(_Model):
     noise: Noise = Noise()
     relaxation: Relaxation = Relaxation()
     wires: Wires = Wires()
+
+    @model_validator(mode="after")
+    def _states_differ(self) -> Self:
+        if self.switching.hrs_median_S >= self.conductance.median_S:
+            raise ValueError("switching.hrs_median_S does not lie below conductance.median_S")
+        return self
 
 
 class BoardModel(_Model):

@@ -19,6 +19,7 @@ from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.models import BoardModel, DieModel
+from rramlab.sim.multiply import Frontend
 
 LIVELY = {
     "noise": {"telegraph_share": 0.5, "telegraph_amplitude": 0.2, "telegraph_shortest_s": 0.002, "telegraph_longest_s": 1},
@@ -153,8 +154,6 @@ def test_a_vector_longer_than_an_interval_is_one_vector(small_table):
 
 
 def test_codes_do_not_depend_on_how_many_vectors_are_worked_on_at_once(small_table, monkeypatch):
-    from rramlab.sim.multiply import Frontend
-
     pattern = GatePattern(np.ones((1, 32), bool), np.zeros(16, np.int16))
     x = np.random.default_rng(3).integers(0, 256, (40, 32)).astype(np.uint8)
     results = []
@@ -200,6 +199,24 @@ def test_a_read_before_does_not_change_a_product_after(small_table):
         some.die.pass_time(span)
         codes.append(products(some, pattern, x, 8, [10], np.arange(16))[0])
     assert np.array_equal(codes[0], codes[1])
+
+
+@given(st.integers(0, 2**32), st.integers(1, 64), st.sampled_from([0.02, 0.1]))
+def test_sums_are_exact_in_any_order(seed, lines, noise):
+    """Signal and variance of any selection of lines: so codes depend on no library's and no processor's order of summation."""
+    rng = np.random.default_rng(seed)
+    cells = 12.2e-6 * np.exp(rng.normal(0, rng.choice([0.1, 3.0]), (64, 8))).astype(np.float32)
+    pattern = GatePattern(np.ones((1, 64), bool), np.zeros(8, np.int16))
+    gain = rng.normal(16384e3, 1e5, 8)
+    frontend = Frontend.build(cells, pattern, np.arange(8), gain, np.full(8, 64.0), noise, lines, 2**14 - 1)
+    on = rng.random((frontend.lines, 1, 1)) < 0.7
+    for group in frontend.cells:
+        chosen = np.where(on, group, 0)
+        exact = chosen.sum(axis=0, dtype=np.float64)
+        for _ in range(3):
+            assert np.array_equal(np.cumsum(rng.permutation(chosen), axis=0, dtype=np.float32)[-1], exact)
+    signal = frontend.cells[:, :, 0].reshape(-1, 8)[:64]
+    assert np.allclose(signal, cells * gain, rtol=0, atol=2e-7 * (cells * gain).sum(axis=0).max())
 
 
 # reads ----------------------------------------------------------------------------------------------------------
