@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from rramlab.base.errors import UsageError
-from rramlab.cli.options import BenchPath, DataFolder, Json
+from rramlab.cli.options import Assignments, BenchPath, DataFolder, Json
 from rramlab.cli.output import Output, command
 
 
@@ -27,6 +27,7 @@ def demo(
     png: Annotated[Path | None, typer.Option("--png", help="Also write map and histogram as a picture.")] = None,
     data: DataFolder = None,
     bench: BenchPath = None,
+    assignments: Assignments = None,
     as_json: Json = False,
 ) -> None:
     """Form a whole simulated die, train a mask on its random weights, deploy it, run it there, show what happened."""
@@ -36,6 +37,7 @@ def demo(
     need_torch()
     from rramlab.drivers.bench import describe_bench
     from rramlab.engine.session import Session
+    from rramlab.protocols.files import parse_assignments
     from rramlab.training import load_dataset, load_recipe
     from rramlab.training.demo import tell
 
@@ -46,8 +48,6 @@ def demo(
         raise UsageError(
             f"the demo forms a whole die; {description.located.path} is a real bench. Use: rramlab run electroform"
         )
-    if (description.data / "dies" / die_id).exists():
-        raise UsageError(f"die {die_id!r} exists and may not be virgin; choose another name with --die")
     recipe = load_recipe(task)
     if epochs is not None:
         recipe = recipe.model_copy(update={"epochs": epochs})
@@ -55,7 +55,17 @@ def demo(
     recipe.require(dataset)
     out.say(f"die [bold]{die_id}[/], simulated; {recipe.description}")
     with Session(description) as session, epochs_shown(out, recipe.epochs) as on_epoch:
-        story = tell(session, recipe, dataset, method, lambda part: out.say(f"[bold]·[/] {part}"), on_epoch)
+        if session.stations[die_id].ledger.pulse_counts().any():
+            raise UsageError(f"die {die_id!r} has been pulsed; the demo forms a virgin one: choose another with --die")
+        story = tell(
+            session,
+            recipe,
+            dataset,
+            method,
+            lambda part: out.say(f"[bold]·[/] {part}"),
+            on_epoch,
+            parse_assignments(assignments or []),
+        )
     draw(out, story.conductance_S, die_id)
     if png is not None:
         from rramlab.report.figures import save_map

@@ -64,7 +64,10 @@ def new(
     if enter:
         out.say(f"Listed in {description.located.path}: every command that opens the bench finds them there.")
     first = dies[0].id
-    out.say(f"Next: rramlab run electroform --die {first} --arm {first}")
+    lossy = dies[0].model.wires.solver != "none"
+    out.say(f"Next: rramlab run electroform --die {first} --arm {first}{' --set lowest=2uS' if lossy else ''}")
+    if lossy:
+        out.say("Its lines have resistance, so reads come out low: 'lowest' is the median that the run expects.")
     out.finish(
         {
             "dies": [

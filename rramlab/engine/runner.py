@@ -316,9 +316,17 @@ class Runner:
         found = compare(operation, self._seen_S, ledger.doubtful().bits, ledger.unknown().bits)
         self.result.checks.append(found)
         if not found["passed"] and operation.stop:
+            median = operation.window.median
+            low = median is not None and found.get("median_S", median[0]) < median[0]
+            lines = (
+                " A median that is low on a die that formed well may be voltage lost in the lines: a new run with a window of "
+                "its own, such as --set lowest=3uS, and cells that end in '& pristine' leaves out those that had their pulse."
+                if low
+                else ""
+            )
             raise OutOfLimits(
                 f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
-                f"{self._pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}",
+                f"{self._pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{lines}",
                 operation.source,
             )
 

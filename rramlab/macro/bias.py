@@ -10,7 +10,10 @@ from rramlab.macro.pulses import PulseKind
 
 # amplitude, gate: the operation's; on, off: a word line that opens or closes its row's transistors; read: the input
 # voltage; sense: a transimpedance amplifier's virtual ground; inhibited: half of the amplitude.
-Level = Literal["ground", "amplitude", "gate", "float", "off", "on", "read", "sense", "inhibited"]
+BitLine = Literal["ground", "amplitude", "float", "read", "inhibited"]
+SourceLine = Literal["ground", "amplitude", "float", "sense", "inhibited"]
+WordLine = Literal["off", "gate", "on"]
+Level = BitLine | SourceLine | WordLine
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,9 @@ class Lines:
     """The levels of a bit line, a source line and a word line."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # when read from a board's file
-    bl: Level
-    sl: Level
-    wl: Level
+    bl: BitLine
+    sl: SourceLine
+    wl: WordLine
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def _volts(level: Level, amplitude_V: float, gate_V: float) -> float | None:
     }.get(level)  # fmt: skip
 
 
-def _across(kind: PulseKind, bl: Level, sl: Level, wl: Level, amplitude_V: float, float_coupling: float) -> float:
+def _across(
+    kind: PulseKind, bl: BitLine, sl: SourceLine, wl: WordLine, amplitude_V: float, float_coupling: float
+) -> float:
     if wl == "off":
         return 0.0
     if "float" in (bl, sl):

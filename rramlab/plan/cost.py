@@ -70,9 +70,14 @@ def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
 
 def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
     conversions = int(np.count_nonzero(cells)) * repeats
-    cell_J = board.read_voltage_V**2 * TYPICAL_CELL_S / board.adc_rate_Hz
-    time_s = read_ns(cells, repeats, board).sum() / 1e9
-    return Cost(time_s, conversions * (board.conversion_energy_J + cell_J), 0, conversions)
+    row_J = board.read_voltage_V**2 * TYPICAL_CELL_S * board.geometry.columns
+    energy = conversions * board.conversion_energy_J + row_J * float(read_driven_s(cells, repeats, board).sum())
+    return Cost(read_ns(cells, repeats, board).sum() / 1e9, energy, 0, conversions)
+
+
+def read_driven_s(cells: Bools, repeats: int, board: BoardTable) -> npt.NDArray[np.float64]:
+    """Return how long each row carries the read voltage in a read: float64[rows]; every source line is at ground."""
+    return np.asarray(_per_adc(cells, board).max(axis=1) * (repeats / board.adc_rate_Hz))
 
 
 def plane_ns(pattern: GatePattern, board: BoardTable) -> Nanoseconds:
@@ -118,4 +123,5 @@ def _per_adc(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
     """Count selected columns an ADC: int64[rows or phases, ADCs]."""
     padded = np.zeros((len(cells), board.adcs * board.columns_per_adc), np.bool_)
     padded[:, : cells.shape[1]] = cells
-    return np.asarray(np.count_nonzero(padded.reshape(len(cells), board.adcs, -1), axis=2), np.int64)
+    per_adc = padded.reshape(len(cells), board.adcs, board.columns_per_adc)
+    return np.asarray(np.count_nonzero(per_adc, axis=2), np.int64)

@@ -104,7 +104,12 @@ def check(
                 f"{show(bound, unit)}; nothing was energised. Change the value: a limit is never widened by a protocol",
                 source,
             )
-    # Without sl_select a board drives all columns of a selected row when it forms or sets, wanted or not.
+    if isinstance(operation, PulseOp) and operation.cells_per_pulse < 1:
+        raise Refused(
+            f"{describe(operation)}: found {operation.cells_per_pulse} cells a pulse, expected at least 1; nothing was "
+            "energised",
+            source,
+        )
     if (
         isinstance(operation, PulseOp)
         and max(operation.pulse.amplitude_V, operation.pulse.gate_V) > board.dac_full_scale_V
@@ -114,6 +119,7 @@ def check(
             f"{show(board.dac_full_scale_V, 'V')}; nothing was energised",
             source,
         )
+    # Without sl_select a board drives all columns of a selected row when it forms or sets, wanted or not.
     if (
         isinstance(operation, PulseOp)
         and operation.kind != "reset"
@@ -150,12 +156,16 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
         contact = isinstance(operation, Contact) or operation.bias == "contact"
         volts = board.contact_voltage_V if contact else board.read_voltage_V
         widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())
+        if board.bias.read.unselected.sl == "sense":  # every source line takes current, asked for or not
+            widest = board.geometry.columns
         return [
             ("read_voltage", "the read voltage", volts, "V"),
             ("line_current", f"the current of {widest} cells of one row", volts * WORST_CELL_S * widest, "A"),
         ]
     if isinstance(operation, Multiply):
         columns = int(np.count_nonzero(operation.pattern.enabled))
+        if board.bias.multiply.unselected.sl == "sense":
+            columns = board.geometry.columns
         line = board.read_voltage_V * WORST_CELL_S * columns
         lines = min(board.lines_at_once, int(np.count_nonzero(operation.pattern.driven)))
         return [

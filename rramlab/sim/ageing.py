@@ -96,14 +96,7 @@ class Ageing:
         """Return what each cell conducts in an interval: float32[rows, columns]."""
         at_ns = interval * self.interval_ns
         relaxation, noise = self.model.relaxation, self.model.noise
-        alive = (state.phase != PRISTINE) & (state.phase != STUCK)
-        exponent = state.disturb_ppm.astype(np.float32) * np.float32(1e-6)
-        age_s = np.maximum(at_ns - state.programmed_ns, 0) / 1e9
-        if relaxation.relax_mean or relaxation.relax_ln_sigma:
-            exponent += self._relaxed(state, age_s) * alive
-        if relaxation.drift or relaxation.drift_sigma:
-            exponent -= self._drifted(state, at_ns) * alive
-        now: Floats32 = state.conductance_S * np.exp(exponent)
+        now: Floats32 = state.conductance_S * self.factor(state, np.array([[at_ns]], np.int64))
         warmer = state.temperature_C - relaxation.reference_C
         if warmer and relaxation.temperature_coefficient:
             now *= np.float32(max(1 + relaxation.temperature_coefficient * warmer, 0.01))
@@ -112,23 +105,42 @@ class Ageing:
             now.reshape(-1)[low] *= np.float32(1 - noise.telegraph_amplitude)
         return now
 
-    def _relaxed(self, state: DieState, age_s: npt.NDArray[np.float64]) -> Floats32:
+    def factor(self, state: DieState, at_ns: npt.NDArray[np.int64], rows: slice = slice(None)) -> Floats32:
+        """Return what time and disturb have made of each cell for good, relative to when it was programmed.
+
+        ``at_ns``: int64[rows or 1, 1]. Returns float32[rows, columns].
+        """
+        relaxation = self.model.relaxation
+        phase, programmed = state.phase[rows], state.programmed_ns[rows]
+        alive = (phase != PRISTINE) & (phase != STUCK)
+        exponent = state.disturb_ppm[rows] * 1e-6
+        if relaxation.relax_mean or relaxation.relax_ln_sigma:
+            exponent += self._relaxed(state.luck[rows], np.maximum(at_ns - programmed, 0) / 1e9) * alive
+        if relaxation.drift or relaxation.drift_sigma:
+            exponent -= self._drifted(state, at_ns, rows) * alive
+        # In float64: single precision exponentials differ in the last bit from one processor to another.
+        factor: Floats32 = np.exp(exponent).astype(np.float32)
+        return factor
+
+    def _relaxed(self, luck: npt.NDArray[np.uint16], age_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return ln G gained by relaxation: log time between start and end, a direction of its own for each cell."""
         r = self.model.relaxation
-        progress = (np.log1p(age_s / r.relax_start_s) / np.log1p(r.relax_end_s / r.relax_start_s)).astype(np.float32)
-        np.minimum(progress, 1, out=progress)
-        way = randomness.tabulated(state.luck) * np.float32(r.relax_ln_sigma) - np.float32(r.relax_mean)
-        return np.asarray(progress * way)
+        progress = np.log1p(age_s / r.relax_start_s) / np.log1p(r.relax_end_s / r.relax_start_s)
+        way = randomness.tabulated(luck) * np.float32(r.relax_ln_sigma) - np.float32(r.relax_mean)
+        return np.asarray(np.minimum(progress, 1) * way)
 
-    def _drifted(self, state: DieState, at_ns: int) -> Floats32:
+    def _drifted(self, state: DieState, at_ns: npt.NDArray[np.int64], rows: slice) -> npt.NDArray[np.float64]:
         """Return ln G lost by drift, with thermally accelerated time since each cell was programmed."""
         r = self.model.relaxation
+        count, columns = state.phase[rows].shape
+        start = (rows.start or 0) * columns
         # Drawn anew each time: kept, it would be a tenth of a die's memory.
-        spread = randomness.short_normals(self.seed, randomness.DRIFT, 0, 0, state.phase.size)
-        exponent = (spread * np.float32(r.drift_sigma) + np.float32(r.drift)).reshape(state.phase.shape)
+        spread = randomness.short_normals(self.seed, randomness.DRIFT, 0, start, count * columns)
+        exponent = (spread * np.float32(r.drift_sigma) + np.float32(r.drift)).reshape(count, columns)
+        programmed = state.programmed_ns[rows]
         if len(state.history_ns) == 1:
-            since = np.maximum(at_ns - state.programmed_ns, 0) * (acceleration(r, state.temperature_C) / 1e9)
+            since = (at_ns - programmed) * (acceleration(r, state.temperature_C) / 1e9)
         else:
-            then = thermal_s(r, state, state.programmed_ns.reshape(-1)).reshape(state.phase.shape)
-            since = np.maximum(thermal_s(r, state, np.array([at_ns], np.int64))[0] - then, 0)
-        return np.asarray(np.log1p(since / r.drift_start_s).astype(np.float32) * exponent)
+            then = thermal_s(r, state, programmed.reshape(-1)).reshape(count, columns)
+            since = thermal_s(r, state, at_ns.reshape(-1)).reshape(at_ns.shape) - then
+        return np.asarray(np.log1p(np.maximum(since, 0) / r.drift_start_s) * exponent)

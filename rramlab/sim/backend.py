@@ -17,7 +17,7 @@ from rramlab.macro.board import BoardTable
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
-from rramlab.sim.models import BoardModel, DieModel
+from rramlab.sim.models import BoardModel, DieModel, figures
 
 STATE_FILE = "die.npz"
 M = TypeVar("M", bound=BaseModel)
@@ -140,7 +140,8 @@ def _refuse_another(entry: DieEntry, options: DieOptions, die: SimulatedDie, pat
     if options.seed is not None and options.seed != die.seed:
         wrong.append(f"the seed {options.seed}, it has {die.seed}")
     if {"preset", "model"} & options.model_fields_set and options.die_model() != die.model:
-        wrong.append("a model other than the one it was made with")
+        asked, made = ({each.name: each.value for each in figures(model)} for model in (options.die_model(), die.model))
+        wrong.append(f"other figures ({', '.join(name for name in asked if asked[name] != made[name])})")
     if wrong:
         raise UsageError(
             f"bench.yaml, options of die {entry.id!r}: {' and '.join(wrong)} (state file {path}). A die does not change: "

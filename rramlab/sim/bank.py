@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import write_atomic
 from rramlab.base.names import checked
 from rramlab.base.yamlfile import load_model
 from rramlab.drivers.bench import BenchDescription, BenchFile, BenchLock, DieEntry
 from rramlab.macro.cells import is_conducting
-from rramlab.sim.backend import STATE_FILE, made_of, make_die, seed_of, simulated_board, state_file
+from rramlab.sim.backend import made_of, make_die, seed_of, simulated_board, state_file
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.entering import with_dies
 from rramlab.sim.models import DieModel, figures
@@ -110,25 +110,26 @@ def make(description: BenchDescription, dies: Sequence[NewDie], enter: bool = Fa
     """Make virgin dies under the bench's lock and return their state files. ``enter``: also list them in bench.yaml.
 
     Everything is checked before anything is written. bench.yaml comes first, so a crash leaves a bench that makes
-    those missing, as listed, when it is next opened.
+    those missing, as listed, when it is next opened; the same call makes what is missing, too.
 
     Raises:
         UsageError: one exists, bench.yaml lists it otherwise, or it cannot be entered. BenchLocked: the bench is in use.
     """
     require_simulated(description)
     board = simulated_board(description.file, description.board)
+    _missing(description, dies)
     _entered(description, dies, enter)
     with _locked(description):
+        missing = _missing(description, dies)
         text = _entered(description, dies, enter)  # again: another process may have been quicker
         if text is not None:
             path = description.located.path.resolve()
             mode = path.stat().st_mode
             write_atomic(path, text.encode())
             path.chmod(mode)
-        paths = [state_file(description.data, die.id) for die in dies]
-        for die, path in zip(dies, paths, strict=True):
-            make_die(path, board, die.model, die.seed)
-    return paths
+        for die in missing:
+            make_die(state_file(description.data, die.id), board, die.model, die.seed)
+    return [state_file(description.data, die.id) for die in dies]
 
 
 @contextmanager
@@ -143,7 +144,6 @@ def _locked(description: BenchDescription) -> Iterator[None]:
 
 def _entered(description: BenchDescription, dies: Sequence[NewDie], enter: bool) -> str | None:
     """Return the new text of bench.yaml if that changes; refuse dies that exist or that it lists otherwise."""
-    _refuse_existing(description.data, dies)
     path = description.located.path
     file = load_model(path, BenchFile)
     if enter and path.parent.resolve() != description.root.resolve():
@@ -159,26 +159,43 @@ def _entered(description: BenchDescription, dies: Sequence[NewDie], enter: bool)
     return with_dies(path, new) if enter and new else None
 
 
-def _refuse_existing(data: Path, dies: Sequence[NewDie]) -> None:
-    there = [
-        any((state_file(data, die.id).parent / name).exists() for name in (STATE_FILE, "ledger.db")) for die in dies
-    ]
-    if not any(there):
-        return
-    folder = data / "dies"
-    if len(dies) == 1:
+def _missing(description: BenchDescription, dies: Sequence[NewDie]) -> list[NewDie]:
+    """Return the dies that are still to be made; of a bank whose making was cut short the rest is kept.
+
+    Raises:
+        UsageError: one exists that is not virgin, or not as asked for; or all exist.
+    """
+    folder = description.data / "dies"
+    missing, others = [], []
+    for die in dies:
+        path = state_file(description.data, die.id)
+        if not path.exists() and not (path.parent / "ledger.db").exists():
+            missing.append(die)
+        elif not _is(path, die, description):
+            others.append(die)
+    if len(dies) == 1 and not missing:
         raise UsageError(
             f"die {dies[0].id!r} exists in {folder}; nothing was made. Choose another id, or look at it with: rramlab sim "
             f"info {dies[0].id}"
         )
-    missing = [die for die, exists in zip(dies, there, strict=True) if not exists]
-    rest = (
-        f"not made: {_ranges([not each for each in there], dies)}. To make one of those: rramlab sim new {missing[0].id} "
-        f"--seed {missing[0].seed}, with the same --preset and --set; or choose another id for the bank"
-        if missing
-        else "choose another id for the bank"
-    )
-    raise UsageError(f"nothing was made. In {folder} there are already: {_ranges(there, dies)}; {rest}")
+    if others or not missing:
+        told = _ranges([die in others for die in dies], dies) if others else "all of them, as asked for"
+        raise UsageError(
+            f"nothing was made. In {folder} there are already: {told}{', used or of another make' if others else ''}; "
+            "choose another id for the bank"
+        )
+    return missing
+
+
+def _is(path: Path, die: NewDie, description: BenchDescription) -> bool:
+    """Say whether the state file holds just this die, virgin."""
+    if not path.exists() or (path.parent / "ledger.db").exists():
+        return False
+    try:
+        found, _ = SimulatedDie.load(path, description.board.geometry)
+    except DataError:
+        return False
+    return found.virgin and found.seed == die.seed and found.model == die.model
 
 
 def _ranges(chosen: Sequence[bool], dies: Sequence[NewDie]) -> str:

@@ -55,18 +55,23 @@ class SimulatedBoard:
 class Lines:
     """A die's cells as its lines show them: the fixed matrix of its state.
 
-    It is solved for each programmed state, and again whenever the time since then has doubled, for relaxation and drift
-    go with the logarithm of time. What changes in between is folded in to first order, for each cell with the share of
-    its conductance that reached its column. So the matrix is a function of the die's state, whatever was asked before.
+    Relaxation and drift go with the logarithm of time. So it is solved for each programmed state and for every doubling of
+    the time since then, and taken in between on the straight line in log time; what departs from that, as traps do, is
+    folded in to first order, for each cell with the share of its conductance that reaches its column. So the matrix is
+    a function of the die's state, whatever was asked before.
     """
 
     def __init__(self, die: SimulatedDie, board: SimulatedBoard) -> None:
         self.die, self.bias = die, board.table.bias
         wires = die.model.wires
         self._solver = wires.solver
-        self._lines = LineResistances(board.bl_Ohm, board.sl_Ohm, wires.segment_Ohm)
-        self._solved: dict[bytes, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
-        self._of = (-1, -1)  # version and interval of the die for which those are
+        self._lines = LineResistances(
+            board.bl_Ohm,
+            board.sl_Ohm,
+            board.table.wire_resistance_Ohm if wires.segment_Ohm is None else wires.segment_Ohm,
+        )
+        self._version = -1  # of the die for which these are: cells and matrix by interval and rows that are on
+        self._solved: dict[tuple[int, bytes], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
 
     def read_S(self, interval: int) -> npt.NDArray[np.float32]:
         """Return what a read of each cell alone sees: float32[rows, columns]."""
@@ -91,21 +96,31 @@ class Lines:
 
     def _folded(self, interval: int, key: bytes | None) -> npt.NDArray[np.float32]:
         began = self.die.settled
-        since = interval - began
-        solved_at = began + (1 << since.bit_length() - 1 if since > 0 else 0)
-        if self._of != (self.die.version, solved_at):
+        since = max(0, interval - began)
+        first = 1 << since.bit_length() - 1 if since else 0
+        earlier, later = began + first, began + 2 * first
+        if self._version != self.die.version:
             self._solved.clear()
-            self._of = self.die.version, solved_at
-        name = key or b""
-        if name not in self._solved:
-            cells = self.die.conductance_at(solved_at)
-            self._solved[name] = cells, self._solve(cells, key)
-        before, matrix = self._solved[name]
-        if interval == solved_at:
+            self._version = self.die.version
+        for known in [each for each in self._solved if each[0] not in (earlier, later)]:
+            del self._solved[known]
+        cells, matrix = self._at(earlier, key)
+        if since == first:
             return matrix
-        share = np.clip(matrix / before, 0, 1)
-        folded: npt.NDArray[np.float32] = matrix + share * (self.die.conductance_at(interval) - before)
+        later_cells, later_matrix = self._at(later, key)
+        weight = np.float32(np.log2(since / first))
+        cells = cells + weight * (later_cells - cells)
+        matrix = matrix + weight * (later_matrix - matrix)
+        share = np.clip(matrix / cells, 0, 1)
+        folded: npt.NDArray[np.float32] = matrix + share * (self.die.conductance_at(interval) - cells)
         return folded
+
+    def _at(self, interval: int, key: bytes | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        name = interval, key or b""
+        if name not in self._solved:
+            cells = self.die.conductance_at(interval)
+            self._solved[name] = cells, self._solve(cells, key)
+        return self._solved[name]
 
     def _solve(self, cells: npt.NDArray[np.float32], key: bytes | None) -> npt.NDArray[np.float32]:
         if key == b"lone":

@@ -21,8 +21,10 @@ from rramlab.plan.operations import Multiply, Operation, PulseOp, Read
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.multiply import Frontend
+from rramlab.sim.state import checked
 
 FIRMWARE = "rramlab-sim 2"
+_FRONTENDS = 4  # matrices kept for a slot: 2 MB each for a whole array
 
 
 @dataclass(eq=False)
@@ -134,9 +136,11 @@ class SimulatedController:
         # A row is read in the interval of the clock in which its turn comes.
         interval = (self.die.state.clock_ns + np.cumsum(row_ns) - row_ns) // self.die.interval_ns
         conductance = np.empty(len(rows), np.float32)
+        loads = np.zeros(len(row_ns))  # every source line is at ground: a row feeds all of its cells
         for number in np.unique(interval[rows]).tolist():
-            part = interval[rows] == number
+            part, turn = interval[rows] == number, interval == number
             conductance[part] = self._lines.read_S(number)[rows[part], columns[part]]
+            loads[turn] = self.die.conductance_at(number)[turn].sum(axis=1, dtype=np.float64)
         volts = self.board.volts(bias)
         scale = volts / self._table.read_voltage_V / self._table.read_step_S
         level = (conductance * self.board.read_gain[columns] * scale).astype(np.float32)
@@ -145,9 +149,8 @@ class SimulatedController:
         codes = level * (1 + np.float32(self.die.model.noise.read) * noise)
         codes += (self._table.zero_code + self.board.read_offset[columns]).astype(np.float32)
         np.rint(codes, out=codes)
-        cell_J = volts**2 * float(conductance.sum(dtype=np.float64)) / self._table.adc_rate_Hz
-        conversions = repeats * len(columns)
-        self._elapse("read", int(row_ns.sum()), repeats * cell_J, conversions)
+        driven_s = cost.read_driven_s(cells.bits, repeats, self._table)
+        self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), repeats * len(columns))
         return np.clip(codes, 0, (1 << self._table.adc_bits) - 1, out=codes).astype(np.uint16)
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
@@ -176,8 +179,11 @@ class SimulatedController:
         if not loaded.admitted:
             self._admit(Multiply(slot, loaded.pattern, x, bits))
             loaded.admitted = True
-        codes = np.empty((len(x), len(columns)), np.int32)
+        columns = np.asarray(columns, np.intp)
+        codes = np.zeros((len(x), len(columns)), np.int32)
         saturated = np.zeros(len(columns), np.int64)
+        if not codes.size or not len(loaded.rows):
+            return Sums(codes, 0, saturated)  # nothing is driven, or nobody asked
         conversions, done, vector_ns = 0, 0, bits * loaded.plane_ns
         while done < len(x):
             clock, span = self.die.state.clock_ns, self.die.interval_ns
@@ -234,6 +240,8 @@ class SimulatedController:
         if key not in loaded.frontends:
             if not loaded.pattern.enabled[columns].all():
                 raise InstrumentError("a column was asked for that the loaded gate pattern turns off")
+            while len(loaded.frontends) >= _FRONTENDS:
+                del loaded.frontends[next(iter(loaded.frontends))]
             loaded.frontends[key] = Frontend.build(
                 self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once),
                 loaded.pattern,
@@ -296,11 +304,19 @@ class SimulatedController:
         self._changed = False
 
     def remember(self, memory: dict[str, npt.NDArray[Any]]) -> None:
-        """Take back what :meth:`persist` wrote: the board was not switched off between two commands."""
-        self._nonce = int(memory["board_nonce"])
-        self._highest = int(memory["board_highest"])
-        ids = memory["board_ids"].tolist()
-        done: list[npt.NDArray[np.uint8]] = list(memory["board_done"].reshape(len(ids), -1)) if ids else []
+        """Take back what :meth:`persist` wrote: the board was not switched off between two commands.
+
+        Raises:
+            KeyError, ValueError: an entry is missing, or not what it should be.
+        """
+        self._nonce = int(checked(memory["board_nonce"], np.uint64, (), "board_nonce"))
+        self._highest = int(checked(memory["board_highest"], np.int64, (), "board_highest"))
+        ids = checked(memory["board_ids"], np.int64, (memory["board_ids"].size,), "board_ids").tolist()
+        if ids != sorted(set(ids)) or (ids and not 0 <= ids[0] <= ids[-1] <= self._highest):
+            raise ValueError("the operation ids that the board remembers are not in order")
+        size = (len(ids) * -(-self._table.geometry.cells // 8),)
+        packed = checked(memory["board_done"], np.uint8, size, "board_done")
+        done: list[npt.NDArray[np.uint8]] = list(packed.reshape(len(ids), -1)) if ids else []
         self._memory = {
             op_id: CellSelection.from_packed(bits.tobytes(), self._table.geometry)
             for op_id, bits in zip(ids, done, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from rramlab.base.errors import DataError, UsageError
 from rramlab.base.units import show
+from rramlab.base.yamlfile import explain
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse, PulseKind
@@ -18,7 +20,7 @@ from rramlab.sim import randomness
 from rramlab.sim.ageing import Ageing
 from rramlab.sim.models import DieModel
 from rramlab.sim.pulsing import Cellwise, Drive, Pulsing
-from rramlab.sim.state import PRISTINE, STUCK, DieState, read_state, write_state
+from rramlab.sim.state import COLDEST_C, HOTTEST_C, STUCK, DieState, read_state, write_state
 
 _ALONE = Drive()
 # The file keeps the clock in nanoseconds, 63 bits: 292 years.
@@ -32,7 +34,7 @@ class SimulatedDie:
         self.geometry, self.model, self.seed = geometry, model, seed
         forming, law = model.forming, model.conductance
         chance = randomness.uniforms(seed, randomness.BREAKDOWN, 0, 0, geometry.cells)
-        spread = law.ln_sigma * np.sqrt(law.column_share)
+        spread = law.ln_sigma * np.sqrt(law.column_share) if law.law_S is None else 0.0
         self._born = Cellwise(
             forming.breakdown(chance).astype(np.float32).reshape(geometry.shape),
             np.exp(spread * randomness.normals(seed, randomness.COLUMN, 0, 0, geometry.columns)),
@@ -116,11 +118,16 @@ class SimulatedDie:
             own = slice(start, start + step)
             part = slice(block.start + start, block.start + min(start + step, len(chosen)))
             fired = Pulsing(self.model, self.seed, self._born, self.state, part)
-            energy += fired.fire(kind, chosen[own], pulse, drive, ends[own])
+            begins = (ends - spans)[own] // self.interval_ns * self.interval_ns
+            energy += fired.fire(kind, chosen[own], pulse, drive, ends[own], self._aged(part, begins))
             self.state.pulses[part] += chosen[own]
         self.state.clock_ns = int(ends[-1])
-        self.state.meter.add(kind, int(ends[-1] - ends[0] + spans[0]), energy, int(np.count_nonzero(chosen)))
+        self.state.meter.add(kind, int(spans.sum()), energy, int(np.count_nonzero(chosen)))
         return energy
+
+    def _aged(self, rows: slice, at_ns: npt.NDArray[np.int64]) -> Callable[[], npt.NDArray[np.float32]]:
+        """Return what computes, when it is needed, what programming has become by now: float32[rows, columns]."""
+        return lambda: self.state.conductance_S[rows] * self._ageing.factor(self.state, at_ns[:, None], rows)
 
     def pass_time(self, span_ns: int) -> None:
         """Let simulated time pass."""
@@ -128,9 +135,11 @@ class SimulatedDie:
 
     def set_temperature(self, celsius: float) -> None:
         """Change the temperature from now on."""
-        if celsius != self.state.temperature_C:
-            self.state.history_ns = np.append(self.state.history_ns, np.int64(self.state.clock_ns))
-            self.state.history_C = np.append(self.state.history_C, celsius)
+        state = self.state
+        if celsius != state.temperature_C:
+            kept = state.history_ns < state.clock_ns  # what began just now has never been
+            state.history_ns = np.append(state.history_ns[kept], np.int64(state.clock_ns))
+            state.history_C = np.append(state.history_C[kept], celsius)
             self.version += 1
 
     def age(self, seconds: float, celsius: float | None = None) -> None:
@@ -145,7 +154,7 @@ class SimulatedDie:
                 f"a die that has lived {lived} cannot age by {show(seconds, 's')}: a life lasts at most "
                 f"{show(LONGEST_S, 's')}; nothing was changed"
             )
-        if celsius is not None and not -273.15 < celsius <= 400:
+        if celsius is not None and not COLDEST_C < celsius <= HOTTEST_C:
             raise UsageError(
                 f"a die cannot be stored at {celsius} °C: expected above -273.15 and at most 400 °C; nothing was changed"
             )
@@ -175,8 +184,9 @@ class SimulatedDie:
         try:
             die = cls(geometry, DieModel.model_validate_json(model), seed)
         except (ValidationError, ValueError, OverflowError) as error:
+            why = explain(error.errors()[0], DieModel) if isinstance(error, ValidationError) else error
             raise DataError(
-                f"the state file {path} garbles the die's model or seed ({error}); it is left as it is"
+                f"the state file {path} garbles the die's model or seed ({why}); it is left as it is"
             ) from error
         die.state = state
         return die, memory
@@ -185,6 +195,3 @@ class SimulatedDie:
     def virgin(self) -> bool:
         """No cell was ever pulsed."""
         return not self.state.pulses.any()
-
-
-__all__ = ["PRISTINE", "STUCK", "SimulatedDie"]

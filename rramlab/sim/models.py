@@ -81,11 +81,14 @@ class Conductance(_Part):
     law_S: tuple[Siemens, ...] | None = _figure(
         None, "quantiles at equal steps of probability from 0 to 1, in place of the lognormal law: your own measurement"
     )
-    column_share: Share = _figure(0.017, "share of the variance between columns: measured, sibling work")
+    column_share: Share = _figure(
+        0.017, "share of the variance between columns: measured, sibling work; not used beside law_S"
+    )
     outlier_share: Share = _figure(2e-4, "cells that come out high: measured, sibling work")
     outlier_low_S: Siemens = _figure(15e-6, "above the draw, from; sibling work", ge=0)
     outlier_high_S: Siemens = _figure(20e-6, "above the draw, to; sibling work", ge=0)
     reference_gate_V: Volts = _figure(1.6, "assumed: gate at which the median holds", gt=0)
+    threshold_V: Volts = _figure(0.5, "assumed: at a gate of no more than this the transistor stays off", ge=0)
     gate_exponent: float = _figure(0.8, "assumed: median ∝ gate^exponent, compliance by the transistor", ge=0, le=5)
     compliance_V: Volts = _figure(
         1.3,
@@ -102,9 +105,14 @@ class Conductance(_Part):
             raise ValueError("outlier_high_S lies below outlier_low_S")
         return self
 
+    @property
+    def typical_S(self) -> float:
+        """The median at the reference gate, of whichever law holds."""
+        return self.median_S if self.law_S is None else self.law_S[len(self.law_S) // 2]
+
     def current(self, gate_V: float) -> float:
         """Return the compliance current of one formed cell, A."""
-        return self.median_S * self.gate_factor(gate_V) * self.compliance_V
+        return self.typical_S * self.gate_factor(gate_V) * self.compliance_V
 
     def gate_factor(self, gate_V: float) -> float:
         return float((gate_V / self.reference_gate_V) ** self.gate_exponent)
@@ -184,7 +192,9 @@ class Relaxation(_Part):
 class Wires(_Part):
     """The lines of the array."""
 
-    segment_Ohm: Ohms = _figure(1.0, "assumed: one segment, cell to cell", ge=0)
+    segment_Ohm: Ohms | None = _figure(
+        None, "wire, cell to cell; none: the figure of the board's file, which is assumed"
+    )
     solver: Literal["none", "fast", "exact"] = _figure(
         "none", "none: lines without resistance, for none is published; fast, exact: with wire, switches and TIA"
     )
@@ -200,6 +210,7 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 class _Model(_Part):
+    what: ClassVar[str]
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # name -> figures that differ from the published ones
 
     @classmethod
@@ -211,12 +222,12 @@ class _Model(_Part):
         """
         if name not in cls.presets:
             raise UsageError(
-                f"there is no preset {name!r} of a {cls.__name__}; known: {', '.join(sorted(cls.presets))}"
+                f"there is no preset {name!r} of a simulated {cls.what}; known: {', '.join(sorted(cls.presets))}"
             )
         try:
             return cls.model_validate(_merged(cls.presets[name], changes or {}))
         except ValidationError as error:
-            raise UsageError(f"{cls.__name__} {name!r}: {explain(error.errors()[0], cls)}") from None
+            raise UsageError(f"preset {name!r} of a simulated {cls.what}: {explain(error.errors()[0], cls)}") from None
 
 
 class DieModel(_Model):
@@ -253,6 +264,7 @@ class DieModel(_Model):
         **{name: memories.values(name) for name in memories.MEMORIES},
     }
 
+    what: ClassVar[str] = "die"
     memory: str = _figure("TaOx", f"TaN/TaOx/Ta/TiN, 40 nm, {WANG}; others: rramlab/sim/memories.py")
     forming: Forming = Forming()
     conductance: Conductance = Conductance()
@@ -263,8 +275,8 @@ class DieModel(_Model):
 
     @model_validator(mode="after")
     def _states_differ(self) -> Self:
-        if self.switching.hrs_median_S >= self.conductance.median_S:
-            raise ValueError("switching.hrs_median_S does not lie below conductance.median_S")
+        if self.switching.hrs_median_S >= self.conductance.typical_S:
+            raise ValueError("switching.hrs_median_S does not lie below the median of the conductances")
         return self
 
 
@@ -292,6 +304,7 @@ class BoardModel(_Model):
         },
     }
 
+    what: ClassVar[str] = "board"
     gain_sigma: float = _figure(0.005, "TIA gain a column, relative: assumed, 0.5 % resistors", ge=0, lt=0.3)
     range_sigma: float = _figure(0.002, "further gain error of the multiply range: assumed", ge=0, lt=0.3)
     offset_sigma: float = _figure(1.0, "offset a column, codes, each range: assumed", ge=0, le=1000)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from scipy.special import ndtri
 from rramlab.macro.cells import Bools, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.sim import randomness
+from rramlab.sim.droop import Shots, breaking
 from rramlab.sim.models import DieModel
 from rramlab.sim.state import HIGH, LOW, PARTIAL, PRISTINE, STUCK, DieState
 
@@ -62,24 +64,41 @@ class Pulsing:
         self.luck = state.luck[rows].reshape(-1)
         self.changed = np.zeros(self.size, np.bool_)
         self._compliance_A = 0.0
+        self._aged: Callable[[], npt.NDArray[np.float32]] | None = None
+        self._known: dict[int, Floats] = {}  # draws that cells are born with
+        self._words: dict[tuple[int, int], npt.NDArray[np.uint64]] = {}  # the last that were drawn
+        self._half = False  # cells are half-selected: draws of their own, and no scatter from pulse to pulse
 
-    def fire(self, kind: PulseKind, chosen: Bools, pulse: Pulse, drive: Drive, ends_ns: npt.NDArray[np.int64]) -> float:
+    def fire(
+        self,
+        kind: PulseKind,
+        chosen: Bools,
+        pulse: Pulse,
+        drive: Drive,
+        ends_ns: npt.NDArray[np.int64],
+        aged: Callable[[], npt.NDArray[np.float32]],
+    ) -> float:
         """Pulse every cell of ``chosen``, bool[rows of the block, columns]; return the energy (J) that cells took.
 
         The outcome depends on die, cell, that cell's pulse count, the cells driven with it and the pulse only.
-        ``ends_ns``: int64[rows of the block], when each row is done.
+        ``ends_ns``: int64[rows of the block], when each row is done. ``aged``: computes what the cells have become
+        since they were programmed, float32[rows of the block, columns] in siemens.
         """
+        if pulse.gate_V <= self.model.conductance.threshold_V:
+            return 0.0  # no channel: the cell sees nothing
         flat = chosen.reshape(-1)
+        self._aged = aged
         self._compliance_A = self.model.conductance.current(pulse.gate_V)
         pulses = self.state.pulses[self.rows].reshape(-1)
         current = self._reset_current(flat, pulse) if kind == "reset" else 0.0
-        broken = np.zeros(0, np.bool_) if kind == "reset" else self._breaking(chosen, pulse, drive)
+        if kind != "reset":
+            broken, partly = self._breaking(chosen, pulse, drive)
         for count, some in _by_count(flat, pulses):
             if kind == "reset":
                 self._reset(some, count, pulse.amplitude_V, pulse.width_s)
             else:
                 self._form(np.flatnonzero(some & broken), count, pulse.gate_V)
-                self._form_partly(some & ~broken, count, pulse)
+                self._form_partly(np.flatnonzero(some & partly), count)
                 self._set(some, count, pulse.amplitude_V, pulse.width_s, pulse.gate_V)
                 self._overstress(some, pulse)
             self._wear_out(some, count + 1)
@@ -97,52 +116,34 @@ class Pulsing:
         forming = self.model.forming
         return float(pulse.amplitude_V + forming.width_slope_V * np.log10(pulse.width_s / forming.reference_width_s))
 
-    def _breaking(self, chosen: Bools, pulse: Pulse, drive: Drive) -> Bools:
-        """Return which chosen cells break down: bool[cells of the block].
-
-        In a shot the weakest cell goes first; the compliance current of each that conducts lifts the bit line by
-        one switch resistance, so the next sees less.
-        """
+    def _breaking(self, chosen: Bools, pulse: Pulse, drive: Drive) -> tuple[Bools, Bools]:
+        """Return which chosen cells break down, and which fall short by little: bool[cells of the block] each."""
+        forming = self.model.forming
         volts = np.float32(self._effective_V(pulse))
-        breakdown = self.born.breakdown_V[self.rows]
-        phase = self.state.phase[self.rows]
-        able = chosen & (breakdown <= volts)
-        able &= (phase == PRISTINE) | (phase == PARTIAL)
+        breakdown, flat = self.born.breakdown_V[self.rows].reshape(-1), chosen.reshape(-1)
+        able = flat & (breakdown <= volts + np.float32(forming.partial_V))
+        able &= (self.phase == PRISTINE) | (self.phase == PARTIAL)
+        broken = able & (breakdown <= volts)
+        partly = able ^ broken
         together = drive.cells_per_pulse or 1
-        if together > 1 and drive.switch_Ohm is not None:
-            self._droop(able, chosen, volts, together, drive.switch_Ohm[self.rows])
-        return able.reshape(-1)
-
-    def _droop(self, able: Bools, chosen: Bools, volts: np.float32, together: int, switch_Ohm: Floats) -> None:
-        """Take out of ``able`` the cells that see too little once others of their shot conduct."""
-        breakdown, phase = self.born.breakdown_V[self.rows], self.state.phase[self.rows]
-        lift = (self._compliance_A * switch_Ohm).astype(np.float32)[:, None]  # by one conducting cell, V
-        contested = able & (breakdown > volts - lift * np.float32(together - 1))
-        if not contested.any():
-            return
-        # Chosen cells in order; those of a row are fired in shots of so many, the last may be smaller.
-        shorted = (phase == STUCK) & is_conducting(self.state.conductance_S[self.rows])
-        conducts = (able ^ contested) | (chosen & ((phase == LOW) | shorted))
-        flat = np.flatnonzero(contested)
-        row_ends = np.cumsum(np.count_nonzero(chosen, axis=1))
-        if row_ends[-1] == self.size:
-            cells, before = flat, np.cumsum(conducts, dtype=np.int32)
-        else:
-            cells = np.flatnonzero(contested.reshape(-1)[chosen.reshape(-1)])
-            before = np.cumsum(conducts.reshape(-1)[chosen.reshape(-1)], dtype=np.int32)
-        before = np.concatenate([[0], before])
-        row = np.searchsorted(row_ends, cells, side="right")
-        row_starts = np.concatenate([[0], row_ends[:-1]])[row]
-        first = cells - (cells - row_starts) % together
-        after = np.minimum(first + together, row_ends[row])
-        weakness = breakdown.reshape(-1)[flat]
-        order = np.lexsort((weakness, first))
-        rank = np.arange(len(order)) - np.searchsorted(first, first[order])
-        conducting = (before[after] - before[first])[order] + rank
-        # Voltages rise along a queue: once one fails, all that follow fail, though they count it.
-        goes = np.empty(len(order), np.bool_)
-        goes[order] = weakness[order] <= volts - lift[row[order], 0] * conducting.astype(np.float32)
-        able.reshape(-1)[flat] = goes
+        if together > 1 and drive.switch_Ohm is not None and able.any():
+            lift = (self._compliance_A * drive.switch_Ohm[self.rows]).astype(np.float32)  # by one conducting cell, V
+            shots = Shots(chosen, together)
+            shorted = (self.phase == STUCK) & is_conducting(self.conductance_S)
+            conducts = flat & ((self.phase == LOW) | shorted)
+            # Most break down even if all the others of their shot conduct.
+            enough = breakdown.reshape(chosen.shape) <= (volts - lift * np.float32(together - 1))[:, None]
+            sure = broken & enough.reshape(-1)
+            contested, broken = np.flatnonzero(broken ^ sure), sure
+            if contested.size:
+                broken[breaking(contested, conducts | sure, shots, breakdown, volts, lift)] = True
+            partly = able & ~broken
+            short = np.flatnonzero(partly)
+            if short.size:
+                row, first, after = shots.of(short)
+                seen = volts - lift[row] * shots.count(conducts | broken, first, after)
+                partly[short] = breakdown[short] <= seen + np.float32(forming.partial_V)
+        return broken, partly & (self.phase == PRISTINE) if forming.partial_V else np.zeros_like(broken)
 
     def _form(self, cells: Cells, count: int, gate_V: float) -> None:
         if not cells.size:
@@ -156,28 +157,25 @@ class Pulsing:
         law = self.model.conductance
         chance, rare, luck = self._draw(randomness.LOW_STATE, count, cells)
         self.luck[cells] = luck
+        # In float64: single precision exponentials differ in the last bit from one processor to another.
         if law.law_S is not None:
-            drawn = np.interp(chance, np.linspace(0, 1, len(law.law_S)), law.law_S).astype(np.float32)
+            drawn = np.interp(chance, np.linspace(0, 1, len(law.law_S)), law.law_S)
         else:
-            scale = law.ln_sigma * np.sqrt(1 - law.column_share)
-            drawn = np.exp((ndtri(chance) * scale).astype(np.float32)) * np.float32(law.median_S)
-        factor = (self.born.column_factor * law.gate_factor(gate_V)).astype(np.float32)
-        drawn *= np.tile(factor, self.size // self.columns)[cells]
+            drawn = np.exp(ndtri(chance) * (law.ln_sigma * np.sqrt(1 - law.column_share))) * law.median_S
+        factor = np.tile(self.born.column_factor * law.gate_factor(gate_V), self.size // self.columns)
+        drawn *= factor if cells.size == self.size else factor[cells]
         outliers = np.flatnonzero(rare < law.outlier_share * 65536)
-        extra = (law.outlier_high_S - law.outlier_low_S) * (luck[outliers] / 65536)
-        drawn[outliers] += (law.outlier_low_S + extra).astype(np.float32)
-        return drawn
+        height = rare[outliers] / (law.outlier_share * 65536) if outliers.size else 0.0
+        drawn[outliers] += law.outlier_low_S + (law.outlier_high_S - law.outlier_low_S) * height
+        return drawn.astype(np.float32)
 
-    def _form_partly(self, some: Bools, count: int, pulse: Pulse) -> None:
+    def _form_partly(self, cells: Cells, count: int) -> None:
         """Leave cells that fell short by little with a first, thin path."""
-        forming = self.model.forming
-        if not forming.partial_V:
-            return
-        reached = self.born.breakdown_V[self.rows].reshape(-1) <= self._effective_V(pulse) + forming.partial_V
-        cells = np.flatnonzero(reached & some & (self.phase == PRISTINE))
         if not cells.size:
             return
-        chance, _, self.luck[cells] = self._draw(randomness.PARTIAL, count, cells)
+        forming = self.model.forming
+        # No cell forms wholly and partly by the same pulse: the same words serve both.
+        chance, _, self.luck[cells] = self._draw(randomness.LOW_STATE, count, cells)
         self.conductance_S[cells] = forming.partial_S * np.exp(forming.partial_ln_sigma * ndtri(chance))
         self.phase[cells] = PARTIAL
         self.changed[cells] = True
@@ -188,7 +186,7 @@ class Pulsing:
         if volts < forming.overstress_V - _SIGMAS * forming.overstress_sigma_V:
             return
         cells = np.flatnonzero(some)
-        threshold = forming.overstress_V + forming.overstress_sigma_V * self._normals(randomness.OVERSTRESS, 0)[cells]
+        threshold = forming.overstress_V + forming.overstress_sigma_V * self._normals(randomness.OVERSTRESS)[cells]
         self._break(cells[volts >= threshold])
 
     def _break(self, cells: Cells) -> None:
@@ -199,16 +197,30 @@ class Pulsing:
 
     # switching ----------------------------------------------------------------------------------------------------
 
-    def _over_V(
-        self, volts: float, width_s: float, mean_V: float, sigmas: tuple[float, float], purposes: tuple[int, int], cells: Cells,
-        count: int,
-    ) -> Floats:  # fmt: skip
-        """Return by how much (V) a pulse exceeds each cell's threshold: the cell's own, and the pulse's."""
+    def _switching_V(self, volts: float, width_s: float) -> float:
         switching = self.model.switching
-        effective = volts + switching.width_slope_V * np.log10(width_s / switching.reference_width_s)
-        own = sigmas[0] * self._normals(purposes[0], 0)[cells] if sigmas[0] else 0.0
-        now = sigmas[1] * self._normals(purposes[1], count)[cells] if sigmas[1] else 0.0
-        return np.asarray(effective - mean_V - own - now + np.zeros(cells.size))
+        return float(volts + switching.width_slope_V * np.log10(width_s / switching.reference_width_s))
+
+    def _threshold_V(self, cells: Cells, count: int, kind: Literal["set", "reset"]) -> Floats:
+        """Return each cell's threshold (V) for this pulse: the mean, its own departure, and the pulse's."""
+        switching = self.model.switching
+        if kind == "set":
+            mean, sigma, cycle = switching.set_V, switching.set_sigma_V, switching.set_cycle_sigma_V
+            own, now = randomness.SET_CELL, randomness.SET_PULSE
+        else:
+            mean, sigma, cycle = switching.reset_V, switching.reset_sigma_V, switching.reset_cycle_sigma_V
+            own, now = randomness.RESET_CELL, randomness.RESET_PULSE
+        threshold = np.full(cells.size, mean)
+        if sigma:
+            threshold += sigma * self._normals(own)[cells]
+        if cycle and not self._half:
+            threshold += cycle * self._normals(now, count)[cells]
+        return threshold
+
+    def _now_S(self, cells: Cells) -> Floats:
+        """Return what cells conduct before the pulse (S), with what time and disturb have made of them."""
+        aged = self.conductance_S if self._aged is None else self._aged().reshape(-1)
+        return np.asarray(aged[cells], np.float64)
 
     def _reset(self, some: Bools, count: int, volts: float, width_s: float) -> None:
         """Draw low-resistance cells towards the high-resistance state, the further the more the voltage exceeds.
@@ -217,21 +229,18 @@ class Pulsing:
         and further pulses of the same amplitude find little left to do.
         """
         switching = self.model.switching
-        cells = np.flatnonzero(some & (self.phase == LOW))
+        cells, seen = np.flatnonzero(some & (self.phase == LOW)), self._switching_V(volts, width_s)
         spread = switching.reset_sigma_V + switching.reset_cycle_sigma_V
-        if not cells.size or volts < switching.reset_V - _SIGMAS * spread:
+        if not cells.size or seen < switching.reset_V - _SIGMAS * spread:
             return
-        over = self._over_V(
-            volts, width_s, switching.reset_V, (switching.reset_sigma_V, switching.reset_cycle_sigma_V),
-            (randomness.RESET_CELL, randomness.RESET_PULSE), cells, count,
-        )  # fmt: skip
+        over = seen - self._threshold_V(cells, count, "reset")
         cells, over = cells[over > 0], over[over > 0]
         if not cells.size:
             return
         depth = np.minimum(over / switching.reset_span_V, 1.0) ** 2
         chance, coarse, luck = self._draw(randomness.HIGH_STATE, count, cells)
         bottom = np.log(switching.hrs_median_S) + switching.hrs_ln_sigma * ndtri(chance)
-        before = np.log(self.conductance_S[cells].astype(np.float64))
+        before = np.log(self._now_S(cells))
         top = np.log(self._ceiling_S(cells, self.model.conductance.reference_gate_V))
         done = np.clip((top - before) / np.maximum(top - bottom, 1e-9), 0, 1)  # how deep it lies already
         further = np.clip((depth - done) / np.maximum(1 - done, 1e-9), 0, 1)
@@ -247,18 +256,14 @@ class Pulsing:
     def _set(self, some: Bools, count: int, volts: float, width_s: float, gate_V: float) -> None:
         """Switch high-resistance cells to a new low-resistance draw; lift low ones that the compliance exceeds."""
         switching = self.model.switching
-        spread = switching.set_sigma_V + switching.set_cycle_sigma_V
-        if volts < switching.set_V - _SIGMAS * spread:
+        seen, spread = self._switching_V(volts, width_s), switching.set_sigma_V + switching.set_cycle_sigma_V
+        if seen < switching.set_V - _SIGMAS * spread:
             return
         for phase in (LOW, HIGH):
             cells = np.flatnonzero(some & (self.phase == phase) & ~self.changed)
             if not cells.size:
                 continue
-            over = self._over_V(
-                volts, width_s, switching.set_V, (switching.set_sigma_V, switching.set_cycle_sigma_V),
-                (randomness.SET_CELL, randomness.SET_PULSE), cells, count,
-            )  # fmt: skip
-            reached = cells[over > 0]
+            reached = cells[seen > self._threshold_V(cells, count, "set")]
             if phase == HIGH:
                 self._form(reached, count, gate_V)
             elif switching.growth:
@@ -267,22 +272,25 @@ class Pulsing:
     def _grow(self, cells: Cells, count: int, gate_V: float) -> None:
         """Lift cells towards what the compliance gives each; one that lies far below is set anew."""
         switching = self.model.switching
-        room = np.log(self._ceiling_S(cells, gate_V)) - np.log(self.conductance_S[cells].astype(np.float64))
+        if not cells.size:
+            return
+        before = self._now_S(cells)
+        room = np.log(self._ceiling_S(cells, gate_V)) - np.log(before)
         self._form(cells[room > switching.redraw_ln], count, gate_V)
         near = (room > 0) & (room <= switching.redraw_ln)
-        cells, room = cells[near], room[near]
+        cells, room, before = cells[near], room[near], before[near]
         if not cells.size:
             return
         chance, _, self.luck[cells] = self._draw(randomness.GROWTH, count, cells)
         rise = switching.growth * room + np.minimum(room, switching.pulse_ln_sigma) * ndtri(chance)
-        self.conductance_S[cells] *= np.exp(np.maximum(rise, 0)).astype(np.float32)
+        self.conductance_S[cells] = before * np.exp(np.maximum(rise, 0))
         self.changed[cells] = True
 
     def _ceiling_S(self, cells: Cells, gate_V: float) -> Floats:
         """Return the conductance (S) at which the compliance stops each cell's growth, a cell's own."""
         law = self.model.conductance
-        own = np.exp(self.model.switching.ceiling_ln_sigma * self._normals(randomness.CEILING, 0)[cells])
-        return np.asarray(law.median_S * law.gate_factor(gate_V) * own * self.born.column_factor[cells % self.columns])
+        own = np.exp(self.model.switching.ceiling_ln_sigma * self._normals(randomness.CEILING)[cells])
+        return np.asarray(law.typical_S * law.gate_factor(gate_V) * own * self.born.column_factor[cells % self.columns])
 
     def _wear_out(self, some: Bools, pulses: int) -> None:
         """Break cells whose life, lognormal in pulses, has come to its end."""
@@ -290,9 +298,7 @@ class Pulsing:
         if np.log(pulses) < np.log(switching.endurance_pulses) - _SIGMAS * switching.endurance_ln_sigma:
             return
         cells = np.flatnonzero(some)
-        life = switching.endurance_pulses * np.exp(
-            switching.endurance_ln_sigma * self._normals(randomness.LIFE, 0)[cells]
-        )
+        life = switching.endurance_pulses * np.exp(switching.endurance_ln_sigma * self._normals(randomness.LIFE)[cells])
         self._break(cells[pulses >= life])
 
     # half-selected cells ------------------------------------------------------------------------------------------
@@ -334,7 +340,7 @@ class Pulsing:
     ) -> None:
         """Apply ``volts`` so many ``times`` to each cell of ``rows``: a small shift, and whatever exceeds a threshold."""
         switching = self.model.switching
-        ppm = round(1e6 * switching.disturb_rate * float(np.expm1(min(volts / switching.disturb_V, 50.0))))
+        ppm = round(1e6 * min(1.0, switching.disturb_rate * float(np.expm1(min(volts / switching.disturb_V, 50.0)))))
         phase = self.state.phase[rows]
         if ppm:
             felt = phase == (LOW if kind == "reset" else HIGH)
@@ -342,18 +348,19 @@ class Pulsing:
             total = self.state.disturb_ppm[rows] + (-shift if kind == "reset" else shift)
             self.state.disturb_ppm[rows] = np.clip(total, -1_000_000, 1_000_000)
         half = Pulse(volts, pulse.width_s, pulse.gate_V)
-        other = self if rows == self.rows else Pulsing(self.model, self.seed, self.born, self.state, rows)
-        hit, before = times > 0, other.changed.copy()
+        hit = times > 0
+        other = Pulsing(self.model, self.seed, self.born, self.state, rows)
+        other._half = True
         pulses = self.state.pulses[rows].reshape(-1)
         if kind == "reset":
             for count, some in _by_count((hit & (phase == LOW)).reshape(-1), pulses):
                 other._reset(some, count, volts, pulse.width_s)
         else:
-            broken = other._breaking(hit, half, Drive())
+            broken, _ = other._breaking(hit, half, Drive())
             for count, some in _by_count((hit & (phase == HIGH)).reshape(-1) | broken, pulses):
                 other._form(np.flatnonzero(some & broken), count, pulse.gate_V)
                 other._set(some & ~broken, count, volts, pulse.width_s, pulse.gate_V)
-        switched = (other.changed & ~before).reshape(hit.shape)
+        switched = other.changed.reshape(hit.shape)
         np.copyto(self.state.programmed_ns[rows], ends_ns, where=switched)
         np.copyto(self.state.disturb_ppm[rows], 0, where=switched)
 
@@ -373,11 +380,19 @@ class Pulsing:
     def _draw(
         self, purpose: int, count: int, cells: Cells
     ) -> tuple[Floats, npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
-        words = randomness.words(self.seed, purpose, count, self.start, self.size)
+        key = purpose + self._half * randomness.HALF, count
+        if key not in self._words:
+            self._words = {key: randomness.words(self.seed, *key, self.start, self.size)}
+        words = self._words[key]
         return randomness.split(words if cells.size == self.size else words[cells])
 
-    def _normals(self, purpose: int, count: int) -> Floats:
-        return randomness.normals(self.seed, purpose, count, self.start, self.size)
+    def _normals(self, purpose: int, count: int | None = None) -> Floats:
+        """Draw for every cell of the block; without ``count``: what cells are born with."""
+        if count is not None:
+            return randomness.normals(self.seed, purpose, count, self.start, self.size)
+        if purpose not in self._known:
+            self._known[purpose] = randomness.normals(self.seed, purpose, 0, self.start, self.size)
+        return self._known[purpose]
 
 
 def _by_count(chosen: Bools, pulses: npt.NDArray[np.uint32]) -> Iterator[tuple[int, Bools]]:

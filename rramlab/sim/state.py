@@ -19,6 +19,9 @@ PRISTINE, LOW, HIGH, STUCK, PARTIAL = 0, 1, 2, 3, 4
 PHASES = ("pristine", "low resistance", "high resistance", "stuck", "partly formed")
 KINDS = ("electroform", "set", "reset", "read", "multiply")  # of operations, as the meter counts them
 
+MOST_S = 10.0  # beyond any draw of a model
+COLDEST_C, HOTTEST_C = -273.15, 400.0  # what a die may be stored at: above the first
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -100,7 +103,7 @@ class DieState:
             KeyError, ValueError: an entry is missing, or not what it should be.
         """
         cells = {
-            name: _checked(arrays.pop(name), dtype, geometry.shape, name)
+            name: checked(arrays.pop(name), dtype, geometry.shape, name)
             for name, dtype in (
                 ("phase", np.uint8),
                 ("conductance_S", np.float32),
@@ -112,26 +115,33 @@ class DieState:
         }
         if cells["phase"].max() >= len(PHASES):
             raise ValueError(f"a cell is in phase {cells['phase'].max()}, there are {len(PHASES)}")
-        if not (np.isfinite(cells["conductance_S"]).all() and (cells["conductance_S"] > 0).all()):
-            raise ValueError("a conductance is not a positive number")
-        clock, conversions = int(arrays.pop("clock_ns")), int(arrays.pop("conversions"))
-        history_ns, history_C = arrays.pop("history_ns"), arrays.pop("history_C")
-        if not 1 <= len(history_ns) == len(history_C) or np.any(np.diff(history_ns) < 0) or history_ns[-1] > clock:
+        if not ((cells["conductance_S"] > 0) & (cells["conductance_S"] <= MOST_S)).all():
+            raise ValueError(f"a conductance is not a positive number of at most {MOST_S:g} S")
+        clock = int(checked(arrays.pop("clock_ns"), np.int64, (), "clock_ns"))
+        conversions = int(checked(arrays.pop("conversions"), np.uint64, (), "conversions"))
+        count = (arrays["history_ns"].size,)
+        history_ns = checked(arrays.pop("history_ns"), np.int64, count, "history_ns")
+        history_C = checked(arrays.pop("history_C"), np.float64, count, "history_C")
+        if not count[0] or history_ns[0] != 0 or np.any(np.diff(history_ns) < 0) or history_ns[-1] > clock:
             raise ValueError("the history of temperatures is not in order")
-        if cells["programmed_ns"].max() > clock:
-            raise ValueError("a cell was programmed after the clock's time")
+        if not ((history_C > COLDEST_C) & (history_C <= HOTTEST_C)).all():
+            raise ValueError("a temperature in the history cannot be")
+        if cells["programmed_ns"].min() < 0 or cells["programmed_ns"].max() > clock:
+            raise ValueError("a cell was programmed at a time that the clock has not seen")
         size = (len(KINDS),)
         meter = Meter(
-            _checked(arrays.pop("meter_time_ns"), np.int64, size, "meter_time_ns"),
-            _checked(arrays.pop("meter_energy_J"), np.float64, size, "meter_energy_J"),
-            _checked(arrays.pop("meter_events"), np.int64, size, "meter_events"),
+            checked(arrays.pop("meter_time_ns"), np.int64, size, "meter_time_ns"),
+            checked(arrays.pop("meter_energy_J"), np.float64, size, "meter_energy_J"),
+            checked(arrays.pop("meter_events"), np.int64, size, "meter_events"),
         )
+        if not np.isfinite(meter.energy_J).all():
+            raise ValueError("an energy of the meter is not a number")
         return cls(
             **cells, clock_ns=clock, conversions=conversions, history_ns=history_ns, history_C=history_C, meter=meter
         )
 
 
-def _checked(array: npt.NDArray[Any], dtype: type, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
+def checked(array: npt.NDArray[Any], dtype: type, shape: tuple[int, ...], name: str) -> npt.NDArray[Any]:
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(f"{name} is {array.dtype}{array.shape}, expected {np.dtype(dtype)}{shape}")
     return array

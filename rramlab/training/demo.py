@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,8 +52,12 @@ def tell(
     method: Method = "gate",
     on_part: Callable[[str], None] = lambda part: None,
     on_epoch: Callable[[EpochResult], None] | None = None,
+    forming: Mapping[str, object] | None = None,
 ) -> Story:
-    """Form the session's virgin die in single-shot mode, learn a mask on its weights, deploy it, evaluate it there."""
+    """Form the session's virgin die in single-shot mode, learn a mask on its weights, deploy it, evaluate it there.
+
+    ``forming``: parameters of the protocol ``electroform``.
+    """
     begun = time.perf_counter()
     parts: dict[str, float] = {}
     macro = session.macro
@@ -65,7 +69,7 @@ def tell(
         clock[0] = now
 
     on_part("form: one electroforming pulse for one cell of each pair, chosen at random")
-    formed = session.run("electroform", arm=macro.die_id)
+    formed = session.run("electroform", forming, arm=macro.die_id)
     part("form")
     on_part("read: every cell of the die")
     conductance = macro.read()

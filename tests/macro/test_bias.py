@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rramlab.base.errors import UsageError
 from rramlab.base.folders import shipped
 from rramlab.drivers.boardfile import load_board
-from rramlab.macro.bias import Bias, Level, Lines
+from rramlab.macro.bias import Bias, BitLine, Lines
 from rramlab.macro.pulses import PULSE_KINDS
 
 amplitudes = st.floats(0.1, 4.5)
@@ -122,7 +122,7 @@ def load(folder, text):
     return load_board(folder, "mine")[0].table().bias
 
 
-@pytest.mark.parametrize("level", sorted(set(get_args(Level)) - {"on", "off", "gate", "read", "sense"}))
+@pytest.mark.parametrize("level", sorted(set(get_args(BitLine)) - {"read"}))
 def test_a_boards_file_may_say_any_level_of_a_line(tmp_path, level):
     assert RESET in TEXT
     bias = load(tmp_path, TEXT.replace(RESET, f"selected: {{bl: {level}, sl: ground, wl: gate}}"))
@@ -130,7 +130,14 @@ def test_a_boards_file_may_say_any_level_of_a_line(tmp_path, level):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["{bl: amplitude, sl: ground}", "{bl: amplitude, sl: ground, wl: gate, dl: off}", "3"]
+    "wrong",
+    [
+        "{bl: amplitude, sl: ground}",
+        "{bl: amplitude, sl: ground, wl: gate, dl: off}",
+        "{bl: gate, sl: ground, wl: gate}",
+        "{bl: amplitude, sl: ground, wl: ground}",
+        "3",
+    ],
 )
 def test_lines_that_are_missing_or_do_not_exist_are_refused(tmp_path, wrong):
     with pytest.raises(UsageError, match="reset"):

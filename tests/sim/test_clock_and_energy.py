@@ -126,12 +126,13 @@ def test_a_read_takes_the_cells_and_the_converters(small_table, repeats):
     read(some, bits, repeats)
     table, conversion_s = small_table, 1 / small_table.adc_rate_Hz
     volts = table.dac_volts(table.dac_code(0.2))
-    cells_J = volts**2 * some.die.conductance_S[bits].astype(float).sum() * conversion_s
     seconds, energy, events = meter(some, "read")
     assert events == repeats * bits.sum()
-    assert energy == pytest.approx(repeats * cells_J + events * table.conversion_energy_J, rel=1e-6)
     # The columns that share an ADC take turns, ADCs work side by side, rows follow one another.
     busiest = bits.reshape(32, -1, table.columns_per_adc).sum(axis=2).max(axis=1)
+    # A row feeds all of its cells while it is read: every source line is at ground.
+    rows_J = volts**2 * float(some.die.conductance_S.astype(float).sum(axis=1) @ busiest) * conversion_s
+    assert energy == pytest.approx(repeats * rows_J + events * table.conversion_energy_J, rel=1e-6)
     assert seconds == pytest.approx((busiest * repeats * conversion_s + (busiest > 0) * table.settle_time_s).sum())
     assert some.die.state.clock_ns - clock == round(seconds * 1e9)
     estimate = cost.of(Read(CellSelection(bits), repeats), table)

@@ -103,7 +103,8 @@ def test_the_same_cells_driven_alone_form_more(together):
     # What is lost needed more volts than what formed, on average: the weakest went first.
     assert some_volts(alone, free & ~drooped) > some_volts(alone, drooped)
     # And a further pulse with nobody beside brings it back.
-    assert np.array_equal(formed(both), free)
+    formed(both)
+    assert np.array_equal(both.state.phase == LOW, alone.state.phase == LOW)
 
 
 def some_volts(some, cells):

@@ -152,7 +152,7 @@ NUMBERS = [
 def test_what_is_no_finite_number_is_refused_by_name_and_preset(value):
     for model, path in NUMBERS:
         words = refusal(model, path, value)
-        assert model.__name__ in words
+        assert f"simulated {model.what}" in words
         assert ".".join(path) in words
         assert "published" in words
 
@@ -229,7 +229,7 @@ def test_an_impossible_figure_is_refused_with_its_name(part, name, value):
     ],
 )
 def test_figures_that_contradict_each_other_are_refused(changes):
-    with pytest.raises(UsageError, match="DieModel 'published'"):
+    with pytest.raises(UsageError, match="preset 'published' of a simulated die"):
         DieModel.preset("published", changes)
 
 
