@@ -106,7 +106,8 @@ class Pulsing:
             current = self._forming_current(flat, pulse)
         changed = self.changed.reshape(chosen.shape)
         np.copyto(self.state.programmed_ns[self.rows], ends_ns[:, None], where=changed)
-        np.copyto(self.state.disturb_ppm[self.rows], 0, where=changed)
+        if self.state.disturb_ppm[self.rows].any():
+            np.copyto(self.state.disturb_ppm[self.rows], 0, where=changed)
         self._disturb(kind, chosen, pulse, drive, ends_ns[:, None])
         return float(current * pulse.amplitude_V * pulse.width_s)
 
@@ -162,8 +163,9 @@ class Pulsing:
             drawn = np.interp(chance, np.linspace(0, 1, len(law.law_S)), law.law_S)
         else:
             drawn = np.exp(ndtri(chance) * (law.ln_sigma * np.sqrt(1 - law.column_share))) * law.median_S
-        factor = np.tile(self.born.column_factor * law.gate_factor(gate_V), self.size // self.columns)
-        drawn *= factor if cells.size == self.size else factor[cells]
+        factor = (self.born.column_factor * law.gate_factor(gate_V)).astype(np.float32)
+        everywhere = np.broadcast_to(factor, (self.size // self.columns, self.columns)).reshape(-1)
+        drawn *= everywhere if cells.size == self.size else everywhere[cells]
         outliers = np.flatnonzero(rare < law.outlier_share * 65536)
         height = rare[outliers] / (law.outlier_share * 65536) if outliers.size else 0.0
         drawn[outliers] += law.outlier_low_S + (law.outlier_high_S - law.outlier_low_S) * height
