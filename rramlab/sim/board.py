@@ -12,8 +12,8 @@ from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import PulseKind
 from rramlab.sim import randomness
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.drive import Drive
 from rramlab.sim.models import BoardModel
-from rramlab.sim.pulsing import Drive
 
 Floats = npt.NDArray[np.float64]
 

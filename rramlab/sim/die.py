@@ -18,8 +18,9 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.sim import randomness
 from rramlab.sim.ageing import Ageing
+from rramlab.sim.drive import Drive
 from rramlab.sim.models import DieModel
-from rramlab.sim.pulsing import Cellwise, Drive, Pulsing
+from rramlab.sim.pulsing import Cellwise, Pulsing
 from rramlab.sim.state import COLDEST_C, HOTTEST_C, STUCK, DieState, read_state, write_state
 
 _ALONE = Drive()

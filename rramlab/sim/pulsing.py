@@ -13,33 +13,13 @@ from scipy.special import ndtri
 from rramlab.macro.cells import Bools, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.sim import randomness
-from rramlab.sim.droop import Shots, breaking
+from rramlab.sim.drive import Drive, Shots, breaking
 from rramlab.sim.models import DieModel
 from rramlab.sim.state import HIGH, LOW, PARTIAL, PRISTINE, STUCK, DieState
 
 Floats = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.intp]  # flat indices into the array
 _SIGMAS = 6.0  # no cell lies further out: what saves a draw that cannot matter
-
-
-@dataclass(frozen=True, eq=False)
-class Drive:
-    """How a board sends a pulse.
-
-    ``cells_per_pulse``: cells of a row that are driven together, in column order; None drives each alone.
-    ``switch_Ohm``: of each bit line, float64[rows], None for no droop.
-    ``row_V``, ``column_V``: across cells that share a row or a column with a pulsed one, in its direction.
-    """
-
-    cells_per_pulse: int | None = None
-    switch_Ohm: Floats | None = None
-    row_V: float = 0.0
-    column_V: float = 0.0
-
-    def shots(self, chosen: Bools) -> npt.NDArray[np.int64]:
-        """Count the pulses that each row of ``chosen`` takes: int64[rows]."""
-        count = np.count_nonzero(chosen, axis=1)
-        return np.asarray(-(-count // (self.cells_per_pulse or 1)), np.int64)
 
 
 @dataclass(frozen=True, eq=False)

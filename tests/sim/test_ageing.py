@@ -13,8 +13,8 @@ from rramlab.macro.pulses import Pulse
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.drive import Drive
 from rramlab.sim.models import BoardModel, DieModel
-from rramlab.sim.pulsing import Drive
 
 MIDDLE = Geometry(64, 64)
 NS = 1_000_000_000

@@ -17,8 +17,8 @@ from rramlab.macro.pulses import Pulse
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.drive import Drive
 from rramlab.sim.models import BoardModel, DieModel
-from rramlab.sim.pulsing import Drive
 from rramlab.sim.state import PARTIAL, PRISTINE
 
 SMALL = Geometry(16, 12)

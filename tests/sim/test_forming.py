@@ -15,8 +15,8 @@ from rramlab.macro.pulses import Pulse
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.drive import Drive
 from rramlab.sim.models import BoardModel, DieModel
-from rramlab.sim.pulsing import Drive
 from rramlab.sim.state import HIGH, LOW, PARTIAL, PRISTINE, STUCK
 
 SMALL, MIDDLE = Geometry(12, 16), Geometry(64, 64)

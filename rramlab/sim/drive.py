@@ -1,6 +1,8 @@
-"""Which cells are driven together, and how many of them conduct: what lifts their bit line."""
+"""How a board drives cells: which together, and how many of them conduct, which lifts their bit line."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,26 @@ from rramlab.macro.cells import Bools
 
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """How a board sends a pulse.
+
+    ``cells_per_pulse``: cells of a row that are driven together, in column order; None drives each alone.
+    ``switch_Ohm``: of each bit line, float64[rows], None for no droop.
+    ``row_V``, ``column_V``: across cells that share a row or a column with a pulsed one, in its direction.
+    """
+
+    cells_per_pulse: int | None = None
+    switch_Ohm: npt.NDArray[np.float64] | None = None
+    row_V: float = 0.0
+    column_V: float = 0.0
+
+    def shots(self, chosen: Bools) -> npt.NDArray[np.int64]:
+        """Count the pulses that each row of ``chosen`` takes: int64[rows]."""
+        count = np.count_nonzero(chosen, axis=1)
+        return np.asarray(-(-count // (self.cells_per_pulse or 1)), np.int64)
 
 
 class Shots:
