@@ -58,13 +58,18 @@ def of(operation: Operation, board: BoardTable) -> Cost:
 
 def pulse_ns(operation: PulseOp, board: BoardTable) -> Nanoseconds:
     """Return how long each row takes: int64[rows]; the controller fires ``cells_per_pulse`` of it at once."""
-    shots = -(-np.count_nonzero(operation.cells.bits, axis=1) // operation.cells_per_pulse)
-    return np.asarray(shots * round((operation.pulse.width_s + board.settle_time_s) * 1e9), np.int64)
+    shot_ns = round((operation.pulse.width_s + board.settle_time_s) * 1e9)
+    return shots(operation.cells.bits, operation.cells_per_pulse) * shot_ns
+
+
+def shots(cells: Bools, cells_per_pulse: int) -> npt.NDArray[np.int64]:
+    """Count the pulses that each row takes: int64[rows]."""
+    return np.asarray(-(-np.count_nonzero(cells, axis=1) // cells_per_pulse), np.int64)
 
 
 def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
     """Return how long each row takes: int64[rows]. ADCs convert in parallel, the columns that share one in turn."""
-    busiest = _per_adc(cells, board).max(axis=1)
+    busiest = _busiest(cells, board)
     return np.asarray(busiest * (repeats * _conversion_ns(board)) + (busiest > 0) * _settle_ns(board), np.int64)
 
 
@@ -77,19 +82,19 @@ def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
 
 def read_driven_s(cells: Bools, repeats: int, board: BoardTable) -> npt.NDArray[np.float64]:
     """Return how long each row carries the read voltage in a read: float64[rows]; every source line is at ground."""
-    return np.asarray(_per_adc(cells, board).max(axis=1) * (repeats / board.adc_rate_Hz))
+    return np.asarray(_busiest(cells, board) * (repeats / board.adc_rate_Hz))
 
 
 def plane_ns(pattern: GatePattern, board: BoardTable) -> Nanoseconds:
     """Return how long one bit plane of one vector takes in each phase: int64[K]; row groups follow one another."""
-    busiest = _per_adc(_members(pattern), board).max(axis=1)
+    busiest = _busiest(_members(pattern), board)
     group_ns = busiest * _conversion_ns(board) + _settle_ns(board)
     return np.asarray(pattern.groups(board.lines_at_once) * group_ns, np.int64)
 
 
 def driven_s(pattern: GatePattern, board: BoardTable) -> npt.NDArray[np.float64]:
     """Return how long each row carries the read voltage in a bit plane in which it is on: float64[rows]."""
-    busiest = _per_adc(_members(pattern), board).max(axis=1)
+    busiest = _busiest(_members(pattern), board)
     return np.asarray(busiest @ pattern.rows / board.adc_rate_Hz)
 
 
@@ -119,9 +124,9 @@ def _settle_ns(board: BoardTable) -> int:
     return round(board.settle_time_s * 1e9)
 
 
-def _per_adc(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
-    """Count selected columns an ADC: int64[rows or phases, ADCs]."""
+def _busiest(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
+    """Count the selected columns of the ADC that has most of them: int64[rows or phases]."""
     padded = np.zeros((len(cells), board.adcs * board.columns_per_adc), np.bool_)
     padded[:, : cells.shape[1]] = cells
     per_adc = padded.reshape(len(cells), board.adcs, board.columns_per_adc)
-    return np.asarray(np.count_nonzero(per_adc, axis=2), np.int64)
+    return np.asarray(np.count_nonzero(per_adc, axis=2).max(axis=1), np.int64)

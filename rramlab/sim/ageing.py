@@ -135,7 +135,7 @@ class Ageing:
         count, columns = state.phase[rows].shape
         start = (rows.start or 0) * columns
         # Drawn anew each time: kept, it would be a tenth of a die's memory.
-        spread = randomness.short_normals(self.seed, randomness.DRIFT, 0, start, count * columns)
+        spread = randomness.ShortNormals(self.seed, randomness.DRIFT).take(start, count * columns)
         exponent = (spread * np.float32(r.drift_sigma) + np.float32(r.drift)).reshape(count, columns)
         programmed = state.programmed_ns[rows]
         if len(state.history_ns) == 1:

@@ -44,7 +44,7 @@ class SimulatedDie:
             forming.pristine_ln_sigma * randomness.normals(seed, randomness.PRISTINE, 0, 0, geometry.cells)
         )
         self.state = DieState.virgin(pristine.astype(np.float32).reshape(geometry.shape))
-        self._noise = randomness.NoiseStream(seed)
+        self._noise = randomness.ShortNormals(seed, randomness.READ_NOISE)
         self._ageing = Ageing(model, seed, geometry.cells)
         self.version = 0  # rises whenever cells are pulsed, or made warmer or colder
         self._now: tuple[tuple[int, int], npt.NDArray[np.float32]] | None = None

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.cells import Bools
+from rramlab.plan import cost
 
 Ints = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
@@ -29,8 +30,7 @@ class Drive:
 
     def shots(self, chosen: Bools) -> npt.NDArray[np.int64]:
         """Count the pulses that each row of ``chosen`` takes: int64[rows]."""
-        count = np.count_nonzero(chosen, axis=1)
-        return np.asarray(-(-count // (self.cells_per_pulse or 1)), np.int64)
+        return cost.shots(chosen, self.cells_per_pulse or 1)
 
 
 class Shots:

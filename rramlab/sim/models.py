@@ -46,7 +46,7 @@ class Forming(_Part):
     )
     breakdown_shift_V: Volts = _figure(0.0, "this die against the measured ones", ge=-10, le=10)
     width_slope_V: Volts = _figure(0.1, "assumed: a decade of pulse width lowers breakdown by this much", ge=0, le=2)
-    reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the law holds", gt=0)
+    reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the law holds")
     partial_V: Volts = _figure(0.03, "assumed: a pulse that falls short by less leaves a cell partly formed", ge=0)
     partial_S: Siemens = _figure(0.6e-6, "assumed: median of a partly formed cell", ge=1e-15)
     partial_ln_sigma: float = _figure(0.4, "assumed", ge=0, le=3)
@@ -137,7 +137,7 @@ class Switching(_Part):
     redraw_ln: float = _figure(0.7, "assumed: a cell that lies further below its ceiling is set anew", ge=0, le=10)
     pulse_ln_sigma: float = _figure(0.03, "assumed: scatter of a partial set or reset", ge=0, le=1)
     width_slope_V: Volts = _figure(0.1, "assumed: a decade of width is worth this much amplitude", ge=0, le=2)
-    reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the voltages hold", gt=0)
+    reference_width_s: Seconds = _figure(1e-6, "assumed: width at which the voltages hold")
     endurance_pulses: float = _figure(1e6, "assumed: median life of a cell in pulses", gt=1)
     endurance_ln_sigma: float = _figure(1.0, "assumed", ge=0, le=5)
     disturb_rate: float = _figure(1e-6, "assumed: ln G a half-selecting pulse, × (exp(V / disturb_V) − 1)", ge=0, le=1)
@@ -155,8 +155,8 @@ class Noise(_Part):
     telegraph_amplitude: float = _figure(
         0.04, "assumed: G of the lower level, relative to the upper, is 1 − this", ge=0, lt=1
     )
-    telegraph_shortest_s: Seconds = _figure(1.0, "assumed: time constants are spread evenly in log time, from", gt=0)
-    telegraph_longest_s: Seconds = _figure(1e5, "assumed: to", gt=0)
+    telegraph_shortest_s: Seconds = _figure(1.0, "assumed: time constants are spread evenly in log time, from")
+    telegraph_longest_s: Seconds = _figure(1e5, "assumed: to")
 
     @model_validator(mode="after")
     def _times_rise(self) -> Self:
@@ -170,17 +170,17 @@ class Relaxation(_Part):
 
     relax_mean: float = _figure(0.01, "assumed: fall of ln G by the end of relaxation", ge=-2, le=2)
     relax_ln_sigma: float = _figure(0.03, "assumed: its spread", ge=0, le=2)
-    relax_start_s: Seconds = _figure(1.0, "assumed: relaxation goes with log time, from", gt=0)
-    relax_end_s: Seconds = _figure(1e4, "assumed: to (hours)", gt=0)
+    relax_start_s: Seconds = _figure(1.0, "assumed: relaxation goes with log time, from")
+    relax_end_s: Seconds = _figure(1e4, "assumed: to (hours)")
     drift: float = _figure(
         0.001, "assumed: retention, G ∝ (1 + t/drift_start)^−drift at the reference temperature", ge=-1, le=1
     )
     drift_sigma: float = _figure(0.0005, "assumed: between cells", ge=0, le=1)
-    drift_start_s: Seconds = _figure(1.0, "assumed", gt=0)
+    drift_start_s: Seconds = _figure(1.0, "assumed")
     activation_eV: float = _figure(1.15, "assumed: Arrhenius, heat makes drift_time run faster", ge=0, le=5)
     reference_C: float = _figure(25.0, "assumed: temperature at which the figures hold", gt=-273.15, le=400)
     temperature_coefficient: float = _figure(-5e-4, "assumed: of G, a kelvin", ge=-0.1, le=0.1)
-    interval_s: Seconds = _figure(10.0, "assumed: slow changes are folded into G at multiples of this", gt=0)
+    interval_s: Seconds = _figure(10.0, "assumed: slow changes are folded into G at multiples of this")
 
     @model_validator(mode="after")
     def _times_rise(self) -> Self:

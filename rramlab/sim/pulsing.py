@@ -14,7 +14,7 @@ from rramlab.macro.cells import Bools, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.sim import randomness
 from rramlab.sim.drive import Drive, Shots, breaking
-from rramlab.sim.models import DieModel
+from rramlab.sim.models import DieModel, Forming, Switching
 from rramlab.sim.state import HIGH, LOW, PARTIAL, PRISTINE, STUCK, DieState
 
 Floats = npt.NDArray[np.float64]
@@ -33,7 +33,9 @@ class Cellwise:
 class Pulsing:
     """One pulse operation on a block of rows of a die's state."""
 
-    def __init__(self, model: DieModel, seed: int, born: Cellwise, state: DieState, rows: slice) -> None:
+    def __init__(
+        self, model: DieModel, seed: int, born: Cellwise, state: DieState, rows: slice, half: bool = False
+    ) -> None:
         self.model, self.seed, self.born, self.state, self.rows = model, seed, born, state, rows
         self.columns = state.phase.shape[1]
         self.start = rows.start * self.columns
@@ -47,7 +49,7 @@ class Pulsing:
         self._aged: Callable[[], npt.NDArray[np.float32]] | None = None
         self._known: dict[int, Floats] = {}  # draws that cells are born with
         self._words: dict[tuple[int, int], npt.NDArray[np.uint64]] = {}  # the last that were drawn
-        self._half = False  # cells are half-selected: draws of their own, and no scatter from pulse to pulse
+        self._half = half  # cells are half-selected: draws of their own, and no scatter from pulse to pulse
 
     def fire(
         self,
@@ -93,14 +95,10 @@ class Pulsing:
 
     # forming ------------------------------------------------------------------------------------------------------
 
-    def _effective_V(self, pulse: Pulse) -> float:
-        forming = self.model.forming
-        return float(pulse.amplitude_V + forming.width_slope_V * np.log10(pulse.width_s / forming.reference_width_s))
-
     def _breaking(self, chosen: Bools, pulse: Pulse, drive: Drive) -> tuple[Bools, Bools]:
         """Return which chosen cells break down, and which fall short by little: bool[cells of the block] each."""
         forming = self.model.forming
-        volts = np.float32(self._effective_V(pulse))
+        volts = np.float32(_effective_V(forming, pulse.amplitude_V, pulse.width_s))
         breakdown, flat = self.born.breakdown_V[self.rows].reshape(-1), chosen.reshape(-1)
         able = flat & (breakdown <= volts + np.float32(forming.partial_V))
         able &= (self.phase == PRISTINE) | (self.phase == PARTIAL)
@@ -164,7 +162,7 @@ class Pulsing:
 
     def _overstress(self, some: Bools, pulse: Pulse) -> None:
         forming = self.model.forming
-        volts = self._effective_V(pulse)
+        volts = _effective_V(forming, pulse.amplitude_V, pulse.width_s)
         if volts < forming.overstress_V - _SIGMAS * forming.overstress_sigma_V:
             return
         cells = np.flatnonzero(some)
@@ -178,10 +176,6 @@ class Pulsing:
         self.changed[cells] = True
 
     # switching ----------------------------------------------------------------------------------------------------
-
-    def _switching_V(self, volts: float, width_s: float) -> float:
-        switching = self.model.switching
-        return float(volts + switching.width_slope_V * np.log10(width_s / switching.reference_width_s))
 
     def _threshold_V(self, cells: Cells, count: int, kind: Literal["set", "reset"]) -> Floats:
         """Return each cell's threshold (V) for this pulse: the mean, its own departure, and the pulse's."""
@@ -211,7 +205,7 @@ class Pulsing:
         and further pulses of the same amplitude find little left to do.
         """
         switching = self.model.switching
-        cells, seen = np.flatnonzero(some & (self.phase == LOW)), self._switching_V(volts, width_s)
+        cells, seen = np.flatnonzero(some & (self.phase == LOW)), _effective_V(switching, volts, width_s)
         spread = switching.reset_sigma_V + switching.reset_cycle_sigma_V
         if not cells.size or seen < switching.reset_V - _SIGMAS * spread:
             return
@@ -238,7 +232,7 @@ class Pulsing:
     def _set(self, some: Bools, count: int, volts: float, width_s: float, gate_V: float) -> None:
         """Switch high-resistance cells to a new low-resistance draw; lift low ones that the compliance exceeds."""
         switching = self.model.switching
-        seen, spread = self._switching_V(volts, width_s), switching.set_sigma_V + switching.set_cycle_sigma_V
+        seen, spread = _effective_V(switching, volts, width_s), switching.set_sigma_V + switching.set_cycle_sigma_V
         if seen < switching.set_V - _SIGMAS * spread:
             return
         for phase in (LOW, HIGH):
@@ -309,7 +303,7 @@ class Pulsing:
         if kind == "reset":
             return bool((phase == LOW).any())
         weakest = float(self.born.breakdown_V.min())
-        return bool((phase == HIGH).any()) or self._effective_V(Pulse(volts, pulse.width_s, pulse.gate_V)) >= weakest
+        return bool((phase == HIGH).any()) or _effective_V(self.model.forming, volts, pulse.width_s) >= weakest
 
     def _stress(
         self,
@@ -331,8 +325,7 @@ class Pulsing:
             self.state.disturb_ppm[rows] = np.clip(total, -1_000_000, 1_000_000)
         half = Pulse(volts, pulse.width_s, pulse.gate_V)
         hit = times > 0
-        other = Pulsing(self.model, self.seed, self.born, self.state, rows)
-        other._half = True
+        other = Pulsing(self.model, self.seed, self.born, self.state, rows, half=True)
         pulses = self.state.pulses[rows].reshape(-1)
         if kind == "reset":
             for count, some in _by_count((hit & (phase == LOW)).reshape(-1), pulses):
@@ -375,6 +368,11 @@ class Pulsing:
         if purpose not in self._known:
             self._known[purpose] = randomness.normals(self.seed, purpose, 0, self.start, self.size)
         return self._known[purpose]
+
+
+def _effective_V(part: Forming | Switching, volts: float, width_s: float) -> float:
+    """Return the voltage (V) that is worth as much at the reference width."""
+    return float(volts + part.width_slope_V * np.log10(width_s / part.reference_width_s))
 
 
 def _by_count(chosen: Bools, pulses: npt.NDArray[np.uint32]) -> Iterator[tuple[int, Bools]]:

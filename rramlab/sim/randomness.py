@@ -65,33 +65,24 @@ def tabulated(halves: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     return _table().take(halves)
 
 
-class NoiseStream:
-    """The read noise of a die: standard normals from 16-bit words, position n of the stream is always the same.
+class ShortNormals:
+    """A stream of standard normals from 16-bit words, four to a word: position n is always the same number.
 
     Going on from where the last draw ended is cheap, any other place costs a new generator.
     """
 
-    def __init__(self, seed: int) -> None:
-        self._seed, self._next = seed, -1
+    def __init__(self, seed: int, purpose: int) -> None:
+        self._key = np.array([seed, purpose << 40], np.uint64)
+        self._next = -1
 
     def take(self, start: int, count: int) -> npt.NDArray[np.float32]:
-        """Return the noise of conversions ``start`` …: float32[count]."""
+        """Return positions ``start`` …: float32[count]."""
         first, skip = divmod(start, 4)
         if first != self._next:
-            key = np.array([self._seed, READ_NOISE << 40], np.uint64)
-            self._philox = np.random.Philox(key=key, counter=first // 4)
+            self._philox = np.random.Philox(key=self._key, counter=first // 4)
             self._philox.random_raw(first % 4, output=False)
         words = (skip + count + 3) // 4
         raw = self._philox.random_raw(words)
         # A word that is used in part belongs to the next draw, too.
         self._next = first + words if (skip + count) % 4 == 0 else -1
         return tabulated(raw.astype("<u8", copy=False).view("<u2")[skip : skip + count])
-
-
-def short_normals(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDArray[np.float32]:
-    """Return standard normals from 16-bit words, four to a word of the stream: float32[count]."""
-    first = start // 4
-    raw = words(seed, purpose, draw, first, (start + count + 3) // 4 - first)
-    skip = start % 4
-    halves: npt.NDArray[np.uint16] = raw.astype("<u8", copy=False).view("<u2")[skip : skip + count]
-    return tabulated(halves)
