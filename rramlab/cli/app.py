@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import rramlab
-from rramlab.cli import bench, demo, learn, runs, sim, view
+from rramlab.cli import bench, demo, drivers, learn, probe, runs, sim, view
 
 app = typer.Typer(
     name="rramlab",
@@ -39,9 +39,13 @@ def _root(
 app.command("demo")(demo.demo)
 app.command("init")(bench.init)
 app.add_typer(bench.app, name="bench")
+app.add_typer(drivers.app, name="drivers")
 app.command("run")(runs.run)
 app.command("resume")(runs.resume)
 app.add_typer(runs.app, name="runs")
+app.command("contact")(probe.contact)
+app.command("route")(probe.route)
+app.command("sweep")(probe.sweep)
 app.command("map")(view.map_)
 app.command("estop")(bench.estop)
 app.command("train")(learn.train)

@@ -1,4 +1,4 @@
-"""``init``, ``bench show``, ``bench check``, ``estop``."""
+"""``init``, ``bench show``, ``bench check``, ``bench discover``, ``bench trace``, ``estop``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import InstrumentError, RramlabError, UsageError
-from rramlab.cli.options import BenchPath, Json
+from rramlab.base.errors import InstrumentError, OutOfLimits, RramlabError, UsageError
+from rramlab.cli.options import BenchPath, Json, Trace
 from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
-    from rramlab.drivers.bench import BenchDescription
+    from rramlab.drivers.bench import Bench, BenchDescription
 
 app = typer.Typer(help="What is on the table.", no_args_is_help=True)
 
@@ -86,46 +87,149 @@ def show(bench: BenchPath = None, as_json: Json = False) -> None:
 
 @app.command("check")
 @command
-def check(bench: BenchPath = None, as_json: Json = False) -> None:
+def check(
+    trace: Trace = None,
+    power_up: Annotated[
+        bool | None,
+        typer.Option(
+            "--power-up/--no-power-up",
+            help="Answer for the hardware that the board must have at power-up, instead of being asked.",
+        ),
+    ] = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
     """Open every instrument, identify it, compare with the bench file. Energises nothing."""
     from rramlab.drivers.bench import Bench, describe_bench
 
     out = Output(as_json)
-    description = describe_bench(bench)
+    description = describe_bench(bench, trace=trace)
     note_bench(description)
-    found = []
     with Bench(description) as opened:
-        table = out.table("die", "board", "firmware", "array", "protocol", "temperature", title=description.file.name)
-        for die, identity in opened.identities.items():
-            rows, columns = identity.geometry.shape
-            table.add_row(
-                die,
-                identity.board_serial,
-                identity.firmware,
-                f"{rows} × {columns}",
-                str(identity.protocol),
-                f"{identity.temperature_C:.1f} °C",
-            )
-            found.append(
-                {
-                    "die": die,
-                    "board": identity.board_serial,
-                    "firmware": identity.firmware,
-                    "rows": rows,
-                    "columns": columns,
-                    "protocol": identity.protocol,
-                    "temperature_C": identity.temperature_C,
-                    "capabilities": sorted(identity.capabilities),
-                }
-            )
+        found = [_board_row(opened, die) for die in opened.identities]
+        units = [_smu_row(opened, name) for name in opened.smus]
         limits = opened.limits.model_dump(exclude_none=True)
+    table = out.table("die", "board", "firmware", "array", "protocol", "temperature", "at", title=description.file.name)
+    for row in found:
+        array, celsius = f"{row['rows']} × {row['columns']}", f"{row['temperature_C']:.1f} °C"
+        table.add_row(
+            row["die"],
+            row["board"],
+            row["firmware"],
+            array,
+            str(row["protocol"]),
+            celsius,
+            row["address"] or "in process",
+        )
     out.say(table)
-    out.say(_limits_table(out, limits, "limits: silicon ∩ controller ∩ bench"))
-    out.say("The board must have at power-up:")
-    for item in description.board_file.power_up:
-        out.say(f"  · {item}")
+    if units:
+        table = out.table("SMU", "model", "serial", "firmware", "driver", "at")
+        for unit in units:
+            table.add_row(*(unit[key] for key in ("name", "model", "serial", "firmware", "driver", "address")))
+        out.say(table)
+    out.say(_limits_table(out, limits, "limits: silicon ∩ controller ∩ SMUs ∩ bench"))
+    hardware = description.board_file.power_up
+    confirmed = _ask_power_up(out, hardware, power_up, description.file.backend != "simulated")
+    document = {"instruments": found, "smus": units, "limits": limits, "power_up": list(hardware)}
+    if confirmed is False:
+        raise OutOfLimits(
+            f"board {description.file.controller.board} lacks hardware that it must have at power-up; nothing was energised. "
+            "Without it a line may carry a voltage before anything controls it: do not put a die into its socket"
+        )
     out.say("All instruments answered as expected; nothing was energised.")
-    out.finish({"instruments": found, "limits": limits, "power_up": list(description.board_file.power_up)})
+    out.finish({**document, "power_up_confirmed": confirmed})
+
+
+def _board_row(bench: Bench, die: str) -> dict[str, Any]:
+    identity, status = bench.identities[die], bench.controllers[die].status()
+    rows, columns = identity.geometry.shape
+    return {
+        "die": die,
+        "board": identity.board_serial,
+        "firmware": identity.firmware,
+        "rows": rows,
+        "columns": columns,
+        "protocol": identity.protocol,
+        "temperature_C": identity.temperature_C,
+        "capabilities": sorted(identity.capabilities),
+        "address": bench.description.file.controller.address,
+        "frames": status.frames,
+        "damaged": status.damaged,
+        "errors": list(status.errors),
+    }
+
+
+def _smu_row(bench: Bench, name: str) -> dict[str, str]:
+    identity = bench.smu_identities[name]
+    entry = next(each for each in bench.description.file.smus if each.name == name)
+    return {
+        "name": name,
+        "model": identity.model,
+        "serial": identity.serial,
+        "firmware": identity.firmware,
+        "driver": entry.driver,
+        "address": entry.address,
+    }
+
+
+def _ask_power_up(out: Output, hardware: tuple[str, ...], given: bool | None, real: bool) -> bool | None:
+    """Ask the person at the bench for each piece; None: nobody answered, so it is shown."""
+    if given is None and real and hardware and sys.stdin.isatty() and not out.json:
+        return all(typer.confirm(f"Has the board {item}?") for item in hardware)
+    if hardware and not given:
+        out.say("The board must have at power-up:")
+        for item in hardware:
+            out.say(f"  · {item}")
+    return given
+
+
+@app.command("discover")
+@command
+def discover(as_json: Json = False) -> None:
+    """List what VISA and the serial ports offer. Opens and energises nothing."""
+    from rramlab.drivers.discover import serial_ports, visa_resources
+
+    out = Output(as_json)
+    ports, (resources, notes) = serial_ports(), visa_resources()
+    table = out.table("address for bench.yaml", "what", "by")
+    for port in ports:
+        table.add_row(port["address"], port["description"], "serial port")
+    for resource in resources:
+        table.add_row(resource, "", "VISA")
+    if ports or resources:
+        out.say(table)
+    else:
+        out.say("Neither a serial port nor a VISA resource was found.")
+    for note in notes:
+        out.say(f"note: {note}")
+    out.say("Instruments on a network do not announce themselves here: tcp://HOST:PORT, or TCPIP::HOST::PORT::SOCKET.")
+    out.finish({"serial_ports": ports, "visa_resources": resources, "notes": notes})
+
+
+@app.command("trace")
+@command
+def trace_(
+    file: Annotated[Path, typer.Argument(help="A log that --trace made.")],
+    link: Annotated[str | None, typer.Option("--link", help="Of this link alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a communication log says; 'address: replay:FILE#LINK' in bench.yaml answers from one."""
+    from rich.markup import escape
+
+    from rramlab.drivers.trace import load_trace, spoken
+
+    out = Output(as_json)
+    entries = [entry for entry in load_trace(file) if link is None or entry["link"] == link]
+    lines = [
+        {"at": entry["at"], "link": entry["link"], "way": entry["way"], "says": text}
+        for entry in entries
+        for text in spoken(entry["data"])
+    ]
+    table = out.table("s", "link", "", "what")
+    for line in lines:
+        table.add_row(f"{line['at']:.4f}", line["link"], "→" if line["way"] == "out" else "←", escape(line["says"]))
+    out.say(table)
+    out.finish({"entries": lines})
 
 
 @command

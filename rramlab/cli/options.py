@@ -12,6 +12,10 @@ BenchPath = Annotated[
     Path | None,
     typer.Option("--bench", envvar="RRAMLAB_BENCH", help="Bench folder or bench file; default: the current folder."),
 ]
+Trace = Annotated[
+    Path | None,
+    typer.Option("--trace", metavar="FILE", help="Log every byte on every link to a new file; see bench trace."),
+]
 DieName = Annotated[
     str | None,
     typer.Option("--die", help="Which die; a new name puts a virgin die on the simulated table."),

@@ -72,6 +72,7 @@ def note_bench(description: BenchDescription) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, default=_plain) + "\n")
+    sys.stdout.flush()
 
 
 def _plain(value: Any) -> Any:

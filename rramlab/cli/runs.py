@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rramlab.base.errors import OutOfLimits
-from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json
+from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
 from rramlab.cli.output import Output, command, fail, note_bench
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, at worst; open and energise nothing.")
     ] = False,
+    trace: Trace = None,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -39,23 +40,24 @@ def run(
     from rramlab.protocols.files import load_protocol, parse_assignments
 
     out = Output(as_json)
-    description = describe_bench(bench, die)
+    description = describe_bench(bench, die, trace)
     note_bench(description)
     plan = load_protocol(description.root, protocol).plan(
         description.board.geometry, parse_assignments(assignments or [])
     )
     if dry_run:
-        _dry_run(out, description, plan)
+        preview(out, description, plan)
         return
-    with Session(description) as session, _progress(out) as listen:
+    with Session(description) as session, progress(out) as listen:
         result = session.run(plan, arm=arm, die=die, listen=listen)
-    _conclude(out, result)
+    conclude(out, result, tell(out, result))
 
 
 @command
 def resume(
     name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
     arm: Arm = None,
+    trace: Trace = None,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -67,10 +69,10 @@ def resume(
     out = Output(as_json)
     description = describe_bench(bench)
     wanted = find_run(description.data / "runs", name, unfinished=True)
-    description = describe_bench(bench, wanted.die)
-    with Session(description) as session, _progress(out) as listen:
+    description = describe_bench(bench, wanted.die, trace)
+    with Session(description) as session, progress(out) as listen:
         result = session.resume(wanted.id, arm=arm, listen=listen)
-    _conclude(out, result)
+    conclude(out, result, tell(out, result))
 
 
 @app.command("list")
@@ -96,7 +98,7 @@ def list_(bench: BenchPath = None, as_json: Json = False) -> None:
     table = out.table("run", "die", "status", "pulses", "reason")
     for record in records:
         table.add_row(record["id"], record["die"], record["status"], f"{record.get('pulses', 0):,}", record["reason"])
-    out.say(table if records else "There are no runs yet. Start one with: rramlab run contact")
+    out.say(table if records else "There are no runs yet. Start one with: rramlab contact")
     out.finish({"runs": records})
 
 
@@ -135,14 +137,15 @@ def show(
     out.finish({**record, "folder": str(found.folder), "blocks": blocks, "provenance": provenance})
 
 
-def _dry_run(out: Output, description: BenchDescription, plan: Plan) -> None:
+def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
+    """Print what a plan would do, at worst; open and energise nothing."""
     from rramlab.base.units import show as spell
     from rramlab.engine.guard import check_worst_case
     from rramlab.plan import cost
     from rramlab.plan.cost import Cost
     from rramlab.plan.plan import bounds, selection
 
-    expanded = check_worst_case(plan, description.limits, description.board)
+    expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
     total = bounds(expanded, description.board)
     table = out.table(
         "step", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
@@ -171,7 +174,7 @@ def _dry_run(out: Output, description: BenchDescription, plan: Plan) -> None:
 
 
 @contextmanager
-def _progress(out: Output) -> Iterator[Listener]:
+def progress(out: Output) -> Iterator[Listener]:
     """Show a bar on stderr while a run goes on; nothing but a line where stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -189,13 +192,14 @@ def _progress(out: Output) -> Iterator[Listener]:
     ) as bar:
         task = bar.add_task("starting", total=None)
 
-        def listen(progress: Any) -> None:
-            bar.update(task, total=progress.total, completed=progress.done, description=progress.message[:60])
+        def listen(told: Any) -> None:
+            bar.update(task, total=told.total, completed=told.done, description=told.message[:60])
 
         yield listen
 
 
-def _conclude(out: Output, result: RunResult) -> None:
+def tell(out: Output, result: RunResult) -> dict[str, Any]:
+    """Say what came of a run; return it as one document."""
     from rramlab.base.units import show as spell
 
     out.say(
@@ -209,6 +213,8 @@ def _conclude(out: Output, result: RunResult) -> None:
             f"{spell(product['mean_S'], 'S')}, columns spread by {spell(product['column_spread_S'], 'S')}, vectors by "
             f"{spell(product['vector_spread_S'], 'S')}; {product['saturated']:,} conversions saturated."
         )
+    for each in (*result.sweeps, *result.routes):
+        out.say(probed(each))
     for decided in result.reconciled:
         out.say(
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
@@ -216,7 +222,7 @@ def _conclude(out: Output, result: RunResult) -> None:
         )
     _say_checks(out, result.checks)
     out.say(f"Data: {result.folder}/run.h5")
-    document = {
+    return {
         "run": result.run_id,
         "die": result.die,
         "folder": result.folder,
@@ -226,12 +232,42 @@ def _conclude(out: Output, result: RunResult) -> None:
         "checks": result.checks,
         "contact": result.contact,
         "products": result.products,
+        "sweeps": result.sweeps,
+        "routes": result.routes,
         "reconciled": result.reconciled,
     }
+
+
+def conclude(out: Output, result: RunResult, document: dict[str, Any]) -> None:
+    """End a command that ran something: with its document, and as its checks came out."""
     if not result.passed:
         message = "the run is complete, but an expectation was not met; see the checks"
         fail(message, OutOfLimits.exit_code, out.json, document)
     out.finish(document)
+
+
+def probed(found: dict[str, Any]) -> str:
+    """Say the summary of a sweep, or of what was measured at a route, in one line."""
+    from rramlab.base.units import show as spell
+
+    what = found.get("target") or f"{found['kind']} sweep of cell ({found['row']}, {found['column']})"
+    if found.get("lost"):
+        return f"{what}: it was done before the run was interrupted and its curve is lost; it is not repeated."
+    if not found["points"]:
+        return f"{what}: connected, nothing measured."
+    several = "" if found["points"] == 1 else "s"
+    parts = [f"{found['points']} point{several}", f"at most {spell(found['max_current_A'], 'A')}"]
+    if "target" in found:
+        parts += [f"mean {spell(found['voltage_V'], 'V')}, {spell(found['current_A'], 'A')}"]
+    if found["conductance_S"] is not None:
+        at = f" at {spell(found['at_V'], 'V')}" if found.get("at_V") else ""
+        parts.append(f"{spell(found['conductance_S'], 'S')}{at}")
+    if found["conductance_S"]:
+        parts.append(spell(1 / found["conductance_S"], "Ω"))
+    limited = found["in_compliance"]
+    if limited:
+        parts.append(f"{limited} points in compliance, at the unit's limit of {spell(found['compliance_A'], 'A')}")
+    return f"{what}: {'; '.join(parts)}."
 
 
 def _say_checks(out: Output, checks: list[dict[str, Any]]) -> None:

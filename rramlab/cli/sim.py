@@ -9,12 +9,15 @@ import typer
 from rramlab.base.errors import DataError, UsageError
 from rramlab.cli.options import BenchPath, Json
 from rramlab.cli.output import Output, command, fail, note_bench
+from rramlab.cli.serve import serve
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
     from rramlab.sim.truth import Damaged, Truth
 
 app = typer.Typer(help="Simulated dies: make a bank of them, let them age, look into them.", no_args_is_help=True)
+
+app.command("serve")(serve)
 
 _HIDDEN = "Hidden truth of the simulator, which a real bench cannot show:"
 _LINES = 12  # of a history that are shown

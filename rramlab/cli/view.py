@@ -1,4 +1,4 @@
-"""``map``: what the die looked like at its last read."""
+"""``map``: what the die looked like at its last read; curves in the terminal."""
 
 from __future__ import annotations
 
@@ -114,3 +114,40 @@ def _histogram(known_S: npt.NDArray[np.float32]) -> Text:
     if beyond:
         text.append(f"  above {edges[-1]:.0f} µS: {beyond:,}\n")
     return text
+
+
+def draw_curve(out: Output, curve: npt.NDArray[Any], compliance_A: float) -> None:
+    """Print current over voltage; ``curve``: structured array with ``voltage``, ``current`` and ``in_compliance``."""
+    import numpy as np
+
+    from rramlab.base.units import show
+
+    volts, amperes = curve["voltage"], curve["current"]
+    (left, right), (low, high) = (
+        (min(0.0, float(values.min())), max(0.0, float(values.max()))) for values in (volts, amperes)
+    )
+    places = np.full((_HEIGHT // 2, _WIDTH), " ")
+
+    def put(mask: npt.NDArray[np.bool_], mark: str) -> None:
+        across = np.rint((volts[mask] - left) / (right - left or 1) * (_WIDTH - 1)).astype(int)
+        up = np.rint((amperes[mask] - low) / (high - low or 1) * (len(places) - 1)).astype(int)
+        places[len(places) - 1 - up, across] = mark
+
+    limited = curve["in_compliance"]
+    put(~limited, "·")
+    put(limited, "×")
+    margin = max(len(show(low, "A")), len(show(high, "A")))
+    for index, line in enumerate(places):
+        label = {0: show(high, "A"), len(places) - 1: show(low, "A")}.get(index, "")
+        out.say(_plain(f"{label:>{margin}} │{''.join(line)}"))
+    out.say(_plain(f"{'':>{margin}} └{'─' * _WIDTH}"))
+    ends = show(left, "V"), show(right, "V")
+    out.say(_plain(f"{'':>{margin}}  {ends[0]}{ends[1]:>{_WIDTH - len(ends[0])}}"))
+    if limited.any():
+        out.say(_plain(f"× in compliance: the unit held the current at its limit of {show(compliance_A, 'A')}"))
+
+
+def _plain(text: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, no_wrap=True)

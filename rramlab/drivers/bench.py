@@ -23,6 +23,12 @@ from rramlab.base.names import NAME, checked
 from rramlab.base.yamlfile import load_model, load_yaml
 from rramlab.drivers.boardfile import BoardFile, load_board
 from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
+from rramlab.drivers.driverfile import load_smu, make_smu
+from rramlab.drivers.links import Link
+from rramlab.drivers.smu.instrument import Smu
+from rramlab.drivers.smu.readings import SmuIdentity
+from rramlab.drivers.smu.smufile import SmuFile
+from rramlab.drivers.trace import Trace
 from rramlab.macro.board import BoardTable
 from rramlab.plan.limits import Limits, intersect, of_board
 
@@ -38,6 +44,20 @@ class ControllerEntry(_Strict):
 
     driver: str
     board: str
+    address: str | None = None  # of a controller on a wire: tcp://HOST:PORT, a VISA resource, or what pyserial knows
+    baud: int = Field(default=3_000_000, ge=1)  # of a serial port
+    options: dict[str, Any] = Field(default_factory=dict)  # the backend's own
+
+
+class SmuEntry(_Strict):
+    """A source-measure unit on the table: its driver file, where it is, and the serial number that it must report."""
+
+    name: str = Field(pattern=NAME)
+    driver: str
+    address: str = Field(min_length=1)  # 'simulated', a VISA resource, tcp://HOST:PORT, or what pyserial knows
+    serial: str | None = None
+    channel: int = Field(default=1, ge=1)
+    baud: int = Field(default=9600, ge=1)  # of a serial port
     options: dict[str, Any] = Field(default_factory=dict)  # the backend's own
 
 
@@ -52,14 +72,27 @@ class BenchFile(_Strict):
     name: str
     backend: str
     controller: ControllerEntry
+    smus: tuple[SmuEntry, ...] = ()
     dies: tuple[DieEntry, ...] = Field(min_length=1)
     limits: Limits = Limits()
     calibration_policy: Literal["require", "warn", "none"] = "require"
     data: str = "data"
 
 
-# What an entry point in the group rramlab.backends is: controllers by die id. It must not energise anything.
-OpenBackend = Callable[[BenchFile, BoardTable, Path], Mapping[str, MacroController]]
+@dataclass(frozen=True)
+class Backend:
+    """What a backend opened: a controller for each die, and what reaches a source-measure unit.
+
+    ``open_smu`` takes the unit's entry, the model of its driver file, and the byte that ends its answers.
+    """
+
+    controllers: Mapping[str, MacroController]
+    open_smu: Callable[[SmuEntry, str, bytes], Link]
+
+
+# What an entry point in the group rramlab.backends is. ``trace``: what logs every byte of a link, or none. It must not
+# energise anything.
+OpenBackend = Callable[[BenchFile, BoardTable, Path, Trace | None], Backend]
 
 
 @dataclass(frozen=True)
@@ -72,6 +105,8 @@ class BenchDescription:
     board_file: BoardFile
     board_located: Located
     board: BoardTable
+    smu_files: Mapping[str, SmuFile]  # of each entry, by its name
+    trace: Path | None = None  # a new file, in which every byte on every link is to be logged
 
     @property
     def data(self) -> Path:
@@ -79,11 +114,14 @@ class BenchDescription:
 
     @property
     def limits(self) -> Limits:
-        """Silicon and board ∩ bench; what the controller reports is intersected when it is opened."""
-        return intersect(of_board(self.board), self.file.limits)
+        """Silicon and board ∩ SMUs ∩ bench; what the controller reports is intersected when it is opened."""
+        units = (
+            Limits(smu_voltage=file.limits.voltage, smu_current=file.limits.current) for file in self.smu_files.values()
+        )
+        return intersect(of_board(self.board), *units, self.file.limits)
 
 
-def describe_bench(where: Path | None = None, die: str | None = None) -> BenchDescription:
+def describe_bench(where: Path | None = None, die: str | None = None, trace: Path | None = None) -> BenchDescription:
     """Read a bench's files.
 
     ``where``: a bench folder or file, default the current folder. ``die``: that die alone; one that the file does not
@@ -108,21 +146,28 @@ def describe_bench(where: Path | None = None, die: str | None = None) -> BenchDe
     ids = [entry.id for entry in file.dies]
     if len(set(ids)) != len(ids):
         raise UsageError(f"a die stands twice in {', '.join(ids)}", load_yaml(located.path).at(("dies",)))
+    names = [entry.name for entry in file.smus]
+    if len(set(names)) != len(names):
+        raise UsageError(f"an SMU stands twice in {', '.join(names)}", load_yaml(located.path).at(("smus",)))
     board_file, board_located = load_board(root, file.controller.driver)
-    return BenchDescription(root, located, file, board_file, board_located, board_file.table())
+    smu_files = {entry.name: load_smu(root, entry.driver) for entry in file.smus}
+    return BenchDescription(root, located, file, board_file, board_located, board_file.table(), smu_files, trace)
 
 
 class Bench:
     """Opened, identified and locked hardware. Opening never energises; closing leaves the safe state.
 
-    Use as a context manager. ``controllers`` and ``identities`` are by die id.
+    Use as a context manager. ``controllers`` and ``identities`` are by die id, ``smus`` and ``smu_identities`` by name.
     """
 
     def __init__(self, description: BenchDescription) -> None:
         self.description = description
         self.controllers: Mapping[str, MacroController] = {}
         self.identities: dict[str, Identity] = {}
+        self.smus: dict[str, Smu] = {}
+        self.smu_identities: dict[str, SmuIdentity] = {}
         self._lock = BenchLock(description.data)
+        self._trace: Trace | None = None
 
     @property
     def limits(self) -> Limits:
@@ -137,11 +182,15 @@ class Bench:
         """
         self._lock.acquire()
         try:
-            self.controllers = _backend(self.description)(
-                self.description.file, self.description.board, self.description.data
-            )
+            if self.description.trace is not None:
+                self._trace = Trace(self.description.trace)
+            file, board = self.description.file, self.description.board
+            backend = _backend(self.description)(file, board, self.description.data, self._trace)
+            self.controllers = backend.controllers
             for die, controller in self.controllers.items():
                 self.identities[die] = self._identify(die, controller)
+            for entry in file.smus:
+                self._open_smu(entry, backend)
         except BaseException:
             self.close()
             raise
@@ -172,6 +221,25 @@ class Bench:
             )
         return identity
 
+    def _open_smu(self, entry: SmuEntry, backend: Backend) -> None:
+        """Identify a source-measure unit, compare its serial number, make sure that its output is off."""
+        file = self.description.smu_files[entry.name]
+        link = backend.open_smu(entry, file.model, file.terminators.reply.encode())
+        try:
+            smu = make_smu(entry.name, file, link, entry.channel)
+        except BaseException:
+            link.close()
+            raise
+        self.smus[entry.name] = smu
+        identity = self.smu_identities[entry.name] = smu.identify()
+        if entry.serial is not None and identity.serial != entry.serial:
+            raise InstrumentError(
+                f"SMU {entry.name!r} at {entry.address} has the serial number {identity.serial!r}, "
+                f"{self.description.located.path} names {entry.serial!r}; nothing was energised. Connect the right one or "
+                "correct the file"
+            )
+        smu.safe_state()  # a process that was killed may have left it on
+
     def safe_state(self) -> None:
         """Bring every instrument to its safe state, trying all of them even if one fails.
 
@@ -184,6 +252,11 @@ class Bench:
                 controller.safe_state()
             except Exception as error:  # noqa: BLE001  # the others must still be tried; all are reported below
                 failures.append(f"the controller of die {die!r}: {error}")
+        for name, smu in self.smus.items():
+            try:
+                smu.safe_state()
+            except Exception as error:  # noqa: BLE001  # as above
+                failures.append(f"SMU {name!r}: {error}")
         if failures:
             raise InstrumentError(
                 "safe state was not confirmed by " + "; ".join(failures) + ". Switch the bench's supplies off by hand"
@@ -200,7 +273,14 @@ class Bench:
                     controller.close()
                 except Exception as error:  # noqa: BLE001  # the others must still be closed; all are reported below
                     failures.append(f"the controller of die {die!r}: {error}")
-            self.controllers = {}
+            for name, smu in self.smus.items():
+                try:
+                    smu.close()
+                except Exception as error:  # noqa: BLE001  # as above
+                    failures.append(f"SMU {name!r}: {error}")
+            self.controllers, self.smus = {}, {}
+            if self._trace is not None:
+                self._trace.close()
             self._lock.release()
         if failures:
             raise InstrumentError("the bench was brought to its safe state, but could not close " + "; ".join(failures))

@@ -43,6 +43,7 @@ class _Geometry(_Strict):
 class _Converters(_Strict):
     dac_bits: Entry[Bits]
     dac_full_scale: Entry[Volts]
+    dac_channels: Entry[Positive]
     adc_bits: Entry[Bits]
     adc_rate: Entry[Hertz]
     columns_per_adc: Entry[Positive]
@@ -67,6 +68,7 @@ class _Lines(_Strict):
     max_supply_current: Entry[Amperes]
     forming_current: Entry[Amperes]
     cells_per_pulse: Entry[Positive]
+    reference_resistors: Entry[tuple[Annotated[Ohms, Field(gt=0)], ...]]
 
 
 class _Time(_Strict):
@@ -127,6 +129,7 @@ class BoardFile(_Strict):
             geometry=Geometry(self.geometry.rows.value, self.geometry.columns.value),
             dac_bits=c.dac_bits.value,
             dac_full_scale_V=c.dac_full_scale.value,
+            dac_channels=c.dac_channels.value,
             adc_bits=c.adc_bits.value,
             adc_rate_Hz=c.adc_rate.value,
             columns_per_adc=c.columns_per_adc.value,
@@ -145,6 +148,7 @@ class BoardFile(_Strict):
             max_supply_current_A=li.max_supply_current.value,
             forming_current_A=li.forming_current.value,
             cells_per_pulse=li.cells_per_pulse.value,
+            reference_Ohm=li.reference_resistors.value,
             min_width_s=t.min_width.value,
             max_width_s=t.max_width.value,
             settle_time_s=t.settle_time.value,

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PulseKind, PulseReport
+from rramlab.macro.routes import Target
 from rramlab.plan.limits import Limits
 
 PROTOCOL_VERSION = 1
@@ -47,6 +48,21 @@ class History(Enum):
 
     NEVER = "never"  # not seen since power-up
     FORGOTTEN = "forgotten"  # seen and dropped, or before its memory begins
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a controller is now. ``live``: a line carries a voltage; ``routed``: the SMU's path is closed.
+
+    ``frames``, ``damaged``: since power-up, 0 where there are none. ``errors``: its error queue, which this empties.
+    """
+
+    live: bool
+    routed: bool
+    temperature_C: float
+    frames: int
+    damaged: int
+    errors: tuple[str, ...]
 
 
 class MacroController(Protocol):
@@ -93,6 +109,14 @@ class MacroController(Protocol):
         """Bit-serial multiply. ``x``: uint8[batch, n], n = rows that the slot's pattern drives, in row order."""
         ...
 
+    def route(self, target: Target | None, bias: int, op_id: int = 0) -> None:
+        """Connect ``target`` to the SMU's terminals; None opens the path again.
+
+        ``bias``: DAC code of the word line of a routed cell, or of the channel that is held. ``op_id``: of the ledger,
+        where the SMU will change the cell; its history is then the cell. A route is held under the dead man's switch.
+        """
+        ...
+
     def history(self, op_id: int) -> CellSelection | History:
         """Return the cells that ``op_id`` has pulsed, NEVER, or FORGOTTEN."""
         ...
@@ -101,12 +125,16 @@ class MacroController(Protocol):
         """Let the controller forget ``op_id`` and all ids before it: the host has written their outcomes down."""
         ...
 
+    def status(self) -> Status:
+        """Ask how it is; energises nothing."""
+        ...
+
     def heartbeat(self) -> None:
         """Hold off the dead man's switch."""
         ...
 
     def safe_state(self) -> None:
-        """Every line to 0 V, word lines off, gate slots cleared. Idempotent; tried even after an error."""
+        """Every line to 0 V, word lines off, SMU path open, gate slots cleared. Idempotent; tried even after an error."""
         ...
 
     def close(self) -> None:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import Refused, SourceRef
+from rramlab.base.errors import Refused, SourceRef, UsageError
 from rramlab.drivers.controller import Identity
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools
 from rramlab.macro.pulses import PulseKind
 from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits, check, intersect
-from rramlab.plan.operations import Operation, PulseOp
+from rramlab.plan.operations import Operation, Route, Sweep, capability_of, describe, pulse_of
 from rramlab.plan.plan import Bounds, Plan, bounds, worst_case
-from rramlab.plan.steps import ContactStep, PulseStep, Step
+from rramlab.plan.steps import ContactStep, Step
 from rramlab.runs.ledger import Ledger
 
 CONTACT_KEY = "contact_passed_at"
@@ -30,7 +30,16 @@ ROWS_WITHOUT_PILOT = 4
 class Guard:
     """Limits, arming, contact and wear of one die."""
 
-    def __init__(self, die_id: str, limits: Limits, board: BoardTable, ledger: Ledger, identity: Identity) -> None:
+    def __init__(
+        self,
+        die_id: str,
+        limits: Limits,
+        board: BoardTable,
+        ledger: Ledger,
+        identity: Identity,
+        smus: Collection[str] = (),
+    ) -> None:
+        self.smus = smus  # names of the source-measure units on the bench
         self.die_id, self.board, self.ledger = die_id, board, ledger
         self.limits = limits
         self.identity = identity  # of the controller as it said last
@@ -57,9 +66,13 @@ class Guard:
         ``run``: the run that goes on with this plan, whose own pulses are part of it.
 
         Raises:
-            Refused: a limit, missing arming, no pilot block, or no recent contact test. UsageError: a region off the die.
+            Refused: a limit, missing arming, no pilot block, or no recent contact test. UsageError: a region off the die,
+            or no such source-measure unit.
         """
-        expanded = check_worst_case(plan, self.limits, self.board)
+        expanded = check_worst_case(plan, self.limits, self.board, self.smus)
+        for _, each in expanded:
+            for operation in each:
+                self._check_capability(operation)
         self._check_history(plan, run)
         if plan.destructive:
             self._check_armed(plan.name)
@@ -73,18 +86,22 @@ class Guard:
         ``planned``: it is of a plan, which has crossed :meth:`admit_plan`; otherwise it is single, from Python.
 
         Raises:
-            Refused: nothing was energised by it.
+            Refused, UsageError: nothing was energised by it.
         """
         limits = intersect(self.limits, plan_limits) if plan_limits else self.limits
         check(operation, limits, self.board)
-        if isinstance(operation, PulseOp):
+        self._check_capability(operation)
+        if isinstance(operation, (Sweep, Route)):
+            chosen_smu(operation, self.smus)
+        pulse = pulse_of(operation)
+        if pulse is not None:
             pulses = self.ledger.pulse_counts()
-            _check_cells(operation.kind, operation.cells.bits, pulses, limits.pulses_per_cell, operation.source)
-            self._check_armed(operation.kind)
+            _check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
+            self._check_armed(pulse.kind)
             self._check_contact()
-            if operation.kind == "electroform" and not planned:
-                rows = self._without_pilot | {int(row) for row in operation.cells.rows}
-                _check_pilot(len(rows), operation.source)
+            if pulse.kind == "electroform" and not planned:
+                rows = self._without_pilot | {int(row) for row in pulse.cells.rows}
+                _check_pilot(len(rows), pulse.source)
                 self._without_pilot = rows
 
     def contact_passed(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -95,6 +112,16 @@ class Guard:
     def contact_failed(self) -> None:
         """Write down that the contact test failed: no pulse until it passes."""
         self.ledger.put(CONTACT_KEY, "")
+
+    def _check_capability(self, operation: Operation) -> None:
+        """What the board's file says of it is checked with the limits; this is what the board says itself."""
+        needed = capability_of(operation)
+        if needed is not None and needed not in self.identity.capabilities:
+            raise Refused(
+                f"{describe(operation)}: board {self.identity.board_serial} reports no {needed}; nothing was energised. Is the "
+                "right file named as its driver in bench.yaml?",
+                operation.source,
+            )
 
     def _check_armed(self, what: str) -> None:
         if not self.armed:
@@ -113,7 +140,7 @@ class Guard:
             seen = f"the last one passed {found['at']} on board {found['board']}" if found else "none has passed"
             raise Refused(
                 f"die {self.die_id!r} has no contact test within the last {CONTACT_VALID.seconds // 60} minutes and since "
-                f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab run contact"
+                f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
             )
 
     def _check_history(self, plan: Plan, run: str | None) -> None:
@@ -124,9 +151,10 @@ class Guard:
             before -= entry.spent.bits
         total = before.copy()
         for step in plan.steps:
-            if isinstance(step, PulseStep):
-                cells = Region(step.cells).bound(self.board.geometry, (total == 0, before == 0)).bits
-                _check_cells(step.kind, cells, total, budget, step.source)
+            if step.stresses:
+                text = getattr(step, "cells", "all")
+                cells = Region(text).bound(self.board.geometry, (total == 0, before == 0)).bits
+                _check_cells(step.stresses, cells, total, budget, step.source)
                 total += cells
 
     @staticmethod
@@ -134,7 +162,7 @@ class Guard:
         for step in plan.steps:
             if isinstance(step, ContactStep):
                 return True
-            if isinstance(step, PulseStep):
+            if step.stresses:
                 return False
         return False
 
@@ -142,11 +170,14 @@ class Guard:
 Expanded = list[tuple[Step, list[Operation]]]
 
 
-def check_worst_case(plan: Plan, limits: Limits, board: BoardTable) -> Expanded:
+def check_worst_case(plan: Plan, limits: Limits, board: BoardTable, smus: Collection[str] = ()) -> Expanded:
     """Expand a plan at its worst case and check all that needs no die: what a dry run can say, too.
 
+    ``smus``: names of the source-measure units on the bench.
+
     Raises:
-        Refused: a limit, a missing pilot block, or columns that the board cannot select. UsageError: a region off the die.
+        Refused: a limit, a missing pilot block, or what the board cannot do. UsageError: a region off the die, or no such
+        source-measure unit.
     """
     expanded = worst_case(plan, board)
     tightest = intersect(limits, plan.limits)
@@ -154,11 +185,33 @@ def check_worst_case(plan: Plan, limits: Limits, board: BoardTable) -> Expanded:
     for step, each in expanded:
         for operation in each:
             check(operation, tightest, board)
-        pulses = [operation for operation in each if isinstance(operation, PulseOp)]
-        if isinstance(step, PulseStep) and step.kind == "electroform" and step.pilot is None:
-            without_pilot |= {int(row) for operation in pulses for row in operation.cells.rows}
+            if isinstance(operation, (Sweep, Route)):
+                chosen_smu(operation, smus)
+        pulses = [pulse for pulse in map(pulse_of, each) if pulse is not None]
+        if step.stresses == "electroform" and getattr(step, "pilot", None) is None:
+            without_pilot |= {int(row) for pulse in pulses for row in pulse.cells.rows}
             _check_pilot(len(without_pilot), step.source)
     return expanded
+
+
+def chosen_smu(operation: Sweep | Route, smus: Collection[str]) -> str:
+    """Return the name of the source-measure unit that an operation means.
+
+    Raises:
+        UsageError: there is none, none of that name, or none was named of several.
+    """
+    if operation.smu in smus:
+        return operation.smu
+    if not operation.smu and len(smus) == 1:
+        return next(iter(smus))
+    known = ", ".join(sorted(smus))
+    if not smus:
+        problem = "there is no source-measure unit on the bench; enter it in bench.yaml under 'smus'"
+    elif operation.smu:
+        problem = f"there is no source-measure unit {operation.smu!r} on the bench; it has {known}"
+    else:
+        problem = f"the bench has several source-measure units: {known}; say which, with the key 'smu'"
+    raise UsageError(f"{describe(operation)}: {problem}. Nothing was energised", operation.source)
 
 
 def _check_pilot(rows: int, source: SourceRef) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError, OutOfLimits, Refused, RramlabError, Stopped
+from rramlab.engine.contact import ContactReport
 from rramlab.engine.expectation import compare
+from rramlab.engine.guard import chosen_smu
 from rramlab.engine.interrupts import Interrupts
+from rramlab.engine.probing import Curve, summary
 from rramlab.engine.station import Station
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.regions import Region
@@ -24,10 +27,12 @@ from rramlab.plan.operations import (
     Operation,
     PulseOp,
     Read,
+    Route,
+    Sweep,
     describe,
 )
 from rramlab.plan.plan import Bounds, Plan, operations, selection
-from rramlab.plan.steps import PulseStep, Step
+from rramlab.plan.steps import Step
 from rramlab.runs.store import Run, Status
 
 
@@ -69,7 +74,11 @@ Listener = Callable[[Progress], None]
 
 @dataclass
 class RunResult:
-    """What a run did. ``checks``: every ``expect`` and pilot judgement, in order."""
+    """What a run did. ``checks``: every ``expect`` and pilot judgement, in order.
+
+    ``sweeps``, ``routes``: a summary of every curve and of everything measured at a source-measure unit, see
+    :func:`rramlab.engine.probing.summary`; a sweep whose curve was lost has ``lost``.
+    """
 
     run_id: str
     die: str
@@ -80,6 +89,8 @@ class RunResult:
     checks: list[dict[str, Any]] = field(default_factory=list)
     contact: dict[str, Any] | None = None
     products: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: list[dict[str, Any]] = field(default_factory=list)
+    routes: list[dict[str, Any]] = field(default_factory=list)
     reconciled: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -152,6 +163,8 @@ class Runner:
             checks=self.result.checks,
             contact=self.result.contact,
             products=self.result.products,
+            sweeps=self.result.sweeps,
+            routes=self.result.routes,
             reconciled=self.result.reconciled,
         )
         self.run.consolidate()
@@ -184,7 +197,7 @@ class Runner:
         """
         geometry = self.station.board.geometry
         known = self.run.frozen(index, geometry)
-        if known is None and not isinstance(step, PulseStep):
+        if known is None and not step.stresses:
             known = self._meant.get(getattr(step, "cells", "all"))
         if known is not None:
             return known
@@ -213,10 +226,70 @@ class Runner:
             case Multiply():
                 self._multiply(operation, position)
             case Contact():
-                report = self.station.contact(operation, self.plan.limits)
-                self.result.contact = {**report.as_json(), "verdict": str(report), "conversions": operation.cells.count}
+                self._contact(operation, position)
+            case Sweep():
+                self._sweep(operation, position)
+            case Route():
+                self._route(operation, position)
             case Expect():
                 self._expect(operation)
+
+    def _contact(self, operation: Contact, position: str) -> None:
+        """Test the lines, each time anew: what a resumed run knew of them may be no longer true."""
+        last = self.station.ledger.last_id
+
+        def keep(report: ContactReport, block: npt.NDArray[Any]) -> None:
+            conversions = operation.cells.count
+            self.result.contact = {**report.as_json(), "verdict": str(report), "conversions": conversions}
+            read = Read(operation.cells, 1, "contact", "contact")
+            self.run.append_cells(position, read, block, self.station.calibration.record, last)
+
+        self.station.contact(operation, self.plan.limits, keep)
+
+    def _sweep(self, operation: Sweep, position: str) -> None:
+        curve = self._known(position, operation.dataset)
+        if curve is None:
+            had_its_pulse = any(entry.spent.count for entry in self.station.ledger.of_run(self.run.id, position))
+            if had_its_pulse:
+                lost = {"dataset": operation.dataset, "kind": operation.purpose, "lost": True}
+                target = operation.target
+                self.result.sweeps.append({**lost, "row": target.row, "column": target.column})
+                return
+            curve = self.station.sweep(operation, self.run.id, position, self.plan.limits)
+            self._keep(operation, position, curve, operation.purpose)
+        if operation.as_pulse is not None:
+            self._seen_S[operation.cells.bits] = np.nan
+        self.result.sweeps.append(self._summary(operation, curve))
+
+    def _route(self, operation: Route, position: str) -> None:
+        curve = self._known(position, operation.dataset)
+        if curve is None:
+            curve = self.station.route(operation, self.plan.limits)
+            self._keep(operation, position, curve, "route")
+        self.result.routes.append(self._summary(operation, curve))
+
+    def _known(self, position: str, dataset: str) -> Curve | None:
+        return self.run.block(position, dataset).load() if self.run.has(position, dataset) else None
+
+    def _summary(self, operation: Sweep | Route, curve: Curve) -> dict[str, Any]:
+        found = summary(operation, curve, self.station.board.read_voltage_V)
+        return {**found, "smu": chosen_smu(operation, self.station.smus)}
+
+    def _keep(self, operation: Sweep | Route, position: str, curve: Curve, kind: str) -> None:
+        found = self._summary(operation, curve)
+        place = ("row", "column", "target", "peak_V")
+        self.run.append(
+            position,
+            operation.dataset,
+            curve,
+            form="curve",
+            kind=kind,
+            smu=found["smu"],
+            compliance_A=operation.compliance_A,
+            gate_V=operation.gate_V,
+            conversions=0,
+            **{name: found[name] for name in place if name in found},
+        )
 
     def _pulse(self, operation: PulseOp, position: str) -> None:
         spent = np.zeros(self.station.board.geometry.shape, np.bool_)
@@ -237,9 +310,9 @@ class Runner:
         geometry = self.station.board.geometry
         for index, step in enumerate(self.plan.steps if since else ()):
             cells = self.run.frozen(index, geometry)
-            if cells is None and isinstance(step, PulseStep) and not Region(step.cells).depends_on_data:
+            if cells is None and step.stresses and not Region(getattr(step, "cells", "all")).depends_on_data:
                 cells = selection(step, geometry, None)
-            if cells is None or not isinstance(step, PulseStep):
+            if cells is None or not step.stresses:
                 continue  # not a pulse, or not yet settled which cells it means: those will be settled by what they are now
             for entry in own:
                 if entry.position.startswith(f"{index:03d}."):
@@ -316,17 +389,10 @@ class Runner:
         found = compare(operation, self._seen_S, ledger.doubtful().bits, ledger.unknown().bits)
         self.result.checks.append(found)
         if not found["passed"] and operation.stop:
-            median = operation.window.median
-            low = median is not None and found.get("median_S", median[0]) < median[0]
-            lines = (
-                " A median that is low on a die that formed well may be voltage lost in the lines: a new run with a window of "
-                "its own, such as --set lowest=3uS, and cells that end in '& pristine' leaves out those that had their pulse."
-                if low
-                else ""
-            )
+            hint = f" {operation.window.hint}" if operation.window.hint else ""
             raise OutOfLimits(
                 f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
-                f"{self._pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{lines}",
+                f"{self._pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{hint}",
                 operation.source,
             )
 

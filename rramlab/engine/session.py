@@ -74,7 +74,8 @@ class Session:
         folder = self.die_folder(die_id)
         self._refuse_lost_ledger(die_id, folder)
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
-        guard = Guard(die_id, self.bench.limits, board, ledger, self.bench.identities[die_id])
+        smus = self.bench.smus
+        guard = Guard(die_id, self.bench.limits, board, ledger, self.bench.identities[die_id], smus.keys())
         self.stations[die_id] = Station(
             die_id,
             self.bench.controllers[die_id],
@@ -83,6 +84,7 @@ class Session:
             BoardCalibration.nominal(board),
             folder,
             self.interrupts,
+            smus,
         )
         self.macros[die_id] = SessionMacro(self.stations[die_id], self._interactive, self._make_safe)
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import OutOfLimits, RramlabError
+from rramlab.base.errors import OutOfLimits, Refused, RramlabError
 from rramlab.drivers.controller import History, Identity, MacroController, Sums
+from rramlab.drivers.smu.instrument import Smu
 from rramlab.engine.contact import ContactReport, judge
-from rramlab.engine.guard import Guard
+from rramlab.engine.guard import Guard, chosen_smu
 from rramlab.engine.interrupts import Interrupts
+from rramlab.engine.probing import Curve, Probe
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
-from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, describe
+from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, describe
 from rramlab.runs.lastread import load_last_read, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
 Floats = npt.NDArray[np.float32]
 # More cells than this share that conducted, or did not, unlike at the last read: another die is in the socket.
 IDENTITY_MISMATCH = 0.05
+Block = npt.NDArray[Any]
+
+
+def _forget(report: ContactReport, block: Block) -> None:
+    """Keep nothing."""
 
 
 class Station:
@@ -39,8 +47,10 @@ class Station:
         calibration: BoardCalibration,
         folder: Path,
         interrupts: Interrupts,
+        smus: Mapping[str, Smu] | None = None,
     ) -> None:
         self.die_id, self.controller = die_id, controller
+        self.smus = smus or {}
         self.ledger, self.guard, self.calibration = ledger, guard, calibration
         self.folder = folder
         self.conductance_S = self._load_last_read()
@@ -151,8 +161,53 @@ class Station:
         sums = self.controller.multiply(operation.x, operation.bits, operation.slot, columns, self.interrupts.tick)
         return sums, self.calibration.products(sums.codes, columns, operation.pattern, operation.bits)
 
-    def contact(self, operation: Contact, limits: Limits | None = None) -> ContactReport:
+    def sweep(
+        self, operation: Sweep, run: str, position: str, limits: Limits | None = None, planned: bool = True
+    ) -> Curve:
+        """Sweep one cell. All but a read is one pulse of its kind in the ledger: intent, sweep, outcome.
+
+        Returns a structured array[points]: ``voltage`` in V, ``current`` in A, ``in_compliance``.
+
+        Raises:
+            Refused, UsageError: nothing was energised by it.
+        """
+        pulse = operation.as_pulse
+        if pulse is not None:
+            self.reconcile()
+        self.guard.admit(operation, limits, planned)
+        probe = self._probe(operation)
+        probe.prepare(operation)
+        gate = self.board.dac_code(operation.gate_V)
+        if pulse is None:
+            return probe.sweep(operation, gate, 0)
+        op_id = self.ledger.intend(pulse, run, position, self.identity.boot_nonce)
+        self.conductance_S[operation.cells.bits] = np.nan
+        try:
+            curve = probe.sweep(operation, gate, op_id)
+        except Refused:  # by the unit's own limits: the cell was connected, and nothing was forced on it
+            self.ledger.finish(op_id, self._nothing)
+            self.controller.acknowledge(op_id)
+            raise
+        self.ledger.finish(op_id, operation.cells)
+        self.controller.acknowledge(op_id)
+        return curve
+
+    def route(self, operation: Route, limits: Limits | None = None) -> Curve:
+        """Connect, measure, hold and release a cell, a reference resistor or a DAC channel; see :meth:`sweep`."""
+        self.guard.admit(operation, limits)
+        probe = self._probe(operation)
+        probe.prepare(operation)
+        return probe.route(operation, self.board.dac_code(operation.bias_V))
+
+    def _probe(self, operation: Sweep | Route) -> Probe:
+        return Probe(self.controller, self.smus[chosen_smu(operation, self.smus)], self.interrupts)
+
+    def contact(
+        self, operation: Contact, limits: Limits | None = None, keep: Callable[[ContactReport, Block], None] = _forget
+    ) -> ContactReport:
         """Test the lines at the contact voltage, and that this is the die it is said to be.
+
+        ``keep``: told the verdict and the read that it rests on, whatever they are.
 
         Raises:
             OutOfLimits: a line is open, shorted or leaking, or another die is in the socket; no pulse until it passes.
@@ -160,12 +215,14 @@ class Station:
         self.guard.admit(operation, limits)
         self.identify()
         block = self.read(Read(operation.cells, 1, "contact", "contact", operation.source), limits)
-        report = judge(block["conductance"], self.state)
+        top = (1 << self.board.adc_bits) - 1
+        report = judge(block["conductance"], block["codes"][..., 0] >= top, self.state)
+        keep(report, block)
         if not report.passed:
             self.guard.contact_failed()
             raise OutOfLimits(
                 f"the contact test of die {self.die_id!r} failed: {report}. No pulse will be sent to it. Reseat the die, "
-                "check the socket and the multiplexers, then run: rramlab run contact",
+                "check the socket and the multiplexers, then run: rramlab contact",
                 operation.source,
             )
         self._confirm_identity(block["conductance"])
@@ -199,8 +256,12 @@ class Station:
             self._acknowledged = True
         return decided
 
+    @property
+    def _nothing(self) -> CellSelection:
+        return CellSelection(np.zeros(self.board.geometry.shape, np.bool_))
+
     def _reconcile(self, entry: Entry) -> dict[str, Any]:
-        nothing = CellSelection(np.zeros(self.board.geometry.shape, np.bool_))
+        nothing = self._nothing
         history = self.controller.history(entry.op_id)
         unknown = nothing
         if isinstance(history, CellSelection):

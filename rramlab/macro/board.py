@@ -18,6 +18,7 @@ class BoardTable:
     # converters
     dac_bits: int
     dac_full_scale_V: float
+    dac_channels: int
     adc_bits: int
     adc_rate_Hz: float  # conversions a second of one ADC
     columns_per_adc: int  # contiguous columns that share one ADC
@@ -38,6 +39,7 @@ class BoardTable:
     max_supply_current_A: float
     forming_current_A: float  # worst-case current of one cell while forming or setting (compliance)
     cells_per_pulse: int
+    reference_Ohm: tuple[float, ...]  # resistors that the SMU can be connected to
     # time
     min_width_s: float
     max_width_s: float

@@ -13,10 +13,12 @@ import numpy.typing as npt
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools
 from rramlab.macro.gates import GatePattern
-from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read
+from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, Route, Sweep
 
 # Median conductance of a formed cell (design, section 7): what one driven cell dissipates with.
 TYPICAL_CELL_S = 12.2e-6
+# One measurement of a source-measure unit: one power-line cycle at 50 Hz (assumed; the unit's file says how long it takes).
+SMU_READING_S = 0.02
 
 Nanoseconds = npt.NDArray[np.int64]
 
@@ -40,7 +42,10 @@ class Cost:
 
 
 def of(operation: Operation, board: BoardTable) -> Cost:
-    """Return the cost of one operation: pulse energy is V·I·t at the compliance, multiply energy lines plus converters."""
+    """Return the cost of one operation: pulse energy is V·I·t at the compliance, multiply energy lines plus converters.
+
+    At a source-measure unit it is the worst case: the highest voltage at the compliance all the time.
+    """
     match operation:
         case PulseOp():
             pulse = operation.pulse
@@ -52,6 +57,13 @@ def of(operation: Operation, board: BoardTable) -> Cost:
             return _read(operation.cells.bits, 1, board)
         case Multiply():
             return multiply(operation.pattern, len(operation.x), operation.bits, board)
+        case Sweep():
+            time_s = operation.levels * (operation.dwell_s + SMU_READING_S)
+            pulses = 0 if operation.as_pulse is None else 1
+            return Cost(time_s, operation.peak_V * operation.compliance_A * time_s, pulses)
+        case Route():
+            time_s = operation.count * SMU_READING_S + operation.hold_s
+            return Cost(time_s, operation.voltage_V * operation.compliance_A * time_s)
         case _:
             return Cost()
 
@@ -126,6 +138,8 @@ def _settle_ns(board: BoardTable) -> int:
 
 def _busiest(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
     """Count the selected columns of the ADC that has most of them: int64[rows or phases]."""
+    if cells.all():  # the most frequent case by far, and the dearest to count
+        return np.full(len(cells), min(board.columns_per_adc, cells.shape[1]), np.int64)
     padded = np.zeros((len(cells), board.adcs * board.columns_per_adc), np.bool_)
     padded[:, : cells.shape[1]] = cells
     per_adc = padded.reshape(len(cells), board.adcs, board.columns_per_adc)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import reduce
 
 import numpy as np
@@ -10,7 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from rramlab.base.errors import Refused
 from rramlab.base.units import Amperes, Seconds, Volts, show
 from rramlab.macro.board import BoardTable
-from rramlab.plan.operations import Contact, LoadGates, Multiply, Operation, PulseOp, Read, describe
+from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
+from rramlab.plan.operations import (
+    Contact,
+    LoadGates,
+    Multiply,
+    Operation,
+    PulseOp,
+    Read,
+    Route,
+    Sweep,
+    capability_of,
+    describe,
+)
+from rramlab.plan.steps import SweepKind
 
 # Worst-case conductance of one conducting cell in a read or multiply: the highest formed cell seen is 18.8 µS, and
 # isolated outliers lie up to 20 µS above (design, section 7).
@@ -42,6 +56,8 @@ class Limits(BaseModel):
     longest_pulse: Seconds | None = Field(default=None, ge=0)
     line_current: Amperes | None = Field(default=None, ge=0)
     supply_current: Amperes | None = Field(default=None, ge=0)
+    smu_voltage: Volts | None = Field(default=None, ge=0)
+    smu_current: Amperes | None = Field(default=None, ge=0)
     pulses_per_cell: int | None = Field(default=None, ge=0)
     sl_minus_bl: Volts | None = Field(default=None, ge=0)
     bl_minus_sl: Volts | None = Field(default=None, ge=0)
@@ -92,7 +108,6 @@ def check(
     Raises:
         Refused: naming the limit, the value and the operation; nothing has been energised by it.
     """
-    source = operation.source
     for name, what, value, unit in _quantities(operation, board):
         bound = getattr(limits, name)
         if bound is None:
@@ -102,39 +117,83 @@ def check(
             raise Refused(
                 f"{describe(operation)}: {what} is {show(value, unit)}, the limit {name} allows {side} "
                 f"{show(bound, unit)}; nothing was energised. Change the value: a limit is never widened by a protocol",
-                source,
+                operation.source,
             )
-    if isinstance(operation, PulseOp) and operation.cells_per_pulse < 1:
-        raise Refused(
-            f"{describe(operation)}: found {operation.cells_per_pulse} cells a pulse, expected at least 1; nothing was "
-            "energised",
-            source,
+    for reason in _impossible(operation, board):
+        raise Refused(f"{describe(operation)}: {reason}", operation.source)
+
+
+def _impossible(operation: Operation, board: BoardTable) -> Iterator[str]:
+    """Yield what the board itself cannot do, or must not be asked for, whatever the limits say."""
+    needed = capability_of(operation)
+    if needed is not None and needed not in board.capabilities:
+        yield (
+            f"board {board.name} has no {needed}, so nothing of it reaches a source-measure unit; nothing was energised. If "
+            "it has, enter that under 'capabilities' in the board's file"
         )
-    if (
-        isinstance(operation, PulseOp)
-        and max(operation.pulse.amplitude_V, operation.pulse.gate_V) > board.dac_full_scale_V
-    ):
-        raise Refused(
-            f"{describe(operation)}: the amplitude or gate is beyond the range of the board's DAC, 0 to "
-            f"{show(board.dac_full_scale_V, 'V')}; nothing was energised",
-            source,
+    if isinstance(operation, PulseOp):
+        yield from _impossible_pulse(operation, board)
+    if isinstance(operation, (LoadGates, Multiply)) and operation.slot >= board.gate_slots:
+        yield f"slot {operation.slot} does not exist, the board has {board.gate_slots}"
+    if isinstance(operation, Sweep) and operation.gate_V > board.dac_full_scale_V:
+        yield _beyond_dac("gate", board)
+    if isinstance(operation, Route):
+        if operation.bias_V > board.dac_full_scale_V:
+            yield _beyond_dac("gate or channel", board)
+        yield from _missing(operation, board)
+    harmless_V = _harmless_V(operation)
+    if harmless_V > board.read_voltage_V:
+        yield (
+            f"{show(harmless_V, 'V')} is above the board's read voltage of {show(board.read_voltage_V, 'V')}, so it would be "
+            "no read; nothing was energised. Stay at or below it, or say with 'kind' which pulse a sweep is meant as"
         )
+
+
+def _impossible_pulse(operation: PulseOp, board: BoardTable) -> Iterator[str]:
+    if operation.cells_per_pulse < 1:
+        yield f"found {operation.cells_per_pulse} cells a pulse, expected at least 1; nothing was energised"
+    if max(operation.pulse.amplitude_V, operation.pulse.gate_V) > board.dac_full_scale_V:
+        yield _beyond_dac("amplitude or gate", board)
     # Without sl_select a board drives all columns of a selected row when it forms or sets, wanted or not.
     if (
-        isinstance(operation, PulseOp)
-        and operation.kind != "reset"
+        operation.kind != "reset"
         and "sl_select" not in board.capabilities
         and not operation.cells.bits[operation.cells.rows].all()
     ):
-        raise Refused(
-            f"{describe(operation)}: board {board.name} cannot select columns when it forms or sets (no sl_select), and the "
-            "region leaves some out; nothing was energised. Choose whole rows",
-            source,
+        yield (
+            f"board {board.name} cannot select columns when it forms or sets (no sl_select), and the region leaves some out; "
+            "nothing was energised. Choose whole rows"
         )
-    if isinstance(operation, (LoadGates, Multiply)) and operation.slot >= board.gate_slots:
-        raise Refused(
-            f"{describe(operation)}: slot {operation.slot} does not exist, the board has {board.gate_slots}", source
-        )
+
+
+def _beyond_dac(what: str, board: BoardTable) -> str:
+    return (
+        f"the {what} is beyond the range of the board's DAC, 0 to {show(board.dac_full_scale_V, 'V')}; nothing was "
+        "energised"
+    )
+
+
+def _missing(operation: Route, board: BoardTable) -> Iterator[str]:
+    """Yield what is said of a target that the board does not have."""
+    match operation.target:
+        case RoutedReference(index) if index >= len(board.reference_Ohm):
+            what, known = "reference resistor", len(board.reference_Ohm)
+        case RoutedDac(index) if index >= board.dac_channels:
+            what, known = "DAC channel", board.dac_channels
+        case _:
+            return
+    yield f"board {board.name} has no {what} {index}, it has {known}, counted from 0; nothing was energised"
+
+
+def _harmless_V(operation: Operation) -> float:
+    """Return the voltage of an operation at a source-measure unit that must be a read, 0 for all others."""
+    match operation:
+        case Sweep(purpose="read", peak_V=peak_V):
+            return peak_V
+        case Route(target=RoutedCell() | RoutedReference(), voltage_V=voltage_V):
+            return voltage_V
+        case _:
+            return 0.0
 
 
 def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str, float, str]]:
@@ -155,9 +214,10 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
     if isinstance(operation, (Read, Contact)):
         contact = isinstance(operation, Contact) or operation.bias == "contact"
         volts = board.contact_voltage_V if contact else board.read_voltage_V
-        widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())
         if board.bias.read.unselected.sl == "sense":  # every source line takes current, asked for or not
             widest = board.geometry.columns
+        else:
+            widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())
         return [
             ("read_voltage", "the read voltage", volts, "V"),
             ("line_current", f"the current of {widest} cells of one row", volts * WORST_CELL_S * widest, "A"),
@@ -173,4 +233,41 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
             ("line_current", f"the current of {columns} columns on one bit line", line, "A"),
             ("supply_current", f"the current of {lines} bit lines", line * lines, "A"),
         ]
+    if isinstance(operation, Sweep):
+        return _of_cell(operation.purpose, operation.peak_V, operation.gate_V, operation.compliance_A, board)
+    if isinstance(operation, Route):
+        return _of_route(operation, board)
     return []
+
+
+def _of_cell(
+    purpose: SweepKind, volts: float, gate_V: float, compliance_A: float, board: BoardTable
+) -> list[tuple[str, str, float, str]]:
+    """List what one cell at a source-measure unit is compared with; a read has the direction of a set."""
+    worst = board.bias.pulse("set" if purpose == "read" else purpose).worst_V(volts, gate_V)
+    return [
+        ("smu_voltage", "the highest voltage of the source-measure unit", volts, "V"),
+        ("smu_current", "its compliance", compliance_A, "A"),
+        ("line_current", "the compliance, on one line,", compliance_A, "A"),
+        ("supply_current", "the compliance", compliance_A, "A"),
+        ("gate_voltage", "the gate voltage", gate_V, "V"),
+        (f"{purpose}_voltage", f"the {purpose} voltage", volts, "V"),
+        *((name, f"{_DIFFERENCES[name]}, by the board's bias table,", each, "V") for name, each in worst.items()),
+    ]
+
+
+def _of_route(operation: Route, board: BoardTable) -> list[tuple[str, str, float, str]]:
+    match operation.target:
+        case RoutedCell():
+            return _of_cell("read", operation.voltage_V, operation.gate_V, operation.compliance_A, board)
+        case RoutedReference():
+            return [
+                ("smu_voltage", "the voltage of the source-measure unit", operation.voltage_V, "V"),
+                ("smu_current", "its compliance", operation.compliance_A, "A"),
+                ("read_voltage", "the voltage", operation.voltage_V, "V"),
+            ]
+        case RoutedDac():  # what it feeds is not known here, so it is held to the bound of a word line
+            return [
+                ("gate_voltage", "the voltage of the channel", operation.voltage_V, "V"),
+                ("smu_voltage", "the voltage limit of the source-measure unit", operation.protection_V, "V"),
+            ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +13,8 @@ from rramlab.base.errors import SourceRef
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind
-from rramlab.plan.steps import Window
+from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
+from rramlab.plan.steps import SweepKind, Window
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,100 @@ class Contact:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """From 0 V to ``peak_V`` across one cell in ``points`` levels and, ``both_ways``, back; SI units.
+
+    Raises:
+        ValueError: on construction, for what is not finite or negative, or not one cell.
+    """
+
+    purpose: SweepKind
+    cells: CellSelection
+    peak_V: float
+    points: int
+    dwell_s: float
+    compliance_A: float
+    gate_V: float
+    both_ways: bool = False
+    smu: str = ""
+    dataset: str = "sweep"
+    source: SourceRef = SourceRef()
+    kind: Literal["sweep"] = "sweep"
+
+    def __post_init__(self) -> None:
+        _finite(self.peak_V, self.dwell_s, self.compliance_A, self.gate_V)
+        if self.cells.count != 1 or self.points < 2:
+            raise ValueError(
+                f"found {self.cells.count} cells and {self.points} points, expected one cell and 2 or more"
+            )
+
+    @property
+    def target(self) -> RoutedCell:
+        """The cell, with the line that carries the higher voltage in a pulse of this kind at the unit."""
+        row, column = (int(index) for index in np.argwhere(self.cells.bits)[0])
+        return RoutedCell(row, column, "bl" if self.purpose == "reset" else "sl")
+
+    @property
+    def levels(self) -> int:
+        return 2 * self.points - 1 if self.both_ways else self.points
+
+    @property
+    def duration_s(self) -> float:
+        return self.levels * self.dwell_s
+
+    @property
+    def as_pulse(self) -> PulseOp | None:
+        """The one pulse that it counts as: its peak, for its whole duration; None for a read."""
+        if self.purpose == "read":
+            return None
+        return PulseOp(self.purpose, self.cells, Pulse(self.peak_V, self.duration_s, self.gate_V), 1, self.source)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Connect ``target`` to a source-measure unit, measure it ``count`` times, hold it for ``hold_s``; SI units.
+
+    Raises:
+        ValueError: on construction, for what is not finite or negative.
+    """
+
+    target: Target
+    voltage_V: float
+    compliance_A: float
+    gate_V: float
+    count: int = 1
+    hold_s: float = 0.0
+    smu: str = ""
+    dataset: str = "route"
+    source: SourceRef = SourceRef()
+    kind: Literal["route"] = "route"
+
+    def __post_init__(self) -> None:
+        _finite(self.voltage_V, self.compliance_A, self.gate_V, self.hold_s)
+
+    @property
+    def bias_V(self) -> float:
+        """What the board's DAC puts out: on the word line of a cell, or on the channel that is held."""
+        match self.target:
+            case RoutedCell():
+                return self.gate_V
+            case RoutedDac():
+                return self.voltage_V
+            case RoutedReference():
+                return 0.0
+
+    @property
+    def protection_V(self) -> float:
+        """The unit's limit on the voltage where it measures a DAC channel: with room for the channel's own error."""
+        return self.voltage_V * 1.1 + 0.1
+
+
+def _finite(*values: float) -> None:
+    if not all(math.isfinite(value) and value >= 0 for value in values):
+        raise ValueError(f"found {values}, expected finite numbers that are not negative")
+
+
+@dataclass(frozen=True)
 class Expect:
     """Compare the last read of ``cells`` with ``window``; energises nothing."""
 
@@ -80,7 +176,29 @@ class Expect:
     kind: Literal["expect"] = "expect"
 
 
-Operation = PulseOp | Read | LoadGates | Multiply | Contact | Expect
+Operation = PulseOp | Read | LoadGates | Multiply | Contact | Sweep | Route | Expect
+
+
+def pulse_of(operation: Operation) -> PulseOp | None:
+    """Return what an operation counts as in the life of its cells; None: it is harmless."""
+    match operation:
+        case PulseOp():
+            return operation
+        case Sweep():
+            return operation.as_pulse
+        case _:
+            return None
+
+
+def capability_of(operation: Operation) -> str | None:
+    """Return what a board must be able to do for an operation at a source-measure unit."""
+    match operation:
+        case Route(target=RoutedReference()):
+            return "reference_resistors"
+        case Sweep() | Route():
+            return "smu_route"
+        case _:
+            return None
 
 
 def describe(operation: Operation) -> str:
@@ -99,5 +217,9 @@ def describe(operation: Operation) -> str:
             return f"multiply of {len(x):,} vectors of {bits} bits"
         case Contact():
             return "contact test"
+        case Sweep(purpose=purpose, target=target, peak_V=peak_V, levels=levels):
+            return f"{purpose} sweep of cell ({target.row}, {target.column}) to {peak_V:g} V in {levels} levels"
+        case Route(target=target, voltage_V=voltage_V):
+            return f"route of {target}, at {voltage_V:g} V"
         case Expect(what=what):
             return f"check of {what}"

@@ -12,10 +12,22 @@ from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection, CellState
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
+from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
 from rramlab.plan import cost
 from rramlab.plan.cost import Cost
 from rramlab.plan.limits import Limits
-from rramlab.plan.operations import Contact, Expect, LoadGates, Multiply, Operation, PulseOp, Read
+from rramlab.plan.operations import (
+    Contact,
+    Expect,
+    LoadGates,
+    Multiply,
+    Operation,
+    PulseOp,
+    Read,
+    Route,
+    Sweep,
+    pulse_of,
+)
 from rramlab.plan.steps import (
     ContactStep,
     ExpectStep,
@@ -23,7 +35,9 @@ from rramlab.plan.steps import (
     MultiplyStep,
     PulseStep,
     ReadStep,
+    RouteStep,
     Step,
+    SweepStep,
 )
 
 
@@ -54,21 +68,27 @@ class Plan(BaseModel):
 
     @property
     def destructive(self) -> bool:
-        return any(isinstance(step, PulseStep) for step in self.steps)
+        return any(step.stresses for step in self.steps)
 
 
 def selection(step: Step, geometry: Geometry, state: CellState | None) -> CellSelection:
     """Resolve a step's region: with the state exactly, without it its worst case.
 
     Raises:
-        UsageError: the region lies off the die. Refused: it asks what is not known, see Region.resolve.
+        UsageError: the region lies off the die, or is not one cell where one is needed. Refused: it asks what is not
+        known, see Region.resolve.
     """
     cells = getattr(step, "cells", "all")
     try:
         region = Region(cells)
-        return region.bound(geometry) if state is None else region.resolve(geometry, state)
+        chosen = region.bound(geometry) if state is None else region.resolve(geometry, state)
     except (Refused, UsageError) as error:
         raise type(error)(str(error), step.source) from None
+    if isinstance(step, (SweepStep, RouteStep)) and step.cell is not None and chosen.count != 1:
+        raise UsageError(
+            f"found {cells!r}, which means {chosen.count:,} cells, expected one cell such as '(3, 7)'", step.source
+        )
+    return chosen
 
 
 def operations(
@@ -100,6 +120,32 @@ def operations(
             yield Multiply(step.slot, pattern, x, step.bits, step.name, step.source)
         case ContactStep():
             yield Contact(CellSelection.everything(geometry), step.source)
+        case SweepStep():
+            yield Sweep(
+                step.purpose,
+                cells,
+                step.voltage,
+                step.points,
+                step.dwell,
+                step.compliance,
+                step.gate_V,
+                step.both_ways,
+                step.smu,
+                step.name,
+                step.source,
+            )
+        case RouteStep():
+            yield Route(
+                _target(step, cells),
+                step.voltage,
+                step.compliance,
+                step.gate_V,
+                step.count,
+                step.hold,
+                step.smu,
+                step.name,
+                step.source,
+            )
         case ExpectStep():
             stop = step.on_failure == "stop"
             yield Expect(cells, step.window, stop, f"region {Region(step.cells)}", step.source)
@@ -127,6 +173,15 @@ def _pulses(step: PulseStep, cells: CellSelection, board: BoardTable, block_rows
             yield Expect(part, pilot, True, f"the block of rows {start}-{stop - 1}", step.source)
 
 
+def _target(step: RouteStep, cells: CellSelection) -> Target:
+    if step.reference is not None:
+        return RoutedReference(step.reference)
+    if step.dac is not None:
+        return RoutedDac(step.dac)
+    row, column = (int(index) for index in np.argwhere(cells.bits)[0])
+    return RoutedCell(row, column)
+
+
 def worst_case(plan: Plan, board: BoardTable) -> list[tuple[Step, list[Operation]]]:
     """Expand the whole plan with every data-dependent region at its largest."""
     patterns: dict[int, LoadGates] = {}
@@ -145,13 +200,10 @@ def bounds(expanded: list[tuple[Step, list[Operation]]], board: BoardTable) -> B
     for _, each in expanded:
         for operation in each:
             count += 1
-            if isinstance(operation, PulseOp):
-                wear += operation.cells.bits
-                volts = max(volts, operation.pulse.amplitude_V, operation.pulse.gate_V)
-            elif isinstance(operation, (Read, Multiply)):
-                volts = max(volts, board.read_voltage_V)
-            elif isinstance(operation, Contact):
-                volts = max(volts, board.contact_voltage_V)
+            volts = max(volts, _highest_V(operation, board))
+            pulse = pulse_of(operation)
+            if pulse is not None:
+                wear += pulse.cells.bits
     return Bounds(
         operations=count,
         max_voltage_V=volts,
@@ -162,3 +214,20 @@ def bounds(expanded: list[tuple[Step, list[Operation]]], board: BoardTable) -> B
         time_s=total.time_s,
         energy_J=total.energy_J,
     )
+
+
+def _highest_V(operation: Operation, board: BoardTable) -> float:
+    """Return the highest voltage of any line in an operation."""
+    match operation:
+        case PulseOp(pulse=pulse):
+            return max(pulse.amplitude_V, pulse.gate_V)
+        case Read() | Multiply():
+            return board.read_voltage_V
+        case Contact():
+            return board.contact_voltage_V
+        case Sweep():
+            return max(operation.peak_V, operation.gate_V)
+        case Route():
+            return max(operation.voltage_V, operation.bias_V)
+        case _:
+            return 0.0

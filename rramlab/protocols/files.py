@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,7 +16,7 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PULSE_KINDS
 from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits
-from rramlab.plan.plan import Plan
+from rramlab.plan.plan import Plan, selection
 from rramlab.plan.steps import (
     ContactStep,
     ExpectStep,
@@ -24,9 +24,11 @@ from rramlab.plan.steps import (
     MultiplyStep,
     PulseStep,
     ReadStep,
+    RouteStep,
     StepModel,
+    SweepStep,
 )
-from rramlab.protocols.parameters import Parameter, settle, substitute
+from rramlab.protocols.parameters import Parameter, Value, settle, substitute
 
 STEPS: dict[str, type[StepModel]] = {
     **dict.fromkeys(PULSE_KINDS, PulseStep),
@@ -34,8 +36,27 @@ STEPS: dict[str, type[StepModel]] = {
     "gate": GateStep,
     "multiply": MultiplyStep,
     "contact": ContactStep,
+    "sweep": SweepStep,
+    "route": RouteStep,
     "expect": ExpectStep,
 }
+
+
+class Word(Parameter):
+    """A parameter that is text: one of ``choices``, or any where there are none; empty text leaves a key out."""
+
+    type: Literal["word"]  # type: ignore[assignment]  # a kind of its own beside those of a parameter
+    choices: tuple[str, ...] = ()
+
+    def convert(self, name: str, value: object) -> Value:
+        """Return the text.
+
+        Raises:
+            UsageError: it is none of the choices.
+        """
+        if self.choices and value not in self.choices:
+            raise UsageError(f"parameter {name!r}: found {value!r}, expected one of {', '.join(self.choices)}")
+        return str(value)
 
 
 class ProtocolFile(BaseModel):
@@ -44,7 +65,7 @@ class ProtocolFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     description: str = Field(min_length=1)
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    parameters: dict[str, Annotated[Word | Parameter, Field(discriminator="type")]] = Field(default_factory=dict)
     limits: Limits = Limits()
     block_rows: int = Field(default=64, ge=1)
     steps: list[Any] = Field(min_length=1)
@@ -97,20 +118,27 @@ class Protocol:
         body = {} if body is None else body
         if not isinstance(body, dict):
             raise UsageError(f"found {body!r} in the step {kind!r}, expected keys and values", self.document.at(at))
+        document = self.document
+        if kind == "sweep" and "kind" in body:
+            body = {("purpose" if key == "kind" else key): value for key, value in body.items()}
+            document = replace(document, places={**document.places, (*at, "purpose"): document.places[(*at, "kind")]})
         for reserved in ("kind", "source"):
             if reserved in body:
-                raise UsageError(f"unknown key {reserved!r}", self.document.at((*at, reserved)))
+                raise UsageError(f"unknown key {reserved!r}", document.at((*at, reserved)))
         filled = {}
         for key, value in body.items():
             try:
                 filled[key] = substitute(value, self.file.parameters, values)
             except UsageError as error:
-                raise UsageError(str(error), self.document.at((*at, key))) from None
-        step = validate(self.document, STEPS[kind], {**filled, "kind": kind, "source": here}, at)
+                raise UsageError(str(error), document.at((*at, key))) from None
+        step = validate(document, STEPS[kind], {**filled, "kind": kind, "source": here}, at)
         self._check_regions(step, at, geometry)
         return step
 
     def _check_regions(self, step: StepModel, at: tuple[str | int, ...], geometry: Geometry) -> None:
+        if isinstance(step, (SweepStep, RouteStep)):
+            selection(step.model_copy(update={"source": self.document.at((*at, "cell"))}), geometry, None)
+            return
         for key in ("cells", "rows", "columns"):
             text = getattr(step, key, None)
             if text is not None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.files import write_atomic
 from rramlab.macro.cells import CONDUCTING_THRESHOLD_S
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def save_map(conductance_S: npt.NDArray[np.float32], path: Path, title: str) -> None:
@@ -39,6 +43,11 @@ def save_map(conductance_S: npt.NDArray[np.float32], path: Path, title: str) -> 
         ylabel="cells",
     )
     right.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG that is whole or absent."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png")
     write_atomic(path, stream.getvalue())

@@ -14,13 +14,20 @@ from rramlab.base.files import beside
 if TYPE_CHECKING:
     from rramlab.runs.store import Block, Run
 
+_PRODUCTS = (("sums", "1"), ("product", "S"))
+_CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"))
+# What a curve was: its cell or target, which pulse a sweep counts as, and what the source-measure unit was set to.
+_ABOUT = ("kind", "row", "column", "target", "peak_V", "compliance_A", "gate_V", "smu")
+
 
 def consolidate(run: Run) -> Path:
     """Write ``run.h5`` beside the blocks, under a temporary name first.
 
     One group a step and data set, ``step-002-read``: ``codes`` uint16[repeat, row, column] with ``reads``
     uint16[row, column] and ``valid`` bool[row, column], and ``conductance`` float32[row, column] in siemens derived from
-    them; ``sums`` int32[vector, output] of a multiply with ``product``, float32, siemens × code. Each has ``units``.
+    them; ``sums`` int32[vector, output] of a multiply with ``product``, float32, siemens × code; ``voltage`` and
+    ``current`` float64[point] of a sweep or route with ``in_compliance``, bool, and what it was as attributes. Each data
+    set has ``units``.
     """
     import h5py
 
@@ -49,10 +56,13 @@ def consolidate(run: Run) -> Path:
 def _write_group(file: Any, name: str, blocks: list[Block]) -> None:
     group = file.create_group(name)
     group.attrs["calibration"] = sorted({str(block.attributes.get("calibration", "")) for block in blocks})
-    if blocks[0].attributes["form"] == "products":
-        _write_products(group, blocks)
-    else:
-        _write_cells(group, blocks)
+    match blocks[0].attributes["form"]:
+        case "products":
+            _write_tables(group, blocks, _PRODUCTS, ("vector", "output"))
+        case "curve":
+            _write_tables(group, blocks, _CURVE, ("point",))
+        case _:
+            _write_cells(group, blocks)
 
 
 def _scales(file: Any, dataset: Any, dimensions: tuple[str, ...]) -> None:
@@ -98,11 +108,15 @@ def _write_cells(group: Any, blocks: list[Block]) -> None:
         _scales(group, dataset, dimensions)
 
 
-def _write_products(group: Any, blocks: list[Block]) -> None:
+def _write_tables(
+    group: Any, blocks: list[Block], fields: tuple[tuple[str, str], ...], dimensions: tuple[str, ...]
+) -> None:
+    """Write each block by itself, ``fields`` of (name, units), in a group of its position where there are several."""
     for block in blocks:
         array = block.load()
         inner = group if len(blocks) == 1 else group.create_group(block.position)
-        for name, units in (("sums", "1"), ("product", "S")):
+        inner.attrs.update({key: block.attributes[key] for key in _ABOUT if key in block.attributes})
+        for name, units in fields:
             dataset = inner.create_dataset(name, data=array[name])
             dataset.attrs["units"] = units
-            _scales(inner, dataset, ("vector", "output"))
+            _scales(inner, dataset, dimensions)

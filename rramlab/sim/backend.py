@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,13 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rramlab.base.errors import DataError, UsageError
 from rramlab.base.yamlfile import explain
-from rramlab.drivers.bench import BenchFile, DieEntry
-from rramlab.drivers.controller import MacroController
+from rramlab.drivers.bench import Backend, BenchFile, DieEntry, SmuEntry
+from rramlab.drivers.links import Link
+from rramlab.drivers.trace import Trace
 from rramlab.macro.board import BoardTable
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.faults import LineFaults
 from rramlab.sim.models import BoardModel, DieModel, figures
+from rramlab.sim.routes import Terminals
+from rramlab.sim.smus.inmemory import InMemory, simulated_smu
 
 STATE_FILE = "die.npz"
 M = TypeVar("M", bound=BaseModel)
@@ -42,6 +46,7 @@ class BoardOptions(_Options):
     """``options`` of the controller in bench.yaml. ``temperature``: of the bench, in °C."""
 
     temperature: float = Field(default=25.0, ge=-55, le=150)
+    faults: LineFaults = LineFaults()
 
     def board_model(self) -> BoardModel:
         return BoardModel.preset(self.preset, self.model)
@@ -52,14 +57,21 @@ def seed_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
-def open_simulated(bench: BenchFile, board: BoardTable, data: Path) -> Mapping[str, MacroController]:
-    """Open (or make) every die of the bench. Nothing is energised.
+def open_simulated(bench: BenchFile, board: BoardTable, data: Path, trace: Trace | None = None) -> Backend:
+    """Open (or make) every die of the bench, and source-measure units on the same table. Nothing is energised.
 
     Raises:
         DataError: a state file is damaged; nothing is overwritten. UsageError: unknown options.
     """
     simulated = simulated_board(bench, board)
-    return {entry.id: _open_die(entry, simulated, state_file(data, entry.id)) for entry in bench.dies}
+    controllers = {entry.id: open_die(entry, simulated, state_file(data, entry.id)) for entry in bench.dies}
+    terminals = Terminals(controllers.values())
+
+    def open_smu(entry: SmuEntry, model: str, terminator: bytes) -> Link:
+        link: Link = InMemory(entry.address, simulated_smu(entry, model, terminals))
+        return trace.tap(link) if trace is not None else link
+
+    return Backend(controllers, open_smu)
 
 
 def simulated_board(bench: BenchFile, table: BoardTable) -> SimulatedBoard:
@@ -71,7 +83,7 @@ def simulated_board(bench: BenchFile, table: BoardTable) -> SimulatedBoard:
     options = _options(BoardOptions, bench.controller.options, "the controller")
     serial = bench.controller.board
     model = _of("the controller", options.board_model)
-    return SimulatedBoard(table, model, serial, _seed(options.seed, serial), options.temperature)
+    return SimulatedBoard(table, model, serial, _seed(options.seed, serial), options.temperature, options.faults)
 
 
 def made_of(entry: DieEntry) -> tuple[DieOptions, DieModel, int]:
@@ -115,7 +127,7 @@ def _seed(given: int | None, name: str) -> int:
     return seed_of(name) if given is None else given
 
 
-def _open_die(entry: DieEntry, board: SimulatedBoard, path: Path) -> SimulatedController:
+def open_die(entry: DieEntry, board: SimulatedBoard, path: Path) -> SimulatedController:
     options, model, seed = made_of(entry)
     if not path.exists():
         if (path.parent / "ledger.db").exists():

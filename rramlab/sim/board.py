@@ -13,6 +13,7 @@ from rramlab.macro.pulses import PulseKind
 from rramlab.sim import randomness
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.drive import Drive
+from rramlab.sim.faults import LineFaults
 from rramlab.sim.models import BoardModel
 
 Floats = npt.NDArray[np.float64]
@@ -22,9 +23,16 @@ class SimulatedBoard:
     """Hidden gains, offsets and resistances of one board, by its serial number."""
 
     def __init__(
-        self, table: BoardTable, model: BoardModel, serial: str, seed: int, temperature_C: float = 25.0
+        self,
+        table: BoardTable,
+        model: BoardModel,
+        serial: str,
+        seed: int,
+        temperature_C: float = 25.0,
+        faults: LineFaults | None = None,
     ) -> None:
         self.table, self.model, self.serial, self.temperature_C = table, model, serial, temperature_C
+        self.faults = faults or LineFaults()
         rows, columns = table.geometry.shape
 
         def draw(purpose: int, count: int = columns) -> Floats:
@@ -41,6 +49,11 @@ class SimulatedBoard:
             table.switch_resistance_Ohm * np.exp(model.switch_sigma * draw(purpose, count))
             for purpose, count in ((randomness.BOARD_BL, rows), (randomness.BOARD_SL, columns))
         ]
+        self.faults.check(table)
+        broken = self.faults.offset(table)
+        self.read_offset, self.multiply_offset = self.read_offset + broken, self.multiply_offset + broken
+        errors = draw(randomness.BOARD_REFERENCE, len(table.reference_Ohm))
+        self.reference_Ohm = np.array(table.reference_Ohm) * (1 + model.reference_sigma * errors)
         self.bl_Ohm, self.sl_Ohm = switches[0], switches[1] + table.tia_resistance_Ohm
 
     def volts(self, code: int) -> float:
@@ -62,7 +75,7 @@ class Lines:
     """
 
     def __init__(self, die: SimulatedDie, board: SimulatedBoard) -> None:
-        self.die, self.bias = die, board.table.bias
+        self.die, self.bias, self.faults = die, board.table.bias, board.faults
         wires = die.model.wires
         self._solver = wires.solver
         self._lines = LineResistances(
@@ -76,13 +89,21 @@ class Lines:
     def read_S(self, interval: int) -> npt.NDArray[np.float32]:
         """Return what a read of each cell alone sees: float32[rows, columns]."""
         if self._solver == "none":
-            return self.die.conductance_at(interval)
-        return self._folded(interval, None if self.bias.read.unselected.wl == "on" else b"lone")
+            seen = self.faults.array(self.die.conductance_at(interval))
+        else:
+            seen = self._folded(interval, None if self.bias.read.unselected.wl == "on" else b"lone")
+        if self.faults.stuck_rows:
+            own = np.isin(np.arange(len(seen)), self.faults.stuck_rows)
+            seen = np.where(own[:, None], 0, seen) + self.faults.added(seen)
+        return seen
 
     def multiply_S(self, interval: int, pattern: GatePattern, lines_at_once: int) -> npt.NDArray[np.float32]:
-        """Return each cell's share of its column's current a volt on its row: float32[rows, columns]."""
+        """Return each cell's share of its column's current a volt on its row: float32[rows, columns].
+
+        What bit lines that are stuck carry does not depend on the inputs: see :meth:`LineFaults.added`.
+        """
         if self._solver == "none":
-            return self.die.conductance_at(interval)
+            return self.faults.array(self.die.conductance_at(interval))
         if self.bias.multiply.unselected.wl == "on":
             return self._folded(interval, None)
         # Word lines are switched with the rows: one matrix for each set of rows that is on together.
@@ -111,14 +132,15 @@ class Lines:
         weight = np.float32(np.log2(since / first))
         cells = cells + weight * (later_cells - cells)
         matrix = matrix + weight * (later_matrix - matrix)
-        share = np.clip(matrix / cells, 0, 1)
-        folded: npt.NDArray[np.float32] = matrix + share * (self.die.conductance_at(interval) - cells)
+        share = np.clip(np.divide(matrix, cells, out=np.zeros_like(matrix), where=cells > 0), 0, 1)
+        now = self.faults.array(self.die.conductance_at(interval))
+        folded: npt.NDArray[np.float32] = matrix + share * (now - cells)
         return folded
 
     def _at(self, interval: int, key: bytes | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         name = interval, key or b""
         if name not in self._solved:
-            cells = self.die.conductance_at(interval)
+            cells = self.faults.array(self.die.conductance_at(interval))
             self._solved[name] = cells, self._solve(cells, key)
         return self._solved[name]
 

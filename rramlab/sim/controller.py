@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,24 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import InstrumentError, Refused
-from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, Sums, Tick
+from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, Status, Sums, Tick
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
+from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
 from rramlab.plan import cost
 from rramlab.plan.limits import Limits, check, of_board
 from rramlab.plan.operations import Multiply, Operation, PulseOp, Read
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.multiply import Frontend
+from rramlab.sim.routes import CellLoad, DacOutput, Resistor
 from rramlab.sim.state import checked
 
 FIRMWARE = "rramlab-sim 2"
+# Called after each row with the nanoseconds that it took; False breaks the operation off.
+Pace = Callable[[int], bool]
 _FRONTENDS = 4  # matrices kept for a slot: 2 MB each for a whole array
 
 
@@ -60,10 +65,15 @@ class SimulatedController:
         self._lines = Lines(die, board)
         self._limits: Limits = of_board(board.table)
         self._slots: dict[int, Loaded] = {}
-        self._memory: dict[int, CellSelection] = {}
+        self._memory: dict[int, PulseReport] = {}
         self._highest = -1  # highest operation id seen since power-up
         self._nonce = 1
         self._changed = False
+        # Of the state, interval (and bias) for which they hold.
+        self._levels: tuple[tuple[int, int, float], Bools, npt.NDArray[np.float32]] | None = None
+        self._loads: tuple[tuple[int, int], npt.NDArray[np.float64]] | None = None
+        self.pace: Pace | None = None  # none: an operation is over at once, as far as the host can tell
+        self.load: CellLoad | Resistor | None = None  # what is routed to the SMU
         die.set_temperature(board.temperature_C)
 
     @property
@@ -75,11 +85,16 @@ class SimulatedController:
         """What a bit line that is on really carries."""
         return self.board.volts(self._table.dac_code(self._table.read_voltage_V))
 
-    def power_cycle(self) -> None:
-        """Forget everything volatile, as a board does when its supply is switched off and on."""
+    def power_cycle(self, forget: bool = True) -> None:
+        """Lose everything volatile, as a board does when its supply is switched off and on.
+
+        ``forget``: the memory of operation ids, too, as of a board that keeps it in memory without a battery.
+        """
         self._slots.clear()
-        self._memory.clear()
-        self._highest = -1
+        self._release()
+        if forget:
+            self._memory.clear()
+            self._highest = -1
         self._nonce += 1
         self.persist()
 
@@ -107,7 +122,43 @@ class SimulatedController:
         tick: Tick | None = None,
     ) -> PulseReport:
         if op_id in self._memory:
-            return PulseReport(self._memory[op_id])
+            return self._memory[op_id]
+        self._admit_new(op_id)
+        self._refuse_routed()
+        asked = Pulse(self._table.dac_volts(amplitude), width_ns / 1e9, self._table.dac_volts(gate))
+        operation = PulseOp(kind, cells, asked, cells_per_pulse)
+        self._admit(operation)
+        real = Pulse(self.board.volts(amplitude), asked.width_s, self.board.volts(gate))
+        coupling = self.die.model.switching.float_coupling
+        drive = self.board.drive(kind, real.amplitude_V, cells_per_pulse, coupling)
+        row_ns = cost.pulse_ns(operation, self._table)
+        self._highest = op_id
+        self._memory[op_id] = PulseReport(cells.within(0, 0))
+        for part in [cells] if self.pace is None else [part for _, _, part in cells.blocks(1)]:
+            reached = self.board.faults.reached(part, kind != "reset")
+            self.die.pulse(kind, reached, real, drive, row_ns)
+            done = self._memory[op_id].done | part
+            self._memory[op_id] = PulseReport(done)
+            if self.pace is not None and not self.pace(int(row_ns[part.rows].sum())):
+                self._memory[op_id] = PulseReport(done, truncated=True)
+                break
+        self.persist()
+        return self._memory[op_id]
+
+    def _refuse_routed(self) -> None:
+        """The lines lead to the SMU while its path is closed, not to the board's own converters."""
+        if self.load is not None:
+            raise InstrumentError(f"board {self.board.serial} refused: the SMU's path is closed; nothing was done")
+
+    def _admit_new(self, op_id: int) -> None:
+        """Refuse an operation id that was used before, or that there is no room to remember."""
+        if self.board.temperature_C > self.board.model.highest_C:
+            raise InstrumentError(
+                f"board {self.board.serial} refused: over-temperature, {self.board.temperature_C:g} °C is above "
+                f"{self.board.model.highest_C:g} °C; nothing was pulsed. Let it cool down"
+            )
+        if op_id >= 1 << 63:
+            raise InstrumentError(f"board {self.board.serial} refused: operation id {op_id} is beyond 2⁶³ − 1")
         if op_id <= self._highest:
             raise InstrumentError(f"operation id {op_id} was used before and is forgotten; nothing was pulsed")
         if len(self._memory) >= self._table.operation_memory:
@@ -115,43 +166,102 @@ class SimulatedController:
                 f"the board remembers {len(self._memory)} operations and takes no more; nothing was pulsed. "
                 "Acknowledge those whose outcome is written down"
             )
-        asked = Pulse(self._table.dac_volts(amplitude), width_ns / 1e9, self._table.dac_volts(gate))
-        operation = PulseOp(kind, cells, asked, cells_per_pulse)
-        self._admit(operation)
-        real = Pulse(self.board.volts(amplitude), asked.width_s, self.board.volts(gate))
-        coupling = self.die.model.switching.float_coupling
-        drive = self.board.drive(kind, real.amplitude_V, cells_per_pulse, coupling)
-        self.die.pulse(kind, cells, real, drive, cost.pulse_ns(operation, self._table))
-        self._memory[op_id] = cells
-        self._highest = op_id
+
+    def route(self, target: Target | None, bias: int, op_id: int = 0) -> None:
+        if target is None:
+            self._release()
+            return
+        if op_id and op_id in self._memory:
+            return  # it is a retry: the path is as that request has left it
+        table, serial = self._table, self.board.serial
+        needs = "reference_resistors" if isinstance(target, RoutedReference) else "smu_route"
+        if needs not in table.capabilities:
+            raise InstrumentError(f"board {serial} refused: it has no {needs}")
+        volts = table.dac_volts(bias)
+        load: CellLoad | Resistor
+        match target:
+            case RoutedCell(row, column):
+                if not (row < table.geometry.rows and column < table.geometry.columns):
+                    raise InstrumentError(f"board {serial} refused: there is no cell ({row}, {column})")
+                highest = self._limits.gate_voltage
+                if highest is not None and volts > highest:
+                    raise InstrumentError(f"board {serial} refused: a gate at {volts:g} V, it allows {highest:g} V")
+                if op_id:
+                    self._admit_new(op_id)
+                    bits = np.zeros(table.geometry.shape, np.bool_)
+                    bits[row, column] = True
+                    self._highest, self._memory[op_id] = op_id, PulseReport(CellSelection(bits))
+                load = CellLoad(self.die, self.board, target, self.board.volts(bias))
+            case RoutedReference(index):
+                if index >= len(table.reference_Ohm):
+                    raise InstrumentError(f"board {serial} refused: there is no reference resistor {index}")
+                load = Resistor(self.die, float(self.board.reference_Ohm[index]))
+            case RoutedDac(channel):
+                if channel >= table.dac_channels:
+                    raise InstrumentError(f"board {serial} refused: there is no DAC channel {channel}")
+                load = DacOutput(self.die, self.board.volts(bias))
+        self._release()
+        self.load = load
         self.persist()
-        return PulseReport(cells)
+
+    def _release(self) -> None:
+        """Open the SMU's path."""
+        if self.load is not None:
+            self.load = None
+            self._changed = True
 
     def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+        self._refuse_routed()
         self._admit(Read(cells, repeats))
         if self._table.dac_volts(bias) > self._table.read_voltage_V:
             raise InstrumentError(f"board {self.board.serial} refused: a read at {self._table.dac_volts(bias):g} V")
-        rows, columns = np.nonzero(cells.bits)
-        row_ns = cost.read_ns(cells.bits, repeats, self._table)
+        used = cells.rows
+        block = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
+        bits = cells.bits[block]
+        row_ns = cost.read_ns(bits, repeats, self._table)
         # A row is read in the interval of the clock in which its turn comes.
         interval = (self.die.state.clock_ns + np.cumsum(row_ns) - row_ns) // self.die.interval_ns
-        conductance = np.empty(len(rows), np.float32)
-        loads = np.zeros(len(row_ns))  # every source line is at ground: a row feeds all of its cells
-        for number in np.unique(interval[rows]).tolist():
-            part, turn = interval[rows] == number, interval == number
-            conductance[part] = self._lines.read_S(number)[rows[part], columns[part]]
-            loads[turn] = self.die.conductance_at(number)[turn].sum(axis=1, dtype=np.float64)
+        level = np.empty(bits.shape, np.float32)
+        loads = np.empty(len(bits))  # every source line is at ground: a row feeds all of its cells
         volts = self.board.volts(bias)
-        scale = volts / self._table.read_voltage_V / self._table.read_step_S
-        level = (conductance * self.board.read_gain[columns] * scale).astype(np.float32)
+        for number in np.unique(interval).tolist():
+            turn = np.flatnonzero(interval == number) + block.start
+            level[turn - block.start] = self._level(number, volts, turn)
+            loads[turn - block.start] = self._row_loads_S(number)[turn]
         # Repeats follow one another at a cell, so a read gives the same codes in any blocks of rows.
-        noise = self.die.take_noise(repeats * len(columns)).reshape(len(columns), repeats).T
-        codes = level * (1 + np.float32(self.die.model.noise.read) * noise)
-        codes += (self._table.zero_code + self.board.read_offset[columns]).astype(np.float32)
+        chosen = level.reshape(-1) if bits.all() else level[bits]
+        noise, sigma = self.die.take_noise(repeats * len(chosen)), np.float32(self.die.model.noise.read)
+        codes = chosen * (1 + sigma * noise.reshape(len(chosen), repeats).T) if sigma else np.tile(chosen, (repeats, 1))
+        base = np.broadcast_to((self._table.zero_code + self.board.read_offset).astype(np.float32), bits.shape)
+        codes += base.reshape(-1) if len(chosen) == bits.size else base[bits]
         np.rint(codes, out=codes)
-        driven_s = cost.read_driven_s(cells.bits, repeats, self._table)
-        self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), repeats * len(columns))
+        driven_s = cost.read_driven_s(bits, repeats, self._table)
+        self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), repeats * len(chosen))
         return np.clip(codes, 0, (1 << self._table.adc_bits) - 1, out=codes).astype(np.uint16)
+
+    def _level(self, interval: int, volts: float, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """Return what a read of some rows gives before noise, offset and rounding: float32[n, columns], in codes."""
+        key = self.die.version, interval, volts
+        if self._levels is None or self._levels[0] != key:
+            self._levels = (
+                key,
+                np.zeros(self._table.geometry.rows, np.bool_),
+                np.empty(self._table.geometry.shape, np.float32),
+            )
+        _, known, levels = self._levels
+        missing = rows[~known[rows]]
+        if missing.size:
+            scale = volts / self._table.read_voltage_V / self._table.read_step_S
+            levels[missing] = self._lines.read_S(interval)[missing] * self.board.read_gain * scale
+            known[missing] = True
+        return levels[rows]
+
+    def _row_loads_S(self, interval: int) -> npt.NDArray[np.float64]:
+        """Return what each bit line's cells conduct together (S): float64[rows]."""
+        key = self.die.version, interval
+        if self._loads is None or self._loads[0] != key:
+            self._loads = key, self.die.conductance_at(interval).sum(axis=1, dtype=np.float64)
+        return self._loads[1]
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
         if not 0 <= slot < self._table.gate_slots:
@@ -169,6 +279,7 @@ class SimulatedController:
         columns: npt.NDArray[np.intp],
         tick: Tick | None = None,
     ) -> Sums:
+        self._refuse_routed()
         loaded = self._loaded(slot)
         if not 1 <= bits <= self._table.input_bits:
             raise InstrumentError(
@@ -234,7 +345,7 @@ class SimulatedController:
         if loaded.of != (self.die.version, interval):
             loaded.frontends.clear()
             loaded.of = (self.die.version, interval)
-            loads = self.die.conductance_at(interval)[loaded.rows].sum(axis=1, dtype=np.float64)
+            loads = self._row_loads_S(interval)[loaded.rows]
             loaded.line_J = self._input_V**2 * loads * loaded.driven_s
         key = columns.tobytes()
         if key not in loaded.frontends:
@@ -242,12 +353,18 @@ class SimulatedController:
                 raise InstrumentError("a column was asked for that the loaded gate pattern turns off")
             while len(loaded.frontends) >= _FRONTENDS:
                 del loaded.frontends[next(iter(loaded.frontends))]
+            seen = self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once)
+            scale = self.board.multiply_gain[columns] * (self._input_V / table.input_V / table.multiply_step_S)
+            always_on = self.board.faults.added(seen)[columns]
+            if self.board.faults.stuck_rows:
+                seen = seen.copy()
+                seen[list(self.board.faults.stuck_rows)] = 0.0  # whatever the inputs say
             loaded.frontends[key] = Frontend.build(
-                self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once),
+                seen,
                 loaded.pattern,
                 columns,
-                self.board.multiply_gain[columns] * (self._input_V / table.input_V / table.multiply_step_S),
-                table.zero_code + self.board.multiply_offset[columns],
+                scale,
+                table.zero_code + self.board.multiply_offset[columns] + always_on * scale,
                 self.die.model.noise.read,
                 table.lines_at_once,
                 (1 << table.adc_bits) - 1,
@@ -269,6 +386,11 @@ class SimulatedController:
         self._changed = True
 
     def history(self, op_id: int) -> CellSelection | History:
+        found = self.report(op_id)
+        return found if isinstance(found, History) else found.done
+
+    def report(self, op_id: int) -> PulseReport | History:
+        """Return what is remembered of an operation, and whether it was broken off."""
         if op_id in self._memory:
             return self._memory[op_id]
         return History.FORGOTTEN if op_id <= self._highest else History.NEVER
@@ -279,11 +401,15 @@ class SimulatedController:
         self._changed |= len(kept) < len(self._memory)
         self._memory = kept
 
+    def status(self) -> Status:
+        return Status(self.load is not None, self.load is not None, self.board.temperature_C, 0, 0, ())
+
     def heartbeat(self) -> None:
         """In process the host cannot fall silent without the board."""
 
     def safe_state(self) -> None:
         self._slots.clear()
+        self._release()
         if self._changed:
             self.persist()
 
@@ -298,7 +424,9 @@ class SimulatedController:
             "board_nonce": np.uint64(self._nonce),  # type: ignore[dict-item]  # a 0-d array once stored
             "board_highest": np.int64(self._highest),  # type: ignore[dict-item]
             "board_ids": np.array(sorted(self._memory), np.int64),
-            "board_done": np.frombuffer(b"".join(self._memory[i].packed() for i in sorted(self._memory)), np.uint8),
+            "board_done": np.frombuffer(
+                b"".join(self._memory[i].done.packed() for i in sorted(self._memory)), np.uint8
+            ),
         }
         self.die.save(self.path, **memory)
         self._changed = False
@@ -318,6 +446,6 @@ class SimulatedController:
         packed = checked(memory["board_done"], np.uint8, size, "board_done")
         done: list[npt.NDArray[np.uint8]] = list(packed.reshape(len(ids), -1)) if ids else []
         self._memory = {
-            op_id: CellSelection.from_packed(bits.tobytes(), self._table.geometry)
+            op_id: PulseReport(CellSelection.from_packed(bits.tobytes(), self._table.geometry))
             for op_id, bits in zip(ids, done, strict=True)
         }

@@ -126,6 +126,26 @@ class SimulatedDie:
         self.state.meter.add(kind, int(spans.sum()), energy, int(np.count_nonzero(chosen)))
         return energy
 
+    def stress(
+        self, kind: PulseKind, row: int, column: int, volts: float, span_ns: int, gate_V: float, count: int
+    ) -> None:
+        """Let one cell feel a level of a sweep, which ends now. All levels of a sweep draw as its one pulse.
+
+        ``count``: the pulses that the cell had before the sweep.
+        """
+        state, part = self.state, slice(row, row + 1)
+        chosen = np.zeros((1, self.geometry.columns), np.bool_)
+        chosen[0, column] = True
+        ends = np.array([state.clock_ns])
+        begins = np.maximum(ends - span_ns, 0) // self.interval_ns * self.interval_ns
+        self.version += 1
+        state.pulses[row, column] = count
+        fired = Pulsing(self.model, self.seed, self._born, state, part)
+        pulse = Pulse(volts, span_ns / 1e9, gate_V)
+        energy = fired.fire(kind, chosen, pulse, _ALONE, ends, self._aged(part, begins))
+        state.pulses[row, column] = count + 1
+        state.meter.add(kind, span_ns, energy, 0)
+
     def _aged(self, rows: slice, at_ns: npt.NDArray[np.int64]) -> Callable[[], npt.NDArray[np.float32]]:
         """Return what computes, when it is needed, what programming has become by now: float32[rows, columns]."""
         return lambda: self.state.conductance_S[rows] * self._ageing.factor(self.state, at_ns[:, None], rows)
@@ -166,9 +186,11 @@ class SimulatedDie:
 
     def take_noise(self, conversions: int) -> npt.NDArray[np.float32]:
         """Return the standard normal of each of the next ``conversions`` and advance the counter."""
-        drawn = self._noise.take(self.state.conversions, conversions)
+        begin = self.state.conversions
         self.state.conversions += conversions
-        return drawn
+        if not self.model.noise.read:
+            return np.zeros(conversions, np.float32)  # nobody will look at them
+        return self._noise.take(begin, conversions)
 
     def save(self, path: Path, **memory: npt.NDArray[Any]) -> None:
         """Write the state atomically. ``memory``: what the board must remember beside it, in the same file."""

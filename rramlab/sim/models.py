@@ -292,6 +292,7 @@ class BoardModel(_Model):
             "dac_gain_sigma": 0.0,
             "dac_offset_sigma_V": 0.0,
             "switch_sigma": 0.0,
+            "reference_sigma": 0.0,
             "droop": False,
         },
         "harsh": {
@@ -313,6 +314,10 @@ class BoardModel(_Model):
     )
     dac_offset_sigma_V: Volts = _figure(0.0003, "assumed; the DAC80508's data sheet allows 1.5 mV", ge=0, le=0.1)
     switch_sigma: float = _figure(0.04, "assumed; CD4051B: 5 Ω of 125 Ω between channels, typical", ge=0, lt=0.5)
+    reference_sigma: float = _figure(0.001, "assumed: reference resistors of 0.1 %", ge=0, lt=0.1)
+    highest_C: float = _figure(
+        125.0, "above it the board refuses pulses: assumed, its parts' highest rated", ge=0, le=400
+    )
     droop: bool = _figure(True, "cells that form together lift their bit line through its switch")
 
 

@@ -305,7 +305,7 @@ def test_estop_of_a_free_bench_makes_it_safe(rramlab):
 
 
 def test_what_nobody_foresaw_is_told_and_ends_with_code_1(rramlab, monkeypatch):
-    monkeypatch.setattr("rramlab.drivers.bench.describe_bench", lambda *_: 1 / 0)
+    monkeypatch.setattr("rramlab.drivers.bench.describe_bench", lambda *_, **__: 1 / 0)
     answer = rramlab("bench", "check", "--json")
     assert answer.exit_code == 1
     assert "ZeroDivisionError" in answer.document["error"]

@@ -38,13 +38,13 @@ def test_bench_limits_never_widen_the_boards(tmp_path):
 
 MISTAKES = [
     ("backend: simulated", "bakend: simulated", 3, "bakend"),
-    ("  set_voltage: 2.5 V", "  set_voltag: 2.5 V", 11, "set_voltag"),
-    ("  set_voltage: 2.5 V", "  set_voltage: 2.5 A", 11, "2.5 A"),
-    ("  set_voltage: 2.5 V", "  set_voltage: 2.5", 11, "unit"),
-    ("id: sim-0001", "id: ../evil", 8, "id"),
-    ("calibration_policy: none", "calibration_policy: never", 15, "never"),
+    ("  set_voltage: 2.5 V", "  set_voltag: 2.5 V", 15, "set_voltag"),
+    ("  set_voltage: 2.5 V", "  set_voltage: 2.5 A", 15, "2.5 A"),
+    ("  set_voltage: 2.5 V", "  set_voltage: 2.5", 15, "unit"),
+    ("id: sim-0001", "id: ../evil", 12, "id"),
+    ("calibration_policy: none", "calibration_policy: never", 19, "never"),
     ("limits:", "limits: [", 10, "YAML"),
-    ("data: data", "data: data\ndata: other", 17, "data"),
+    ("data: data", "data: data\ndata: other", 21, "data"),
 ]
 
 

@@ -61,7 +61,7 @@ def test_the_bias_table_is_that_of_the_design(tmp_path):
         ("dead_man: {value: 1 s", "dead_man: {value: 2 s", "dead-man"),
         ("contact_voltage: {value: 0.1 V", "contact_voltage: {value: 0.2 V", "contact voltage"),
         ("kind: board", "kind: smu", "kind"),
-        ("[sl_select, per_row_wl]", "[sl_selct]", "sl_selct"),
+        ("[sl_select, per_row_wl", "[sl_selct, per_row_wl", "sl_selct"),
         ("rows: {value: 512", "rows: {value: many", "many"),
         ("{bl: amplitude, sl: ground, wl: gate}", "{bl: amplitude, sl: grund, wl: gate}", "grund"),
     ],

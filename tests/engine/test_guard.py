@@ -305,7 +305,7 @@ def test_a_wrong_voltage_stops_at_the_pilot_block(shipped):
     assert run.record["status"] == "failed"
     assert "pilot" in run.record["reason"]
     assert (folder / "run.h5").exists()
-    assert [block.dataset for block in run.blocks()] == ["pilot"]
+    assert [block.dataset for block in run.blocks()] == ["contact", "pilot"]
     # and going on with it does not get past the pilot block either
     with pytest.raises(OutOfLimits, match="pilot"):
         shipped.resume(run.id, arm="sim-0001")
@@ -387,7 +387,7 @@ def test_the_benchs_wear_budget_counts_every_kind(tmp_path):
 def test_a_board_that_cannot_select_columns_forms_whole_rows_only(tmp_path):
     bench = SmallBench(tmp_path).write()
     path = tmp_path / "drivers" / "small.yaml"
-    path.write_text(path.read_text().replace("[sl_select, per_row_wl]", "[per_row_wl]"))
+    path.write_text(path.read_text().replace("[sl_select, ", "["))
     with bench.open() as session:
         refuse(session, plain_plan(pulse_step("rows 0-3 & one-of-pair(seed=7)")), "sl_select", arm="small-1")
         session.run(plain_plan(pulse_step("rows 0-3")), arm="small-1")
@@ -632,7 +632,7 @@ def test_a_voltage_beyond_the_dac_in_the_last_step_is_refused_before_the_first(t
 def test_a_board_without_sl_select_refuses_single_pulses_of_part_of_a_row(tmp_path):
     bench = SmallBench(tmp_path).write()
     path = tmp_path / "drivers" / "small.yaml"
-    path.write_text(path.read_text().replace("[sl_select, per_row_wl]", "[per_row_wl]"))
+    path.write_text(path.read_text().replace("[sl_select, ", "["))
     with bench.open() as session:
         session.arm("small-1")
         session.macro.contact()

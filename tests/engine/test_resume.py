@@ -550,7 +550,7 @@ def test_totals_are_of_the_run_over_all_attempts(tmp_path):
         first = run.record
         assert first["status"] == "failed"
         assert first["pulses"] == 8 * 8
-        assert first["conversions"] == 4 * 8
+        assert first["conversions"] == 32 * 16 + 4 * 8  # contact test, pilot block
         controller = session.bench.controllers["small-1"]
         read, seen = controller.read, []
 

@@ -25,7 +25,7 @@ UNIT = re.compile(r"_(V|S|s|Ohm|eV|C|A|pulses)$")
 # Numbers without a unit, by what they are; their descriptions say of what.
 DIMENSIONLESS = re.compile(
     r"(share|_ln|ln_sigma|exponent|growth|rate|float_coupling|noise\.read|telegraph_amplitude|relax_mean|drift|drift_sigma"
-    r"|gain_sigma|range_sigma|switch_sigma)$"
+    r"|gain_sigma|range_sigma|switch_sigma|reference_sigma)$"
 )
 IN_WORDS = {"conductance.law_S": "quantiles", "forming.breakdown_law": "V", "offset_sigma": "codes"}
 IN_WORDS |= {"relaxation.temperature_coefficient": "kelvin"}

@@ -1,0 +1,171 @@
+"""Byte streams with deadlines: what every instrument is spoken to over. Serial ports and TCP here, VISA in ``visa``."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Protocol
+
+from rramlab.base.errors import InstrumentError, UsageError
+
+CHUNK = 1 << 18
+VISA_INTERFACES = ("ASRL", "TCPIP", "USB", "GPIB", "VXI", "PXI")
+_OPEN_S = 5.0
+_NEAR_S = 0.002
+
+
+class LinkLost(InstrumentError):
+    """The other end is gone: nothing more will come."""
+
+
+class Link(Protocol):
+    """A stream of bytes in both directions. Deadlines are values of ``time.monotonic()``."""
+
+    name: str  # its address, for errors and logs
+
+    def read(self, deadline: float) -> bytes:
+        """Return what has arrived, at least one byte, or ``b""`` when nothing had by ``deadline``.
+
+        Raises:
+            LinkLost: the other end closed it.
+        """
+        ...
+
+    def write(self, data: bytes, deadline: float) -> None:
+        """Send all of ``data``.
+
+        Raises:
+            LinkLost: the other end closed it. InstrumentError: it does not take the bytes by ``deadline``.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it. Idempotent."""
+        ...
+
+
+def open_link(address: str, baud: int, terminator: bytes) -> Link:
+    """Open ``tcp://HOST:PORT``, a VISA resource, or a serial port as pyserial spells it (a path, ``COM3``, a URL).
+
+    ``terminator``: the byte that ends a message; VISA reads up to it.
+
+    Raises:
+        UsageError: no such kind of address. InstrumentError: it cannot be opened; what to try.
+    """
+    if address.startswith("tcp://"):
+        return TcpLink(address)
+    if address.upper().startswith(VISA_INTERFACES):
+        from rramlab.drivers.visa import VisaLink
+
+        return VisaLink(address, baud, terminator)
+    return SerialLink(address, baud)
+
+
+class TcpLink:
+    """``tcp://HOST:PORT``."""
+
+    def __init__(self, address: str) -> None:
+        self.name = address
+        host, colon, port = address.removeprefix("tcp://").rpartition(":")
+        if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UsageError(f"found the address {address!r}, expected tcp://HOST:PORT such as tcp://192.168.1.20:5025")
+        try:
+            self._socket = socket.create_connection((host.strip("[]"), int(port)), _OPEN_S)
+        except OSError as error:
+            raise InstrumentError(
+                f"{address} cannot be reached ({error}); nothing was sent. Check that the instrument is switched on, its "
+                "address and port, and the cable"
+            ) from error
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._timeout_s = -1.0
+
+    def _until(self, deadline: float) -> None:
+        """Let the next call wait as long; a change by milliseconds is not worth telling the system."""
+        left = max(0.0, deadline - time.monotonic())
+        if abs(left - self._timeout_s) > _NEAR_S or not left:
+            self._socket.settimeout(left)
+            self._timeout_s = left
+
+    def read(self, deadline: float) -> bytes:
+        try:
+            self._until(deadline)
+            data = self._socket.recv(CHUNK)
+        except (TimeoutError, BlockingIOError):
+            return b""
+        except OSError as error:
+            raise _lost(self.name, error) from error
+        if not data:
+            raise _lost(self.name, "closed by the other end")
+        return data
+
+    def write(self, data: bytes, deadline: float) -> None:
+        try:
+            self._until(deadline)
+            self._socket.sendall(data)
+        except (TimeoutError, BlockingIOError):
+            raise _stuck(self.name, len(data)) from None
+        except OSError as error:
+            raise _lost(self.name, error) from error
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SerialLink:
+    """A serial port: anything that pyserial opens by name or URL."""
+
+    def __init__(self, address: str, baud: int) -> None:
+        import serial
+
+        self.name = address
+        try:
+            self._port = serial.serial_for_url(address, baudrate=baud, timeout=0, write_timeout=_OPEN_S)
+        except (serial.SerialException, OSError, ValueError) as error:
+            raise InstrumentError(
+                f"the serial port {address!r} cannot be opened at {baud:,} baud ({error}); nothing was sent. See what there is "
+                "with: rramlab bench discover. On Linux the user must be in the group dialout"
+            ) from error
+
+    def read(self, deadline: float) -> bytes:
+        import serial
+
+        try:
+            data = self._port.read(max(1, self._port.in_waiting))
+            if not data and deadline > time.monotonic():
+                self._port.timeout = deadline - time.monotonic()
+                try:
+                    data = self._port.read(1)
+                finally:
+                    self._port.timeout = 0
+                data += self._port.read(self._port.in_waiting)
+        except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, of a port that was closed
+            raise _lost(self.name, error) from error
+        return bytes(data)
+
+    def write(self, data: bytes, deadline: float) -> None:
+        import serial
+
+        try:
+            self._port.write_timeout = max(0.05, deadline - time.monotonic())
+            self._port.write(data)
+        except serial.SerialTimeoutException:
+            raise _stuck(self.name, len(data)) from None
+        except (serial.SerialException, OSError, TypeError) as error:
+            raise _lost(self.name, error) from error
+
+    def close(self) -> None:
+        self._port.close()
+
+
+def _lost(name: str, why: object) -> LinkLost:
+    return LinkLost(
+        f"the link to {name} is lost ({why}). A macro controller brings its lines to 0 V within its dead-man time, an SMU "
+        "keeps what it was told last. Check power and cable, then resume the run"
+    )
+
+
+def _stuck(name: str, left: int) -> InstrumentError:
+    return InstrumentError(
+        f"{name} takes no more bytes; of {left:,} it may have taken some. Check that the instrument is "
+        "switched on, and the handshake settings of the port"
+    )

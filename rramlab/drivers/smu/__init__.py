@@ -1,0 +1,1 @@
+"""Source-measure units: one generic class that executes the driver files of kind ``smu``."""

@@ -1,0 +1,143 @@
+"""One cell, reference resistor or DAC channel at a source-measure unit, in the one order that is safe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.drivers.controller import MacroController
+from rramlab.drivers.smu.instrument import Smu
+from rramlab.drivers.smu.readings import Reading, SweepCurve, SweepProgram
+from rramlab.engine.interrupts import Interrupts
+from rramlab.macro.routes import RoutedDac, Target
+from rramlab.plan.operations import Route, Sweep
+
+_NAP_S = 0.05  # between two signs of life while a route is held; the dead man's switch waits up to 1 s
+CURVE = [("voltage", np.float64), ("current", np.float64), ("in_compliance", np.bool_)]
+Curve = npt.NDArray[Any]  # structured array[points] of CURVE: volts, amperes, whether the unit's limit held the output
+
+
+class Probe:
+    """A board and a source-measure unit that work together.
+
+    The unit's output is off whenever a path is closed or opened. After a failure the unit is made safe first and the path
+    is opened then; each is tried whatever the other does.
+    """
+
+    def __init__(self, controller: MacroController, smu: Smu, interrupts: Interrupts) -> None:
+        self.controller, self.smu, self.interrupts = controller, smu, interrupts
+
+    def tick(self) -> None:
+        """Called while anything waits: a stop *now* comes through, and the board hears that the host is alive."""
+        self.interrupts.tick()
+        self.controller.heartbeat()
+
+    def prepare(self, operation: Sweep | Route) -> None:
+        """Switch the unit's output off and set its compliance; nothing is connected yet.
+
+        Raises:
+            Refused: the compliance is beyond the unit's limits. InstrumentError: it did not do it.
+        """
+        smu, tick = self.smu, self.interrupts.tick
+        smu.reset(tick)
+        if isinstance(operation, Route) and isinstance(operation.target, RoutedDac):
+            smu.source_current(0.0, tick)
+            smu.compliance(volts=operation.protection_V, tick=tick)
+        else:
+            smu.source_voltage(0.0, tick)
+            smu.compliance(amperes=operation.compliance_A, tick=tick)
+
+    def sweep(self, operation: Sweep, gate: int, op_id: int) -> Curve:
+        """Sweep the cell, its word line at the DAC code ``gate``; ``op_id``: of the ledger, 0 for a read."""
+        program = SweepProgram.staircase(
+            operation.peak_V, operation.points, operation.dwell_s, operation.compliance_A, operation.both_ways
+        )
+        with self._routed(operation.target, gate, op_id):
+            found: SweepCurve = self.smu.sweep(program, self.tick)
+        return _curve(found.voltage_V, found.current_A, found.in_compliance)
+
+    def route(self, operation: Route, bias: int) -> Curve:
+        """Connect, measure, hold, release. Without a voltage a cell or resistor is connected and not measured."""
+        readings: list[Reading] = []
+        measured = operation.voltage_V > 0 or isinstance(operation.target, RoutedDac)
+        with self._routed(operation.target, bias, 0):
+            if measured:
+                if not isinstance(operation.target, RoutedDac):
+                    self.smu.source_voltage(operation.voltage_V, self.tick)
+                self.smu.output(True, self.tick)
+                readings = [self.smu.measure(self.tick) for _ in range(operation.count)]
+            self._hold(operation.hold_s)
+        return _curve(
+            [each.voltage_V for each in readings],
+            [each.current_A for each in readings],
+            [each.in_compliance for each in readings],
+        )
+
+    def _hold(self, span_s: float) -> None:
+        """Keep the route for ``span_s``, or until a stop is asked for."""
+        end = time.monotonic() + span_s
+        while (left := end - time.monotonic()) > 0 and not self.interrupts.requests:
+            self.tick()
+            time.sleep(min(left, _NAP_S))
+
+    @contextmanager
+    def _routed(self, target: Target, bias: int, op_id: int) -> Iterator[None]:
+        """Close the path for the block; whatever happens, the unit's output is off before the path is opened."""
+        with ExitStack() as last:  # undone in reverse order, each even if another fails
+            last.callback(self.controller.route, None, 0)
+            # Until the block has come to its end the unit may be in the middle of an exchange.
+            off: list[Callable[[], object]] = [self.smu.safe_state]
+            last.callback(lambda: off[-1]())
+            self.controller.route(target, bias, op_id)
+            yield
+            off.append(lambda: self.smu.output(False, self.tick))
+
+
+def _curve(voltage_V: Any, current_A: Any, in_compliance: Any) -> Curve:
+    block = np.zeros(len(voltage_V), CURVE)
+    block["voltage"], block["current"], block["in_compliance"] = voltage_V, current_A, in_compliance
+    return block
+
+
+def summary(operation: Sweep | Route, curve: Curve, read_V: float) -> dict[str, Any]:
+    """Say a curve or its measurements in a few figures: what a run's result holds.
+
+    ``read_V``: the conductance of a sweep is that at the level nearest to it on the last branch, out of compliance.
+    """
+    voltage, current = curve["voltage"], curve["current"]
+    found: dict[str, Any] = {
+        "dataset": operation.dataset,
+        "smu": operation.smu,
+        "points": len(curve),
+        "in_compliance": int(np.count_nonzero(curve["in_compliance"])),
+        "max_current_A": float(np.abs(current).max(initial=0.0)),
+        "compliance_A": operation.compliance_A,
+        "gate_V": operation.gate_V,
+    }
+    if isinstance(operation, Route):
+        volts, amperes = (float(part.mean()) if len(curve) else 0.0 for part in (voltage, current))
+        return {
+            **found,
+            "target": str(operation.target),
+            "voltage_V": volts,
+            "current_A": amperes,
+            "conductance_S": amperes / volts if volts and not isinstance(operation.target, RoutedDac) else None,
+        }
+    last = voltage[operation.points - 1 :] if operation.both_ways else voltage
+    first = len(voltage) - len(last)
+    usable = np.flatnonzero(~curve["in_compliance"][first:] & (np.abs(last) > 0)) + first
+    at = int(usable[np.argmin(np.abs(voltage[usable] - read_V))]) if usable.size else None
+    return {
+        **found,
+        "kind": operation.purpose,
+        "row": operation.target.row,
+        "column": operation.target.column,
+        "peak_V": operation.peak_V,
+        "conductance_S": None if at is None else float(current[at] / voltage[at]),
+        "at_V": None if at is None else float(voltage[at]),
+    }

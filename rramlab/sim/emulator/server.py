@@ -1,0 +1,196 @@
+"""The emulated bench: one loop that serves the board on TCP and a terminal, and source-measure units on TCP."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import selectors
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rramlab.base.errors import UsageError
+from rramlab.drivers.wire.frames import Decoder, Frame
+from rramlab.sim.controller import SimulatedController
+from rramlab.sim.emulator.faults import STALL_S, WireFaults
+from rramlab.sim.emulator.firmware import Firmware
+from rramlab.sim.emulator.streams import Channel, SocketStream, Stream, TerminalStream
+from rramlab.sim.smus.instrument import EmulatedSmu
+
+_TURN_S = 0.05  # at most between two looks at the dead man's switch and at what is due
+_BUSY_S = 0.001  # while something waits for its time, or for room on a line
+
+
+@dataclass
+class _Client:
+    """One open link, what takes what comes over it, and frames that came and wait to be executed."""
+
+    channel: Channel
+    take: Callable[[bytes], None]
+    waiting: deque[Frame | None] = field(default_factory=deque)
+
+
+class Server:
+    """Serves until :meth:`stop`. Everything happens in :meth:`turn`, in one thread, as in a small firmware.
+
+    ``pace``: real seconds that a simulated second of pulses takes. ``bytes_per_s``: speed of the board's links, 0 for none.
+    """
+
+    def __init__(
+        self,
+        controller: SimulatedController,
+        faults: WireFaults | None = None,
+        pace: float = 0.0,
+        bytes_per_s: float = 0.0,
+    ) -> None:
+        self.faults = faults or WireFaults()
+        self.firmware = Firmware(controller, self.turn, pace)
+        self._bytes_per_s = bytes_per_s
+        self._chance = random.Random(self.faults.seed)
+        self._selector = selectors.DefaultSelector()
+        self._listeners: list[socket.socket] = []
+        self._clients: list[_Client] = []
+        self._stopped = False
+        self._pending = False  # something waits for its time, or for room on a line
+
+    # what is served ---------------------------------------------------------------------------------------------------
+
+    def listen(self, host: str, port: int) -> tuple[str, int]:
+        """Serve the board on TCP; return the address, with the port that was free where 0 was asked for."""
+        return self._listen(host, port, self._board)
+
+    def listen_smu(self, smu: EmulatedSmu, host: str, port: int) -> tuple[str, int]:
+        """Serve a source-measure unit on TCP."""
+        return self._listen(host, port, lambda stream: self._smu(smu, stream))
+
+    def terminal(self) -> str:
+        """Serve the board on a pseudo-terminal; return its path."""
+        stream = TerminalStream()
+        self._board(stream)
+        return stream.path
+
+    def _listen(self, host: str, port: int, connected: Callable[[Stream], None]) -> tuple[str, int]:
+        try:
+            listener = socket.create_server((host, port))
+        except OSError as error:
+            raise UsageError(f"cannot listen on {host}:{port} ({error}). Choose another port, or 0 for any") from error
+        listener.setblocking(False)
+        self._listeners.append(listener)
+
+        def accept() -> None:
+            with contextlib.suppress(BlockingIOError):
+                connected(SocketStream(listener.accept()[0]))
+
+        self._selector.register(listener, selectors.EVENT_READ, accept)
+        address = listener.getsockname()
+        return address[0], address[1]
+
+    def _board(self, stream: Stream) -> None:
+        channel = Channel(stream, self.faults, random.Random(self._chance.random()), self._bytes_per_s)
+        decoder = Decoder()
+
+        def take(data: bytes) -> None:
+            client.waiting += decoder.feed(data)
+            self._execute(client)
+
+        client = self._add(channel, take)
+
+    def _execute(self, client: _Client) -> None:
+        """Execute what waits. A frame that takes its time calls :meth:`turn`, which goes on with those after it."""
+        while client.waiting and not client.channel.gone:
+            frame = client.waiting.popleft()
+            if not self._befall(client.channel):
+                self.firmware.receive(frame, client.channel.send)
+
+    def _smu(self, smu: EmulatedSmu, stream: Stream) -> None:
+        channel = Channel(stream, self.faults, self._chance, framed=False)
+
+        def take(data: bytes) -> None:
+            answer = smu.feed(data)
+            if answer and smu.faults.late_s:
+                channel.after(smu.faults.late_s, answer)
+            elif answer:
+                channel.send(answer)
+
+        self._add(channel, take)
+
+    def _add(self, channel: Channel, take: Callable[[bytes], None]) -> _Client:
+        client = _Client(channel, take)
+        self._clients.append(client)
+        self._selector.register(channel.stream, selectors.EVENT_READ, lambda: self._serve(client))
+        return client
+
+    def _befall(self, channel: Channel) -> bool:
+        """Let an event befall the board with a frame; return whether the frame is lost to it."""
+        match channel.event():
+            case None:
+                return False
+            case "stall":
+                time.sleep(STALL_S)
+                return False
+            case "disconnect":
+                channel.gone = isinstance(channel.stream, SocketStream)
+            case event:
+                self.firmware.reboot(forget=event == "amnesia")
+        return True
+
+    # the loop ---------------------------------------------------------------------------------------------------------
+
+    def turn(self, wait_s: float) -> None:
+        """Take in what has come within ``wait_s``, answer it, look after what is due. May be called while it is called."""
+        for client in self._clients:
+            if client.waiting:
+                self._execute(client)
+                break  # the others next time: the list may have changed
+        for key, _ in self._selector.select(min(wait_s, _BUSY_S) if self._pending else wait_s):
+            key.data()
+        self._pending = False
+        for client in self._clients:
+            channel = client.channel
+            if channel.pending:
+                for data in channel.due():
+                    client.take(data)
+                self._pending |= channel.pending
+            if channel.gone:
+                self._drop(client)
+                break  # the others next time: the list has changed
+
+    def serve(self) -> None:
+        """Serve until :meth:`stop` is called, from a signal or another thread."""
+        while not self._stopped:
+            self.turn(_TURN_S)
+            self.firmware.watch()
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        """Switch off: safe state, links closed."""
+        self.firmware.controller.close()
+        for client in list(self._clients):
+            self._drop(client)
+        for listener in self._listeners:
+            self._selector.unregister(listener)
+            listener.close()
+        self._selector.close()
+
+    def _serve(self, client: _Client) -> None:
+        for data in client.channel.take():
+            client.take(data)
+            if client.channel.gone:
+                break
+
+    def _drop(self, client: _Client) -> None:
+        if client in self._clients:
+            self._clients.remove(client)
+            self._selector.unregister(client.channel.stream)
+            client.channel.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()

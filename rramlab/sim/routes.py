@@ -1,0 +1,153 @@
+"""What a board's SMU connector is wired to: a cell, a reference resistor, a DAC channel, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+from rramlab.macro.pulses import PulseKind
+from rramlab.macro.routes import RoutedCell
+from rramlab.sim.board import SimulatedBoard
+from rramlab.sim.die import SimulatedDie
+from rramlab.sim.state import PARTIAL, PRISTINE
+
+
+class Load(Protocol):
+    """A resistor in series with a voltage, which may depend on what was forced on it."""
+
+    def stress(self, volts: float, span_ns: int) -> None:
+        """Feel a voltage for some time."""
+        ...
+
+    def conductance_S(self) -> float:
+        """What it conducts now, as one measurement sees it."""
+        ...
+
+    @property
+    def offset_V(self) -> float:
+        """What it puts out by itself."""
+        ...
+
+
+class CellLoad:
+    """One cell behind its switches. All levels of one route together are one pulse of the kind they reach."""
+
+    offset_V = 0.0
+
+    def __init__(self, die: SimulatedDie, board: SimulatedBoard, target: RoutedCell, gate_V: float) -> None:
+        self.die, self.board, self.target, self.gate_V = die, board, target, gate_V
+        self._path_Ohm = float(board.bl_Ohm[target.row] + board.sl_Ohm[target.column] - board.table.tia_resistance_Ohm)
+        faults = board.faults
+        self._open = target.row in faults.open_rows or target.column in faults.open_columns
+        self._short = (target.row, target.column) in faults.shorts
+        self._peak_V = {"forward": 0.0, "reset": 0.0}
+        self._count: int | None = None  # pulses before the first level that counts as one
+        self.changed = False
+
+    def conductance_S(self) -> float:
+        if self._open:
+            return 0.0
+        cell = float(self.die.conductance_S[self.target.row, self.target.column])
+        noise = float(self.die.take_noise(1)[0])
+        cell = max(0.0, cell * (1 + self.die.model.noise.read * noise))
+        if self._short:
+            return 1 / self._path_Ohm
+        return cell / (1 + cell * self._path_Ohm)
+
+    def stress(self, volts: float, span_ns: int) -> None:
+        self.die.pass_time(span_ns)
+        forward = (volts > 0) == (self.target.line == "sl")
+        way = "forward" if forward else "reset"
+        amplitude = abs(volts)
+        # As a read: what does not exceed the read voltage changes nothing and is no pulse.
+        if self._open or self._short or amplitude <= max(self._peak_V[way], self.board.table.read_voltage_V):
+            return
+        self._peak_V[way] = amplitude
+        state, place = self.die.state, (self.target.row, self.target.column)
+        kind: PulseKind = "reset"
+        if forward:
+            kind = "electroform" if state.phase[place] in (PRISTINE, PARTIAL) else "set"
+        if self._count is None:
+            self._count = int(state.pulses[place])
+        self.die.stress(kind, *place, amplitude, span_ns, self.gate_V, self._count)
+        self.changed = True
+
+
+class Resistor:
+    """A reference resistor."""
+
+    offset_V = 0.0
+    changed = False
+
+    def __init__(self, die: SimulatedDie, ohms: float) -> None:
+        self._die, self._ohms = die, ohms
+
+    def conductance_S(self) -> float:
+        return 1 / self._ohms
+
+    def stress(self, volts: float, span_ns: int) -> None:
+        self._die.pass_time(span_ns)
+
+
+class DacOutput(Resistor):
+    """A DAC channel, held at a code."""
+
+    def __init__(self, die: SimulatedDie, volts: float) -> None:
+        super().__init__(die, 1.0)  # an output buffer's ohm: assumed
+        self._volts = volts
+
+    @property
+    def offset_V(self) -> float:  # type: ignore[override]  # a channel puts out a voltage, a resistor none
+        return self._volts
+
+
+class HasRoute(Protocol):
+    """A board with a connector for the unit."""
+
+    load: CellLoad | Resistor | None
+
+
+class Terminals:
+    """The port that an emulated SMU forces and measures: whatever one of the boards has routed to it."""
+
+    def __init__(self, boards: Iterable[HasRoute]) -> None:
+        self._boards = list(boards)
+
+    def _load(self) -> CellLoad | Resistor | None:
+        return next((board.load for board in self._boards if board.load is not None), None)
+
+    def force_voltage(self, volts: float, limit_A: float, span_s: float) -> tuple[float, float]:
+        load = self._load()
+        if load is None:
+            return volts, 0.0
+        across = self._allowed(load, volts, limit_A)
+        load.stress(across - load.offset_V, round(span_s * 1e9))
+        # The cell may have switched: what the limit allows is settled again.
+        conducts = load.conductance_S()
+        current = float(np.clip((volts - load.offset_V) * conducts, -limit_A, limit_A))
+        reached = volts if not conducts or abs((volts - load.offset_V) * conducts) <= limit_A else (
+            current / conducts + load.offset_V
+        )  # fmt: skip
+        return reached, current
+
+    @staticmethod
+    def _allowed(load: CellLoad | Resistor, volts: float, limit_A: float) -> float:
+        conducts = load.conductance_S()
+        if conducts and abs((volts - load.offset_V) * conducts) > limit_A:
+            return float(np.sign(volts - load.offset_V)) * limit_A / conducts + load.offset_V
+        return volts
+
+    def force_current(self, amperes: float, limit_V: float, span_s: float) -> tuple[float, float]:
+        load = self._load()
+        if load is None:
+            return float(np.sign(amperes)) * limit_V, 0.0
+        conducts = load.conductance_S()
+        wanted = load.offset_V + (amperes / conducts if conducts else float(np.sign(amperes)) * limit_V)
+        volts = float(np.clip(wanted, -limit_V, limit_V))
+        load.stress(volts - load.offset_V, round(span_s * 1e9))
+        return volts, (volts - load.offset_V) * load.conductance_S()
+
+    def release(self) -> None:
+        """Nothing is forced any more: the cell stays as it is."""

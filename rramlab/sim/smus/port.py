@@ -1,0 +1,27 @@
+"""What the terminals of a source-measure unit are wired to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Port(Protocol):
+    """A two-terminal load with a history: what it is depends on what was forced on it before.
+
+    Currents flow from the unit into the load. Simulated time passes by ``span_s`` with each call that forces something.
+    """
+
+    def force_voltage(self, volts: float, limit_A: float, span_s: float) -> tuple[float, float]:
+        """Hold ``volts``, or what ``limit_A`` of current (magnitude) allows of it, for ``span_s``.
+
+        Returns the true voltage at the terminals (V) and the true current (A) at the end.
+        """
+        ...
+
+    def force_current(self, amperes: float, limit_V: float, span_s: float) -> tuple[float, float]:
+        """Hold ``amperes``, or what ``limit_V`` of voltage (magnitude) allows of it; returns as above."""
+        ...
+
+    def release(self) -> None:
+        """The output was switched off: nothing is forced any more."""
+        ...
