@@ -18,7 +18,7 @@ from rramlab.cli.options import BenchPath, Json, Trace
 from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
-    from rramlab.drivers.bench import Bench, BenchDescription
+    from rramlab.drivers.bench import Bench
 
 app = typer.Typer(help="What is on the table.", no_args_is_help=True)
 
@@ -52,12 +52,14 @@ def init(folder: Annotated[Path, typer.Argument(help="New bench folder.")], as_j
 def show(bench: BenchPath = None, as_json: Json = False) -> None:
     """Show what the bench files say, where each came from, and every figure with its tag. Opens nothing."""
     from rramlab.base.folders import listing
+    from rramlab.base.yamlfile import load_yaml
+    from rramlab.cli.drivers import tagged_figures
     from rramlab.drivers.bench import describe_bench
 
     out = Output(as_json)
     description = describe_bench(bench)
     protocols = listing(description.root, "protocols")
-    figures = _electrical(description)
+    figures = tagged_figures(load_yaml(description.board_located.path).data)
     document: dict[str, Any] = {
         "name": description.file.name,
         "root": str(description.root),
@@ -285,17 +287,3 @@ def _limits_table(out: Output, limits: dict[str, Any], title: str) -> Any:
         unit = next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "")
         table.add_row(name, spell(value, unit) if unit else str(value))
     return table
-
-
-def _electrical(description: BenchDescription) -> list[dict[str, str]]:
-    """List every figure of the board file as a person wrote it."""
-    from rramlab.base.yamlfile import load_yaml
-
-    document = load_yaml(description.board_located.path).data
-    return [
-        {"figure": name, "shown": str(entry["value"]), "tag": entry["tag"], "source": entry["source"]}
-        for group in document.values()
-        if isinstance(group, dict)
-        for name, entry in group.items()
-        if isinstance(entry, dict) and "tag" in entry
-    ]

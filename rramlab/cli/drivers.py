@@ -74,7 +74,7 @@ def show(
         _show_smu(out, driver.file)
         document |= driver.file.model_dump(mode="json", exclude={"transcript"}, exclude_none=True)
     else:
-        figures = _figures(driver.document.data)
+        figures = tagged_figures(driver.document.data)
         table = out.table("figure", "value", "tag", "source", title=f"board {driver.file.model}")
         for entry in figures:
             table.add_row(entry["figure"], entry["shown"], entry["tag"], entry["source"])
@@ -125,7 +125,7 @@ def _verbs(node: BaseModel, path: str = "") -> list[tuple[str, list[str], str]]:
     ]
 
 
-def _figures(data: dict[str, Any]) -> list[dict[str, str]]:
+def tagged_figures(data: dict[str, Any]) -> list[dict[str, str]]:
     """List every tagged figure of a board file as a person wrote it."""
     return [
         {"figure": name, "shown": _shown(entry["value"]), "tag": entry["tag"], "source": entry["source"]}

@@ -16,14 +16,15 @@ from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
-from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
+from rramlab.macro.routes import RoutedCell, Target
 from rramlab.plan import cost
 from rramlab.plan.limits import Limits, check, of_board
 from rramlab.plan.operations import Multiply, Operation, PulseOp, Read
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.memory import OperationMemory
 from rramlab.sim.multiply import Frontend
-from rramlab.sim.routes import CellLoad, DacOutput, Resistor
+from rramlab.sim.routes import CellLoad, Resistor, load_of
 from rramlab.sim.state import checked
 
 FIRMWARE = "rramlab-sim 2"
@@ -65,8 +66,7 @@ class SimulatedController:
         self._lines = Lines(die, board)
         self._limits: Limits = of_board(board.table)
         self._slots: dict[int, Loaded] = {}
-        self._memory: dict[int, PulseReport] = {}
-        self._highest = -1  # highest operation id seen since power-up
+        self._memory = OperationMemory(board.table.geometry, board.table.operation_memory)
         self._nonce = 1
         self._changed = False
         # Of the state, interval (and bias) for which they hold.
@@ -94,7 +94,6 @@ class SimulatedController:
         self._release()
         if forget:
             self._memory.clear()
-            self._highest = -1
         self._nonce += 1
         self.persist()
 
@@ -121,8 +120,9 @@ class SimulatedController:
         cells_per_pulse: int,
         tick: Tick | None = None,
     ) -> PulseReport:
-        if op_id in self._memory:
-            return self._memory[op_id]
+        known = self._memory.get(op_id)
+        if known is not None:
+            return known
         self._admit_new(op_id)
         self._refuse_routed()
         asked = Pulse(self._table.dac_volts(amplitude), width_ns / 1e9, self._table.dac_volts(gate))
@@ -132,18 +132,19 @@ class SimulatedController:
         coupling = self.die.model.switching.float_coupling
         drive = self.board.drive(kind, real.amplitude_V, cells_per_pulse, coupling)
         row_ns = cost.pulse_ns(operation, self._table)
-        self._highest = op_id
-        self._memory[op_id] = PulseReport(cells.within(0, 0))
+        report = PulseReport(cells.within(0, 0))
+        self._memory.put(op_id, report)
         for part in [cells] if self.pace is None else [part for _, _, part in cells.blocks(1)]:
             reached = self.board.faults.reached(part, kind != "reset")
             self.die.pulse(kind, reached, real, drive, row_ns)
-            done = self._memory[op_id].done | part
-            self._memory[op_id] = PulseReport(done)
+            report = PulseReport(report.done | part)
+            self._memory.put(op_id, report)
             if self.pace is not None and not self.pace(int(row_ns[part.rows].sum())):
-                self._memory[op_id] = PulseReport(done, truncated=True)
+                report = PulseReport(report.done, truncated=True)
+                self._memory.put(op_id, report)
                 break
         self.persist()
-        return self._memory[op_id]
+        return report
 
     def _refuse_routed(self) -> None:
         """The lines lead to the SMU while its path is closed, not to the board's own converters."""
@@ -151,55 +152,27 @@ class SimulatedController:
             raise InstrumentError(f"board {self.board.serial} refused: the SMU's path is closed; nothing was done")
 
     def _admit_new(self, op_id: int) -> None:
-        """Refuse an operation id that was used before, or that there is no room to remember."""
+        """Refuse what no operation may begin with: heat, or an id that cannot be used."""
         if self.board.temperature_C > self.board.model.highest_C:
             raise InstrumentError(
                 f"board {self.board.serial} refused: over-temperature, {self.board.temperature_C:g} °C is above "
                 f"{self.board.model.highest_C:g} °C; nothing was pulsed. Let it cool down"
             )
-        if op_id >= 1 << 63:
-            raise InstrumentError(f"board {self.board.serial} refused: operation id {op_id} is beyond 2⁶³ − 1")
-        if op_id <= self._highest:
-            raise InstrumentError(f"operation id {op_id} was used before and is forgotten; nothing was pulsed")
-        if len(self._memory) >= self._table.operation_memory:
-            raise InstrumentError(
-                f"the board remembers {len(self._memory)} operations and takes no more; nothing was pulsed. "
-                "Acknowledge those whose outcome is written down"
-            )
+        self._memory.admit(op_id)
 
     def route(self, target: Target | None, bias: int, op_id: int = 0) -> None:
         if target is None:
             self._release()
             return
-        if op_id and op_id in self._memory:
+        if op_id and self._memory.get(op_id) is not None:
             return  # it is a retry: the path is as that request has left it
-        table, serial = self._table, self.board.serial
-        needs = "reference_resistors" if isinstance(target, RoutedReference) else "smu_route"
-        if needs not in table.capabilities:
-            raise InstrumentError(f"board {serial} refused: it has no {needs}")
-        volts = table.dac_volts(bias)
-        load: CellLoad | Resistor
-        match target:
-            case RoutedCell(row, column):
-                if not (row < table.geometry.rows and column < table.geometry.columns):
-                    raise InstrumentError(f"board {serial} refused: there is no cell ({row}, {column})")
-                highest = self._limits.gate_voltage
-                if highest is not None and volts > highest:
-                    raise InstrumentError(f"board {serial} refused: a gate at {volts:g} V, it allows {highest:g} V")
-                if op_id:
-                    self._admit_new(op_id)
-                    bits = np.zeros(table.geometry.shape, np.bool_)
-                    bits[row, column] = True
-                    self._highest, self._memory[op_id] = op_id, PulseReport(CellSelection(bits))
-                load = CellLoad(self.die, self.board, target, self.board.volts(bias))
-            case RoutedReference(index):
-                if index >= len(table.reference_Ohm):
-                    raise InstrumentError(f"board {serial} refused: there is no reference resistor {index}")
-                load = Resistor(self.die, float(self.board.reference_Ohm[index]))
-            case RoutedDac(channel):
-                if channel >= table.dac_channels:
-                    raise InstrumentError(f"board {serial} refused: there is no DAC channel {channel}")
-                load = DacOutput(self.die, self.board.volts(bias))
+        load = load_of(target, bias, self.die, self.board, self._limits.gate_voltage)
+        if op_id:
+            self._admit_new(op_id)
+            bits = np.zeros(self._table.geometry.shape, np.bool_)
+            if isinstance(target, RoutedCell):
+                bits[target.row, target.column] = True
+            self._memory.put(op_id, PulseReport(CellSelection(bits)))
         self._release()
         self.load = load
         self.persist()
@@ -391,15 +364,11 @@ class SimulatedController:
 
     def report(self, op_id: int) -> PulseReport | History:
         """Return what is remembered of an operation, and whether it was broken off."""
-        if op_id in self._memory:
-            return self._memory[op_id]
-        return History.FORGOTTEN if op_id <= self._highest else History.NEVER
+        return self._memory.report(op_id)
 
     def acknowledge(self, op_id: int) -> None:
         # Saved with the next change: an acknowledgement that is lost only leaves the id remembered for longer.
-        kept = {known: done for known, done in self._memory.items() if known > op_id}
-        self._changed |= len(kept) < len(self._memory)
-        self._memory = kept
+        self._changed |= self._memory.acknowledge(op_id)
 
     def status(self) -> Status:
         return Status(self.load is not None, self.load is not None, self.board.temperature_C, 0, 0, ())
@@ -420,15 +389,7 @@ class SimulatedController:
         """Write die and memory to the state file, if there is one."""
         if self.path is None:
             return
-        memory: dict[str, npt.NDArray[Any]] = {
-            "board_nonce": np.uint64(self._nonce),  # type: ignore[dict-item]  # a 0-d array once stored
-            "board_highest": np.int64(self._highest),  # type: ignore[dict-item]
-            "board_ids": np.array(sorted(self._memory), np.int64),
-            "board_done": np.frombuffer(
-                b"".join(self._memory[i].done.packed() for i in sorted(self._memory)), np.uint8
-            ),
-        }
-        self.die.save(self.path, **memory)
+        self.die.save(self.path, board_nonce=np.array(self._nonce, np.uint64), **self._memory.arrays())
         self._changed = False
 
     def remember(self, memory: dict[str, npt.NDArray[Any]]) -> None:
@@ -438,14 +399,4 @@ class SimulatedController:
             KeyError, ValueError: an entry is missing, or not what it should be.
         """
         self._nonce = int(checked(memory["board_nonce"], np.uint64, (), "board_nonce"))
-        self._highest = int(checked(memory["board_highest"], np.int64, (), "board_highest"))
-        ids = checked(memory["board_ids"], np.int64, (memory["board_ids"].size,), "board_ids").tolist()
-        if ids != sorted(set(ids)) or (ids and not 0 <= ids[0] <= ids[-1] <= self._highest):
-            raise ValueError("the operation ids that the board remembers are not in order")
-        size = (len(ids) * -(-self._table.geometry.cells // 8),)
-        packed = checked(memory["board_done"], np.uint8, size, "board_done")
-        done: list[npt.NDArray[np.uint8]] = list(packed.reshape(len(ids), -1)) if ids else []
-        self._memory = {
-            op_id: PulseReport(CellSelection.from_packed(bits.tobytes(), self._table.geometry))
-            for op_id, bits in zip(ids, done, strict=True)
-        }
+        self._memory.take(memory)

@@ -7,8 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+from rramlab.base.errors import InstrumentError
 from rramlab.macro.pulses import PulseKind
-from rramlab.macro.routes import RoutedCell
+from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.state import PARTIAL, PRISTINE
@@ -101,6 +102,38 @@ class DacOutput(Resistor):
     @property
     def offset_V(self) -> float:  # type: ignore[override]  # a channel puts out a voltage, a resistor none
         return self._volts
+
+
+def load_of(
+    target: Target, bias: int, die: SimulatedDie, board: SimulatedBoard, highest_gate_V: float | None
+) -> CellLoad | Resistor:
+    """Return what a route to ``target`` connects.
+
+    Raises:
+        InstrumentError: the board has no such thing, or its limits forbid it.
+    """
+    table, refused = board.table, f"board {board.serial} refused"
+    needs = "reference_resistors" if isinstance(target, RoutedReference) else "smu_route"
+    if needs not in table.capabilities:
+        raise InstrumentError(f"{refused}: it has no {needs}")
+    volts = table.dac_volts(bias)
+    if not isinstance(target, RoutedReference) and highest_gate_V is not None and volts > highest_gate_V:
+        raise InstrumentError(
+            f"{refused}: {volts:g} V on a word line or a held channel, it allows {highest_gate_V:g} V"
+        )
+    match target:
+        case RoutedCell(row, column):
+            if not (row < table.geometry.rows and column < table.geometry.columns):
+                raise InstrumentError(f"{refused}: there is no cell ({row}, {column})")
+            return CellLoad(die, board, target, board.volts(bias))
+        case RoutedReference(index):
+            if index >= len(table.reference_Ohm):
+                raise InstrumentError(f"{refused}: there is no reference resistor {index}")
+            return Resistor(die, float(board.reference_Ohm[index]))
+        case RoutedDac(channel):
+            if channel >= table.dac_channels:
+                raise InstrumentError(f"{refused}: there is no DAC channel {channel}")
+            return DacOutput(die, board.volts(bias))
 
 
 class HasRoute(Protocol):

@@ -56,7 +56,7 @@ class WireController:
         except ValueError as error:
             raise self._unclear(Opcode.HELLO, error) from error
         if identity.protocol == PROTOCOL_VERSION:
-            exchange.sequence = max(exchange.sequence, sequence)
+            exchange.go_on_from(sequence)
         return identity
 
     def pulse(

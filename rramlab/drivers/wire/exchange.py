@@ -73,6 +73,11 @@ class Exchange:
         """Damaged frames that came in."""
         return self._decoder.damaged
 
+    def go_on_from(self, sequence: int) -> None:
+        """Count on from ``sequence`` if that is newer than where this end is (modulo 2³²)."""
+        if (sequence - self.sequence) & 0xFFFFFFFF < 1 << 31:
+            self.sequence = sequence
+
     def ask(self, opcode: Opcode, payload: bytes = b"", tick: Tick | None = None) -> bytes:
         """Ask one question.
 

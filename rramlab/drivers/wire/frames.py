@@ -37,7 +37,13 @@ class Frame(NamedTuple):
 
 
 def encode(frame: Frame) -> bytes:
-    """Return the bytes of a frame, its closing zero included."""
+    """Return the bytes of a frame, its closing zero included.
+
+    Raises:
+        ValueError: its payload is longer than a frame holds.
+    """
+    if len(frame.payload) > MOST_PAYLOAD:
+        raise ValueError(f"a payload of {len(frame.payload):,} bytes, a frame holds {MOST_PAYLOAD:,}")
     header = _HEADER.pack(VERSION, frame.kind, frame.opcode, frame.sequence)
     check = _CRC.pack(zlib.crc32(frame.payload, zlib.crc32(header)))
     encoded: bytes = cobs.encode(b"".join((header, frame.payload, check)))

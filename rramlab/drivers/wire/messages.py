@@ -124,10 +124,11 @@ def unpack_hello(payload: bytes) -> tuple[Identity, int]:
 # texts ----------------------------------------------------------------------------------------------------------------
 
 _LENGTH = _layout("H")
+_MOST_TEXT = 1 << 12  # bytes: longer than anything that a board has to say
 
 
 def pack_texts(*texts: str) -> bytes:
-    encoded = [text.encode()[:0xFFFF] for text in texts]
+    encoded = [text.encode()[:_MOST_TEXT] for text in texts]
     return b"".join(_LENGTH.pack(len(each), rest=each) for each in encoded)
 
 

@@ -3,10 +3,13 @@
 import contextlib
 import itertools
 import random
+import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
+from cobs import cobs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -77,7 +80,11 @@ def test_payloads_up_to_the_most_pass(size, byte):
 @pytest.mark.parametrize("byte", [b"\0", b"\x5a"])
 def test_a_longer_payload_is_no_frame(byte):
     decoder = Decoder()
-    long = encode(Frame(Kind.REQUEST, Opcode.PULSE, 5, byte * (MOST_PAYLOAD + 1)))
+    frame = Frame(Kind.REQUEST, Opcode.PULSE, 5, byte * (MOST_PAYLOAD + 1))
+    with pytest.raises(ValueError, match="65,537"):
+        encode(frame)
+    body = struct.pack("<BBHI", 1, frame.kind, frame.opcode, frame.sequence) + frame.payload
+    long = cobs.encode(body + struct.pack("<I", zlib.crc32(body))) + b"\0"
     assert decoder.feed(long + encode(GOOD)) == [None, GOOD]
 
 
