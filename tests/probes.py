@@ -83,7 +83,7 @@ def put_on_the_table(session, *names, die=None):
     controller.route, controller.heartbeat = routed, beat
     units = {name: FakeSmu(Terminals([controller]), log) for name in names or ("smu",)}
     station.smus = units
-    station.guard.smus = units
+    station.guard.smus = dict.fromkeys(units)
     return units, log
 
 

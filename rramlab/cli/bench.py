@@ -102,6 +102,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Open every instrument, identify it, compare with the bench file. Energises nothing."""
+    from rich.markup import escape
+
     from rramlab.drivers.bench import Bench, describe_bench
 
     out = Output(as_json)
@@ -127,8 +129,11 @@ def check(
     if units:
         table = out.table("SMU", "model", "serial", "firmware", "driver", "at")
         for unit in units:
-            table.add_row(*(unit[key] for key in ("name", "model", "serial", "firmware", "driver", "address")))
+            table.add_row(*(str(unit[key]) for key in ("name", "model", "serial", "firmware", "driver", "address")))
         out.say(table)
+        for unit in units:
+            for entry in unit["errors"]:
+                out.say(f"note: SMU {unit['name']} had in its error queue, from before: {escape(entry)}")
     out.say(_limits_table(out, limits, "limits: silicon ∩ controller ∩ SMUs ∩ bench"))
     hardware = description.board_file.power_up
     confirmed = _ask_power_up(out, hardware, power_up, description.file.backend != "simulated")
@@ -161,7 +166,7 @@ def _board_row(bench: Bench, die: str) -> dict[str, Any]:
     }
 
 
-def _smu_row(bench: Bench, name: str) -> dict[str, str]:
+def _smu_row(bench: Bench, name: str) -> dict[str, Any]:
     identity = bench.smu_identities[name]
     entry = next(each for each in bench.description.file.smus if each.name == name)
     return {
@@ -171,6 +176,7 @@ def _smu_row(bench: Bench, name: str) -> dict[str, str]:
         "firmware": identity.firmware,
         "driver": entry.driver,
         "address": entry.address,
+        "errors": bench.smu_errors[name],
     }
 
 
@@ -221,11 +227,14 @@ def trace_(
     from rramlab.drivers.trace import load_trace, spoken
 
     out = Output(as_json)
-    entries = [entry for entry in load_trace(file) if link is None or entry["link"] == link]
-    lines = [
-        {"at": entry["at"], "link": entry["link"], "way": entry["way"], "says": text}
-        for entry in entries
-        for text in spoken(entry["data"])
+    entries = load_trace(file)
+    links = sorted({entry.link for entry in entries})
+    if link is not None and link not in links:
+        raise UsageError(f"found the link {link!r}, {file} has {', '.join(links) or 'none'}")
+    lines: list[dict[str, Any]] = [
+        {"at": entry.at, "link": entry.link, "way": entry.way, "says": text}
+        for entry, text in spoken(entries)
+        if link in (None, entry.link)
     ]
     table = out.table("s", "link", "", "what")
     for line in lines:

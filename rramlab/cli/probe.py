@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import OutOfLimits, UsageError
+from rramlab.base.errors import DataError, OutOfLimits, UsageError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
 from rramlab.cli.output import Output, command, fail, note_bench
 from rramlab.cli.runs import conclude, preview, progress, tell
@@ -98,7 +100,8 @@ def sweep(
 
         about = block.attributes
         title = f"die {result.die}, cell ({about['row']}, {about['column']}), {about['kind']} sweep"
-        save_curve(curve, png, title, compliance_A)
+        with _picture(png, result):
+            save_curve(curve, png, title, compliance_A)
     curve_document = {name: curve[name].tolist() for name in ("voltage", "current", "in_compliance")}
     document.update(curve=curve_document, png=str(png) if png else None)
     _say_picture(out, document)
@@ -194,6 +197,18 @@ def _contact_picture(description: BenchDescription, run: Run, png: Path | None) 
     title = f"die {run.die}, contact test {verdict}"
     save_contact(block.load()["conductance"], found, description.board.contact_voltage_V, png, title)
     return {"png": str(png)}
+
+
+@contextmanager
+def _picture(png: Path, result: RunResult) -> Iterator[None]:
+    """Say that the run is done where only its picture failed: run again, a sweep would give another pulse."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"run {result.run_id} is complete and its data are kept in {result.folder}/run.h5, but the picture {png} could not "
+            f"be written ({error}). Do not run it again for the picture's sake: a sweep may have given the cell its pulse"
+        ) from error
 
 
 def _say_picture(out: Output, document: dict[str, Any]) -> None:

@@ -6,8 +6,10 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from rramlab.base.errors import BenchLocked, InstrumentError, UsageError
+from rramlab.base.errors import BenchLocked, InstrumentError, RramlabError, UsageError
 from rramlab.base.files import read_json, write_json
 from rramlab.base.folders import Located, bench_file
 from rramlab.base.names import NAME, checked
@@ -25,6 +27,7 @@ from rramlab.drivers.boardfile import BoardFile, load_board
 from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
 from rramlab.drivers.driverfile import load_smu, make_smu
 from rramlab.drivers.links import Link
+from rramlab.drivers.smu.conversation import Unanswered
 from rramlab.drivers.smu.instrument import Smu
 from rramlab.drivers.smu.readings import SmuIdentity
 from rramlab.drivers.smu.smufile import SmuFile
@@ -81,13 +84,18 @@ class BenchFile(_Strict):
 
 @dataclass(frozen=True)
 class Backend:
-    """What a backend opened: a controller for each die, and what reaches a source-measure unit.
+    """How a backend reaches the controller of each die, and a source-measure unit; nothing is opened yet.
 
     ``open_smu`` takes the unit's entry, the model of its driver file, and the byte that ends its answers.
     """
 
-    controllers: Mapping[str, MacroController]
+    open_controllers: Callable[[], Mapping[str, MacroController]]
     open_smu: Callable[[SmuEntry, str, bytes], Link]
+
+    @cached_property
+    def controllers(self) -> Mapping[str, MacroController]:
+        """By die id, opened when first asked for."""
+        return self.open_controllers()
 
 
 # What an entry point in the group rramlab.backends is. ``trace``: what logs every byte of a link, or none. It must not
@@ -150,22 +158,44 @@ def describe_bench(where: Path | None = None, die: str | None = None, trace: Pat
     if len(set(names)) != len(names):
         raise UsageError(f"an SMU stands twice in {', '.join(names)}", load_yaml(located.path).at(("smus",)))
     board_file, board_located = load_board(root, file.controller.driver)
-    smu_files = {entry.name: load_smu(root, entry.driver) for entry in file.smus}
+    smu_files = _smu_files(root, file, located.path)
     return BenchDescription(root, located, file, board_file, board_located, board_file.table(), smu_files, trace)
+
+
+def _smu_files(root: Path, file: BenchFile, path: Path) -> dict[str, SmuFile]:
+    found = {}
+    for index, entry in enumerate(file.smus):
+        try:
+            found[entry.name] = load_smu(root, entry.driver)
+        except UsageError as error:
+            raise UsageError(
+                f"the driver of SMU {entry.name!r}: {error}", load_yaml(path).at(("smus", index, "driver"))
+            ) from None
+        channels = found[entry.name].channels
+        if entry.channel not in channels:
+            raise UsageError(
+                f"found channel {entry.channel} of SMU {entry.name!r}, expected one that a {entry.driver} has: "
+                f"{', '.join(map(str, channels))}",
+                load_yaml(path).at(("smus", index, "channel")),
+            )
+    return found
 
 
 class Bench:
     """Opened, identified and locked hardware. Opening never energises; closing leaves the safe state.
 
-    Use as a context manager. ``controllers`` and ``identities`` are by die id, ``smus`` and ``smu_identities`` by name.
+    Use as a context manager. ``controllers`` and ``identities`` are by die id, ``smus``, ``smu_identities`` and
+    ``smu_errors`` by name; the last are what stood in a unit's error queue when it was opened. An instrument that says that
+    it is another than the bench file's is not here and is told nothing.
     """
 
     def __init__(self, description: BenchDescription) -> None:
         self.description = description
-        self.controllers: Mapping[str, MacroController] = {}
+        self.controllers: dict[str, MacroController] = {}
         self.identities: dict[str, Identity] = {}
         self.smus: dict[str, Smu] = {}
         self.smu_identities: dict[str, SmuIdentity] = {}
+        self.smu_errors: dict[str, list[str]] = {}
         self._lock = BenchLock(description.data)
         self._trace: Trace | None = None
 
@@ -178,19 +208,21 @@ class Bench:
         """Lock, open, identify.
 
         Raises:
-            BenchLocked: another process holds it. InstrumentError: a board is not the one named in the bench file.
+            BenchLocked: another process holds it. InstrumentError: an instrument does not answer, or is not the one in the
+            bench file; all of them were tried.
         """
         self._lock.acquire()
         try:
             if self.description.trace is not None:
                 self._trace = Trace(self.description.trace)
             file, board = self.description.file, self.description.board
-            backend = _backend(self.description)(file, board, self.description.data, self._trace)
-            self.controllers = backend.controllers
-            for die, controller in self.controllers.items():
-                self.identities[die] = self._identify(die, controller)
-            for entry in file.smus:
-                self._open_smu(entry, backend)
+            self._open_all(_backend(self.description)(file, board, self.description.data, self._trace))
+        except RramlabError as error:
+            try:
+                self.close()
+            except RramlabError as further:
+                raise type(error)(f"{error}. And then: {further}") from error
+            raise
         except BaseException:
             self.close()
             raise
@@ -200,6 +232,33 @@ class Bench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open_all(self, backend: Backend) -> None:
+        """Open every instrument, the units first: one that was left on is off then, even where the board is dead."""
+        failures: list[InstrumentError] = []
+        for entry in self.description.file.smus:
+            try:
+                self._open_smu(entry, backend)
+            except InstrumentError as error:
+                failures.append(error)
+        try:
+            self._identify_all(backend.controllers)
+        except InstrumentError as error:
+            failures.append(error)
+        if len(failures) == 1:
+            raise failures[0]
+        if failures:
+            raise InstrumentError(f"{len(failures)} instruments could not be opened: {'; '.join(map(str, failures))}")
+
+    def _identify_all(self, controllers: Mapping[str, MacroController]) -> None:
+        strangers = dict(controllers)
+        try:
+            for die, controller in controllers.items():
+                self.identities[die] = self._identify(die, controller)
+                self.controllers[die] = strangers.pop(die)
+        finally:
+            for controller in strangers.values():  # whoever works with it: it is none of this bench
+                controller.close()
 
     def _identify(self, die: str, controller: MacroController) -> Identity:
         identity = controller.hello()
@@ -227,18 +286,23 @@ class Bench:
         link = backend.open_smu(entry, file.model, file.terminators.reply.encode())
         try:
             smu = make_smu(entry.name, file, link, entry.channel)
+            try:
+                identity = smu.identify()
+            except Unanswered:
+                with suppress(InstrumentError):
+                    smu.safe_state()  # it may be on, and needs no answer to switch off
+                raise
+            if entry.serial is not None and identity.serial != entry.serial:
+                raise InstrumentError(
+                    f"SMU {entry.name!r} at {entry.address} has the serial number {identity.serial!r}, "
+                    f"{self.description.located.path} names {entry.serial!r}; nothing was energised. Connect the right one "
+                    "or correct the file"
+                )
         except BaseException:
-            link.close()
+            link.close()  # one that is another unit is not told to do anything
             raise
-        self.smus[entry.name] = smu
-        identity = self.smu_identities[entry.name] = smu.identify()
-        if entry.serial is not None and identity.serial != entry.serial:
-            raise InstrumentError(
-                f"SMU {entry.name!r} at {entry.address} has the serial number {identity.serial!r}, "
-                f"{self.description.located.path} names {entry.serial!r}; nothing was energised. Connect the right one or "
-                "correct the file"
-            )
-        smu.safe_state()  # a process that was killed may have left it on
+        self.smus[entry.name], self.smu_identities[entry.name] = smu, identity
+        self.smu_errors[entry.name] = smu.safe_state()  # a process that was killed may have left it on
 
     def safe_state(self) -> None:
         """Bring every instrument to its safe state, trying all of them even if one fails.
@@ -247,16 +311,17 @@ class Bench:
             InstrumentError: naming each instrument that did not confirm; assume that its lines are live.
         """
         failures = []
-        for die, controller in self.controllers.items():
-            try:
-                controller.safe_state()
-            except Exception as error:  # noqa: BLE001  # the others must still be tried; all are reported below
-                failures.append(f"the controller of die {die!r}: {error}")
+        # The units first: no dead man's switch looks after them, and a path is opened only once nothing drives it.
         for name, smu in self.smus.items():
             try:
                 smu.safe_state()
-            except Exception as error:  # noqa: BLE001  # as above
+            except Exception as error:  # noqa: BLE001  # the others must still be tried; all are reported below
                 failures.append(f"SMU {name!r}: {error}")
+        for die, controller in self.controllers.items():
+            try:
+                controller.safe_state()
+            except Exception as error:  # noqa: BLE001  # as above
+                failures.append(f"the controller of die {die!r}: {error}")
         if failures:
             raise InstrumentError(
                 "safe state was not confirmed by " + "; ".join(failures) + ". Switch the bench's supplies off by hand"
@@ -279,9 +344,11 @@ class Bench:
                 except Exception as error:  # noqa: BLE001  # as above
                     failures.append(f"SMU {name!r}: {error}")
             self.controllers, self.smus = {}, {}
-            if self._trace is not None:
-                self._trace.close()
-            self._lock.release()
+            try:
+                if self._trace is not None:
+                    self._trace.close()
+            finally:
+                self._lock.release()
         if failures:
             raise InstrumentError("the bench was brought to its safe state, but could not close " + "; ".join(failures))
 

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.errors import InstrumentError
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PulseKind, PulseReport
@@ -18,6 +19,10 @@ from rramlab.plan.limits import Limits
 
 PROTOCOL_VERSION = 1
 Tick = Callable[[], None]
+
+
+class NotDone(InstrumentError):
+    """The board refused a pulse or a route before it did anything: no cell felt it."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ class MacroController(Protocol):
         """
         ...
 
-    def history(self, op_id: int) -> CellSelection | History:
-        """Return the cells that ``op_id`` has pulsed, NEVER, or FORGOTTEN."""
+    def history(self, op_id: int, tick: Tick | None = None) -> CellSelection | History:
+        """Return the cells that ``op_id`` has pulsed, NEVER, or FORGOTTEN; waits while an operation is in flight."""
         ...
 
     def acknowledge(self, op_id: int) -> None:

@@ -23,7 +23,6 @@ def visa_resources() -> tuple[list[str], list[str]]:
         try:
             manager = pyvisa.ResourceManager(BACKEND)
             resources = [str(name) for name in manager.list_resources("?*")]
-            manager.close()
         except (ValueError, OSError, pyvisa.errors.VisaIOError) as error:
             return [], [f"VISA ({BACKEND}) cannot list its resources: {error}"]
     return resources, [str(each.message) for each in said if each.category is not ResourceWarning]

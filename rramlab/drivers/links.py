@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from typing import Protocol
@@ -10,6 +11,7 @@ from rramlab.base.errors import InstrumentError, UsageError
 
 CHUNK = 1 << 18
 VISA_INTERFACES = ("ASRL", "TCPIP", "USB", "GPIB", "VXI", "PXI")
+KINDS = "tcp://HOST:PORT, a VISA resource such as USB0::…::INSTR, or a serial port such as /dev/ttyUSB0 or COM3"
 _OPEN_S = 5.0
 _NEAR_S = 0.002
 
@@ -47,13 +49,17 @@ class Link(Protocol):
 def open_link(address: str, baud: int, terminator: bytes) -> Link:
     """Open ``tcp://HOST:PORT``, a VISA resource, or a serial port as pyserial spells it (a path, ``COM3``, a URL).
 
-    ``terminator``: the byte that ends a message; VISA reads up to it.
+    ``terminator``: the byte that ends a message; VISA reads up to it. ``TCPIP::HOST::PORT::SOCKET`` is a plain TCP
+    connection and opened as one, unless a VISA library is named behind an ``@``.
 
     Raises:
         UsageError: no such kind of address. InstrumentError: it cannot be opened; what to try.
     """
     if address.startswith("tcp://"):
         return TcpLink(address)
+    # pyvisa-py neither notices a socket that was refused or closed nor gives up a write by its time-out.
+    if plain := re.fullmatch(r"TCPIP\d*::(.+)::(\d+)::SOCKET", address, re.IGNORECASE):
+        return TcpLink(f"tcp://{plain[1]}:{plain[2]}", address)
     if address.upper().startswith(VISA_INTERFACES):
         from rramlab.drivers.visa import VisaLink
 
@@ -62,18 +68,20 @@ def open_link(address: str, baud: int, terminator: bytes) -> Link:
 
 
 class TcpLink:
-    """``tcp://HOST:PORT``."""
+    """``tcp://HOST:PORT``; ``name``: how its user spells it, if otherwise."""
 
-    def __init__(self, address: str) -> None:
-        self.name = address
+    def __init__(self, address: str, name: str = "") -> None:
+        self.name = name or address
         host, colon, port = address.removeprefix("tcp://").rpartition(":")
         if not colon or not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-            raise UsageError(f"found the address {address!r}, expected tcp://HOST:PORT such as tcp://192.168.1.20:5025")
+            raise UsageError(
+                f"found the address {self.name!r}, expected tcp://HOST:PORT such as tcp://192.168.1.20:5025"
+            )
         try:
             self._socket = socket.create_connection((host.strip("[]"), int(port)), _OPEN_S)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: what cannot be the name of a host
             raise InstrumentError(
-                f"{address} cannot be reached ({error}); nothing was sent. Check that the instrument is switched on, its "
+                f"{self.name} cannot be reached ({error}); nothing was sent. Check that the instrument is switched on, its "
                 "address and port, and the cable"
             ) from error
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -93,9 +101,9 @@ class TcpLink:
         except (TimeoutError, BlockingIOError):
             return b""
         except OSError as error:
-            raise _lost(self.name, error) from error
+            raise lost(self.name, error) from error
         if not data:
-            raise _lost(self.name, "closed by the other end")
+            raise lost(self.name, "closed by the other end")
         return data
 
     def write(self, data: bytes, deadline: float) -> None:
@@ -103,9 +111,9 @@ class TcpLink:
             self._until(deadline)
             self._socket.sendall(data)
         except (TimeoutError, BlockingIOError):
-            raise _stuck(self.name, len(data)) from None
+            raise stuck(self.name, len(data)) from None
         except OSError as error:
-            raise _lost(self.name, error) from error
+            raise lost(self.name, error) from error
 
     def close(self) -> None:
         self._socket.close()
@@ -120,11 +128,14 @@ class SerialLink:
         self.name = address
         try:
             self._port = serial.serial_for_url(address, baudrate=baud, timeout=0, write_timeout=_OPEN_S)
-        except (serial.SerialException, OSError, ValueError) as error:
+        except (serial.SerialException, OSError) as error:
             raise InstrumentError(
                 f"the serial port {address!r} cannot be opened at {baud:,} baud ({error}); nothing was sent. See what there is "
-                "with: rramlab bench discover. On Linux the user must be in the group dialout"
+                "with: rramlab bench discover. On Linux the user must be in the group dialout. If it is meant to be no serial "
+                f"port: an address is {KINDS}"
             ) from error
+        except ValueError as error:
+            raise UsageError(f"found the address {address!r} with {baud:,} baud ({error}), expected {KINDS}") from error
 
     def read(self, deadline: float) -> bytes:
         import serial
@@ -139,7 +150,7 @@ class SerialLink:
                     self._port.timeout = 0
                 data += self._port.read(self._port.in_waiting)
         except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, of a port that was closed
-            raise _lost(self.name, error) from error
+            raise lost(self.name, error) from error
         return bytes(data)
 
     def write(self, data: bytes, deadline: float) -> None:
@@ -149,22 +160,24 @@ class SerialLink:
             self._port.write_timeout = max(0.05, deadline - time.monotonic())
             self._port.write(data)
         except serial.SerialTimeoutException:
-            raise _stuck(self.name, len(data)) from None
+            raise stuck(self.name, len(data)) from None
         except (serial.SerialException, OSError, TypeError) as error:
-            raise _lost(self.name, error) from error
+            raise lost(self.name, error) from error
 
     def close(self) -> None:
         self._port.close()
 
 
-def _lost(name: str, why: object) -> LinkLost:
+def lost(name: str, why: object) -> LinkLost:
+    """Return the error of a link whose other end is gone."""
     return LinkLost(
         f"the link to {name} is lost ({why}). A macro controller brings its lines to 0 V within its dead-man time, an SMU "
         "keeps what it was told last. Check power and cable, then resume the run"
     )
 
 
-def _stuck(name: str, left: int) -> InstrumentError:
+def stuck(name: str, left: int) -> InstrumentError:
+    """Return the error of a link that does not take bytes."""
     return InstrumentError(
         f"{name} takes no more bytes; of {left:,} it may have taken some. Check that the instrument is "
         "switched on, and the handshake settings of the port"

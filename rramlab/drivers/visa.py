@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from rramlab.base.errors import InstrumentError
-from rramlab.drivers.links import CHUNK, LinkLost
+from rramlab.drivers.links import CHUNK, lost, stuck
 
 BACKEND = "@py"  # pyvisa-py; another one by a resource that ends in '@ivi', a library's path after '@', …
 _POLL_S = 0.05
@@ -27,8 +27,8 @@ class VisaLink:
         self._error = pyvisa.errors.VisaIOError
         self._codes = constants.StatusCode
         try:
-            self._manager = pyvisa.ResourceManager(f"@{backend}" if at else BACKEND)
-            opened: Any = self._manager.open_resource(resource, open_timeout=5000)
+            manager = pyvisa.ResourceManager(f"@{backend}" if at else BACKEND)
+            opened: Any = manager.open_resource(resource, open_timeout=5000)
         except Exception as error:  # backends raise what they like: the one thing to say is that it did not open
             raise InstrumentError(
                 f"the VISA resource {address!r} cannot be opened ({error}); nothing was sent. See what there is with: rramlab "
@@ -67,9 +67,9 @@ class VisaLink:
         except self._error as error:
             if error.error_code == self._codes.error_timeout:
                 return b""
-            raise LinkLost(f"the link to {self.name} is lost ({error}). Check power and cable") from error
+            raise lost(self.name, error) from error
         except (OSError, InvalidSession) as error:
-            raise LinkLost(f"the link to {self.name} is lost ({error}). Check power and cable") from error
+            raise lost(self.name, error) from error
 
     def write(self, data: bytes, deadline: float) -> None:
         from pyvisa.errors import InvalidSession
@@ -77,11 +77,15 @@ class VisaLink:
         try:
             self._resource.timeout = max(1, round((deadline - time.monotonic()) * 1000))
             self._resource.write_raw(data)
-        except (self._error, OSError, InvalidSession) as error:
-            raise LinkLost(f"the link to {self.name} is lost ({error}). Check power and cable") from error
+        except self._error as error:
+            if error.error_code == self._codes.error_timeout:
+                raise stuck(self.name, len(data)) from error
+            raise lost(self.name, error) from error
+        except (OSError, InvalidSession) as error:
+            raise lost(self.name, error) from error
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            # The manager stays: pyvisa has one for every link, and closes it when the program ends.
             self._resource.close()
-            self._manager.close()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import Refused, SourceRef, UsageError
+from rramlab.base.units import show
 from rramlab.drivers.controller import Identity
+from rramlab.drivers.smu.smufile import SmuFile
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools
 from rramlab.macro.pulses import PulseKind
@@ -18,7 +20,7 @@ from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits, check, intersect
 from rramlab.plan.operations import Operation, Route, Sweep, capability_of, describe, pulse_of
 from rramlab.plan.plan import Bounds, Plan, bounds, worst_case
-from rramlab.plan.steps import ContactStep, Step
+from rramlab.plan.steps import ContactStep, Step, SweepStep
 from rramlab.runs.ledger import Ledger
 
 CONTACT_KEY = "contact_passed_at"
@@ -37,14 +39,19 @@ class Guard:
         board: BoardTable,
         ledger: Ledger,
         identity: Identity,
-        smus: Collection[str] = (),
+        smus: Mapping[str, SmuFile | None] | None = None,
     ) -> None:
-        self.smus = smus  # names of the source-measure units on the bench
+        # The source-measure units on the bench, by name, with their driver files.
+        self.smus: Mapping[str, SmuFile | None] = smus or {}
         self.die_id, self.board, self.ledger = die_id, board, ledger
         self.limits = limits
         self.identity = identity  # of the controller as it said last
         self.armed = False
         self._without_pilot: set[int] = set()  # rows electroformed one by one in this session
+
+    def met(self, identity: Identity) -> None:
+        """Take what the controller says of itself now; its limits may have become tighter, never wider."""
+        self.identity, self.limits = identity, intersect(self.limits, identity.limits)
 
     def arm(self, die_id: str | None) -> None:
         """Allow destructive operations on the die that was named, by a person, as ``die_id``.
@@ -92,11 +99,13 @@ class Guard:
         check(operation, limits, self.board)
         self._check_capability(operation)
         if isinstance(operation, (Sweep, Route)):
-            chosen_smu(operation, self.smus)
+            check_unit(operation, self.smus)
         pulse = pulse_of(operation)
         if pulse is not None:
             pulses = self.ledger.pulse_counts()
             _check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
+            if isinstance(operation, Sweep) and pulse.kind == "electroform":
+                _check_unformed(operation.cells.bits, pulses, operation.source)
             self._check_armed(pulse.kind)
             self._check_contact()
             if pulse.kind == "electroform" and not planned:
@@ -155,6 +164,8 @@ class Guard:
                 text = getattr(step, "cells", "all")
                 cells = Region(text).bound(self.board.geometry, (total == 0, before == 0)).bits
                 _check_cells(step.stresses, cells, total, budget, step.source)
+                if isinstance(step, SweepStep) and step.stresses == "electroform":
+                    _check_unformed(cells, total, step.source)
                 total += cells
 
     @staticmethod
@@ -170,10 +181,12 @@ class Guard:
 Expanded = list[tuple[Step, list[Operation]]]
 
 
-def check_worst_case(plan: Plan, limits: Limits, board: BoardTable, smus: Collection[str] = ()) -> Expanded:
+def check_worst_case(
+    plan: Plan, limits: Limits, board: BoardTable, smus: Mapping[str, SmuFile | None] | None = None
+) -> Expanded:
     """Expand a plan at its worst case and check all that needs no die: what a dry run can say, too.
 
-    ``smus``: names of the source-measure units on the bench.
+    ``smus``: the source-measure units on the bench, by name, with their driver files.
 
     Raises:
         Refused: a limit, a missing pilot block, or what the board cannot do. UsageError: a region off the die, or no such
@@ -186,12 +199,38 @@ def check_worst_case(plan: Plan, limits: Limits, board: BoardTable, smus: Collec
         for operation in each:
             check(operation, tightest, board)
             if isinstance(operation, (Sweep, Route)):
-                chosen_smu(operation, smus)
+                check_unit(operation, smus or {})
         pulses = [pulse for pulse in map(pulse_of, each) if pulse is not None]
         if step.stresses == "electroform" and getattr(step, "pilot", None) is None:
             without_pilot |= {int(row) for pulse in pulses for row in pulse.cells.rows}
             _check_pilot(len(without_pilot), step.source)
     return expanded
+
+
+def check_unit(operation: Sweep | Route, smus: Mapping[str, SmuFile | None]) -> None:
+    """Compare an operation with what its unit's driver file allows, before anything is energised.
+
+    Raises:
+        Refused: levels, dwell or compliance that the unit cannot do. UsageError: as :func:`chosen_smu`.
+    """
+    name = chosen_smu(operation, smus)
+    file = smus[name]
+    if file is None:
+        return
+    limits, compliance = file.limits, operation.compliance_A
+    found = [("compliance", compliance, limits.least_current_limit, limits.current, "A")]
+    if isinstance(operation, Sweep):
+        found += [
+            ("number of levels", operation.levels, 1, limits.points, ""),
+            ("dwell", operation.dwell_s, limits.shortest_dwell, limits.longest_dwell, "s"),
+        ]
+    for what, value, least, most, unit in found:
+        if not least <= value <= most:
+            raise Refused(
+                f"{describe(operation)}: a {what} of {show(value, unit)}, SMU {name!r} ({file.model}) allows "
+                f"{show(least, unit)} to {show(most, unit)}; nothing was energised. See: rramlab drivers show {file.model}",
+                operation.source,
+            )
 
 
 def chosen_smu(operation: Sweep | Route, smus: Collection[str]) -> str:
@@ -212,6 +251,17 @@ def chosen_smu(operation: Sweep | Route, smus: Collection[str]) -> str:
     else:
         problem = f"the bench has several source-measure units: {known}; say which, with the key 'smu'"
     raise UsageError(f"{describe(operation)}: {problem}. Nothing was energised", operation.source)
+
+
+def _check_unformed(cells: Bools, pulses: npt.NDArray[np.uint32], source: SourceRef) -> None:
+    """A forming sweep ends in the state that the unit and the gate allow: a cell has it once."""
+    if np.any(cells & (pulses > 0)):
+        row, column = (int(index) for index in np.argwhere(cells)[0])
+        raise Refused(
+            f"electroform sweep of cell ({row}, {column}): by the ledger it has had its pulse, and a cell is formed once; "
+            "nothing was energised. A cell that was pulsed is swept with the kind set or reset",
+            source,
+        )
 
 
 def _check_pilot(rows: int, source: SourceRef) -> None:

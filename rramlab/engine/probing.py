@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import MacroController
 from rramlab.drivers.smu.instrument import Smu
 from rramlab.drivers.smu.readings import Reading, SweepCurve, SweepProgram
@@ -95,7 +96,19 @@ class Probe:
             last.callback(lambda: off[-1]())
             self.controller.route(target, bias, op_id)
             yield
+            self._check_still_routed(target)
             off.append(lambda: self.smu.output(False, self.tick))
+
+    def _check_still_routed(self, target: Target) -> None:
+        """What was measured counts only if the path was closed to its end: an open one reads like a bad cell."""
+        status = self.controller.status()
+        if not status.routed:
+            said = f"; it says: {'; '.join(status.errors)}" if status.errors else ""
+            raise InstrumentError(
+                f"the board has opened the path of {target} before the measurement was over{said}. What was measured is not "
+                "kept; a sweep above the read voltage counts as a pulse. Find out why (a board that was switched off, "
+                "a host that was held up for longer than the dead-man time), then start anew"
+            )
 
 
 def _curve(voltage_V: Any, current_A: Any, in_compliance: Any) -> Curve:
@@ -107,7 +120,8 @@ def _curve(voltage_V: Any, current_A: Any, in_compliance: Any) -> Curve:
 def summary(operation: Sweep | Route, curve: Curve, read_V: float) -> dict[str, Any]:
     """Say a curve or its measurements in a few figures: what a run's result holds.
 
-    ``read_V``: the conductance of a sweep is that at the level nearest to it on the last branch, out of compliance.
+    ``read_V``: the conductance of a sweep is that at the level nearest to it on the last branch, out of compliance; of one
+    that changes the cell and ends at its peak, at the highest level.
     """
     voltage, current = curve["voltage"], curve["current"]
     found: dict[str, Any] = {
@@ -130,8 +144,12 @@ def summary(operation: Sweep | Route, curve: Curve, read_V: float) -> dict[str, 
         }
     last = voltage[operation.points - 1 :] if operation.both_ways else voltage
     first = len(voltage) - len(last)
-    usable = np.flatnonzero(~curve["in_compliance"][first:] & (np.abs(last) > 0)) + first
-    at = int(usable[np.argmin(np.abs(voltage[usable] - read_V))]) if usable.size else None
+    # Near 0 V the unit's own offsets are larger than what it measures.
+    usable = np.flatnonzero(~curve["in_compliance"][first:] & (np.abs(last) > 0.01 * operation.peak_V)) + first
+    # What a sweep one way has made of the cell shows at its end alone.
+    changed = operation.as_pulse is not None and not operation.both_ways
+    wanted_V = operation.peak_V if changed else read_V
+    at = int(usable[np.argmin(np.abs(voltage[usable] - wanted_V))]) if usable.size else None
     return {
         **found,
         "kind": operation.purpose,

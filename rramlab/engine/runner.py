@@ -115,6 +115,7 @@ class Runner:
         self.interrupts, self.listen, self.make_safe = interrupts, listen, make_safe
         self.state = State.CREATED
         self.result = RunResult(run.id, station.die_id, str(run.folder))
+        self.made_safe = False  # tried, whatever came of it
         self._count = 0
         self._meant: dict[str, CellSelection] = {}  # region text -> cells of the last step that named it
         self._seen_S = station.conductance_S.copy()
@@ -133,11 +134,15 @@ class Runner:
         except BaseException as error:
             # Safe before anything is written; and what is written is written even if that failed.
             with self.interrupts.held():
+                why = str(error) or type(error).__name__
+                self.made_safe = True
                 try:
                     self.make_safe()
+                except RramlabError as problem:
+                    raise type(problem)(f"{why}. And then: {problem}") from error
                 finally:
                     self._move(_ending(error))
-                    self._finish(str(error) or type(error).__name__)
+                    self._finish(why)
             raise
         self._move(State.DONE)
         self._finish("")
@@ -165,7 +170,7 @@ class Runner:
             products=self.result.products,
             sweeps=self.result.sweeps,
             routes=self.result.routes,
-            reconciled=self.result.reconciled,
+            reconciled=[*self.run.record.get("reconciled", []), *self.result.reconciled],
         )
         self.run.consolidate()
 
@@ -248,6 +253,8 @@ class Runner:
 
     def _sweep(self, operation: Sweep, position: str) -> None:
         curve = self._known(position, operation.dataset)
+        if operation.as_pulse is not None:
+            self._seen_S[operation.cells.bits] = np.nan
         if curve is None:
             had_its_pulse = any(entry.spent.count for entry in self.station.ledger.of_run(self.run.id, position))
             if had_its_pulse:
@@ -257,8 +264,6 @@ class Runner:
                 return
             curve = self.station.sweep(operation, self.run.id, position, self.plan.limits)
             self._keep(operation, position, curve, operation.purpose)
-        if operation.as_pulse is not None:
-            self._seen_S[operation.cells.bits] = np.nan
         self.result.sweeps.append(self._summary(operation, curve))
 
     def _route(self, operation: Route, position: str) -> None:

@@ -75,7 +75,8 @@ class Session:
         self._refuse_lost_ledger(die_id, folder)
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
         smus = self.bench.smus
-        guard = Guard(die_id, self.bench.limits, board, ledger, self.bench.identities[die_id], smus.keys())
+        files = {name: self.description.smu_files[name] for name in smus}
+        guard = Guard(die_id, self.bench.limits, board, ledger, self.bench.identities[die_id], files)
         self.stations[die_id] = Station(
             die_id,
             self.bench.controllers[die_id],
@@ -215,11 +216,13 @@ class Session:
             return self._execute(station, run, plan, bounds, listen)
 
     def _execute(self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener) -> RunResult:
+        runner = Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe)
         try:
             with self.interrupts.busy():
-                return Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe).execute()
+                return runner.execute()
         except BaseException:  # also what came after the last operation: a stop, a file that could not be written
-            self._make_safe()
+            if not runner.made_safe:
+                self._make_safe()
             raise
         finally:
             for macro in self.macros.values():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import OutOfLimits, Refused, RramlabError
-from rramlab.drivers.controller import History, Identity, MacroController, Sums
+from rramlab.base.errors import DataError, InstrumentError, OutOfLimits, Refused, RramlabError
+from rramlab.drivers.controller import History, Identity, MacroController, NotDone, Sums
 from rramlab.drivers.smu.instrument import Smu
 from rramlab.engine.contact import ContactReport, judge
 from rramlab.engine.guard import Guard, chosen_smu
@@ -67,8 +68,18 @@ class Station:
         return self.guard.identity
 
     def identify(self) -> None:
-        """Ask the controller who it is: the board may have been switched off since the session began."""
-        self.guard.identity = self.controller.hello()
+        """Ask the controller who it is: the board may have been switched off since the session began.
+
+        Raises:
+            InstrumentError: it is another board.
+        """
+        identity = self.controller.hello()
+        if identity.board_serial != self.identity.board_serial:
+            raise InstrumentError(
+                f"the board of die {self.die_id!r} was {self.identity.board_serial!r} and is {identity.board_serial!r} now; "
+                "nothing was sent to it. Connect the right one and start anew"
+            )
+        self.guard.met(identity)
 
     @property
     def state(self) -> CellState:
@@ -91,16 +102,17 @@ class Station:
         amplitude, gate = self.board.dac_code(pulse.amplitude_V), self.board.dac_code(pulse.gate_V)
         op_id = self.ledger.intend(operation, run, position, self.identity.boot_nonce)
         self.conductance_S[operation.cells.bits] = np.nan
-        report = self.controller.pulse(
-            op_id,
-            operation.kind,
-            operation.cells,
-            amplitude,
-            round(pulse.width_s * 1e9),
-            gate,
-            operation.cells_per_pulse,
-            self.interrupts.tick,
-        )
+        with self._undelivered_if_refused(op_id):
+            report = self.controller.pulse(
+                op_id,
+                operation.kind,
+                operation.cells,
+                amplitude,
+                round(pulse.width_s * 1e9),
+                gate,
+                operation.cells_per_pulse,
+                self.interrupts.tick,
+            )
         self.ledger.finish(op_id, report.done)
         self.controller.acknowledge(op_id)
         if report.done != operation.cells:
@@ -111,6 +123,15 @@ class Station:
                 "Find out why, then resume the run"
             )
         return report
+
+    @contextmanager
+    def _undelivered_if_refused(self, op_id: int) -> Iterator[None]:
+        """Write down that no cell felt an operation which the board, or the unit's own limits, refused."""
+        try:
+            yield
+        except (NotDone, Refused):
+            self.ledger.finish(op_id, self._nothing)
+            raise
 
     def read(self, operation: Read, limits: Limits | None = None) -> npt.NDArray[Any]:
         """Read the selected cells.
@@ -161,9 +182,7 @@ class Station:
         sums = self.controller.multiply(operation.x, operation.bits, operation.slot, columns, self.interrupts.tick)
         return sums, self.calibration.products(sums.codes, columns, operation.pattern, operation.bits)
 
-    def sweep(
-        self, operation: Sweep, run: str, position: str, limits: Limits | None = None, planned: bool = True
-    ) -> Curve:
+    def sweep(self, operation: Sweep, run: str, position: str, limits: Limits | None = None) -> Curve:
         """Sweep one cell. All but a read is one pulse of its kind in the ledger: intent, sweep, outcome.
 
         Returns a structured array[points]: ``voltage`` in V, ``current`` in A, ``in_compliance``.
@@ -174,7 +193,7 @@ class Station:
         pulse = operation.as_pulse
         if pulse is not None:
             self.reconcile()
-        self.guard.admit(operation, limits, planned)
+        self.guard.admit(operation, limits)
         probe = self._probe(operation)
         probe.prepare(operation)
         gate = self.board.dac_code(operation.gate_V)
@@ -182,12 +201,8 @@ class Station:
             return probe.sweep(operation, gate, 0)
         op_id = self.ledger.intend(pulse, run, position, self.identity.boot_nonce)
         self.conductance_S[operation.cells.bits] = np.nan
-        try:
+        with self._undelivered_if_refused(op_id):
             curve = probe.sweep(operation, gate, op_id)
-        except Refused:  # by the unit's own limits: the cell was connected, and nothing was forced on it
-            self.ledger.finish(op_id, self._nothing)
-            self.controller.acknowledge(op_id)
-            raise
         self.ledger.finish(op_id, operation.cells)
         self.controller.acknowledge(op_id)
         return curve
@@ -249,9 +264,14 @@ class Station:
         it becomes ``unknown`` and is not pulsed again. Returns what was decided, for the report.
         """
         self.identify()
-        decided = [self._reconcile(entry) for entry in self.ledger.dangling()]
+        dangling = self.ledger.dangling()
+        if dangling:
+            # What was sent and has not arrived yet must not come after the board's history was heard.
+            self.controller.safe_state()
+        decided = [self._reconcile(entry) for entry in dangling]
         if not self._acknowledged:
             # A process that was killed may have written outcomes down without telling the board.
+            self._refuse_another_ledger()
             self.controller.acknowledge(self.ledger.last_id)
             self._acknowledged = True
         return decided
@@ -260,9 +280,18 @@ class Station:
     def _nothing(self) -> CellSelection:
         return CellSelection(np.zeros(self.board.geometry.shape, np.bool_))
 
+    def _refuse_another_ledger(self) -> None:
+        """A board that knows later operations than the ledger has pulsed this die under another ledger."""
+        if self.controller.history(self.ledger.last_id + 1, self.interrupts.tick) is not History.NEVER:
+            raise DataError(
+                f"the board of die {self.die_id!r} has carried out operations that the ledger {self.ledger.path} does not "
+                "know: there is another ledger of this die, which holds its life. Nothing was pulsed. Find it "
+                "(data/dies/<id>/ledger.db of another bench folder) and work with that: a cell could get a second pulse"
+            )
+
     def _reconcile(self, entry: Entry) -> dict[str, Any]:
         nothing = self._nothing
-        history = self.controller.history(entry.op_id)
+        history = self.controller.history(entry.op_id, self.interrupts.tick)
         unknown = nothing
         if isinstance(history, CellSelection):
             done, how = history, "the controller's history"

@@ -92,17 +92,19 @@ class Ageing:
         """Return the number of the interval in which slow changes are taken as frozen."""
         return clock_ns // self.interval_ns
 
-    def conductance_S(self, state: DieState, interval: int) -> Floats32:
-        """Return what each cell conducts in an interval: float32[rows, columns]."""
+    def conductance_S(self, state: DieState, interval: int, rows: slice = slice(None)) -> Floats32:
+        """Return what each cell of some rows conducts in an interval: float32[rows, columns]."""
         at_ns = interval * self.interval_ns
         relaxation, noise = self.model.relaxation, self.model.noise
-        now: Floats32 = state.conductance_S * self.factor(state, np.array([[at_ns]], np.int64))
+        now: Floats32 = state.conductance_S[rows] * self.factor(state, np.array([[at_ns]], np.int64), rows)
         warmer = state.temperature_C - relaxation.reference_C
         if warmer and relaxation.temperature_coefficient:
             now *= np.float32(max(1 + relaxation.temperature_coefficient * warmer, 0.01))
         if noise.telegraph_share and noise.telegraph_amplitude:
             low = self.traps.cells[self.traps.filled(self.seed, at_ns / 1e9)]
-            now.reshape(-1)[low] *= np.float32(1 - noise.telegraph_amplitude)
+            first = (rows.start or 0) * now.shape[1]
+            own = low[(low >= first) & (low < first + now.size)] - first
+            now.reshape(-1)[own] *= np.float32(1 - noise.telegraph_amplitude)
         return now
 
     def factor(self, state: DieState, at_ns: npt.NDArray[np.int64], rows: slice = slice(None)) -> Floats32:

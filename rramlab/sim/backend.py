@@ -68,10 +68,10 @@ def open_simulated(bench: BenchFile, board: BoardTable, data: Path, trace: Trace
     terminals = Terminals(controllers.values())
 
     def open_smu(entry: SmuEntry, model: str, terminator: bytes) -> Link:
-        link: Link = InMemory(entry.address, simulated_smu(entry, model, terminals))
+        link: Link = InMemory(entry.name, simulated_smu(entry, model, terminals))
         return trace.tap(link) if trace is not None else link
 
-    return Backend(controllers, open_smu)
+    return Backend(lambda: controllers, open_smu)
 
 
 def simulated_board(bench: BenchFile, table: BoardTable) -> SimulatedBoard:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import InstrumentError, Refused
-from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, Status, Sums, Tick
+from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, NotDone, Status, Sums, Tick
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
@@ -134,6 +134,8 @@ class SimulatedController:
         row_ns = cost.pulse_ns(operation, self._table)
         report = PulseReport(cells.within(0, 0))
         self._memory.put(op_id, report)
+        if self.pace is not None:
+            self.persist()  # what takes its time may be cut short
         for part in [cells] if self.pace is None else [part for _, _, part in cells.blocks(1)]:
             reached = self.board.faults.reached(part, kind != "reset")
             self.die.pulse(kind, reached, real, drive, row_ns)
@@ -149,12 +151,12 @@ class SimulatedController:
     def _refuse_routed(self) -> None:
         """The lines lead to the SMU while its path is closed, not to the board's own converters."""
         if self.load is not None:
-            raise InstrumentError(f"board {self.board.serial} refused: the SMU's path is closed; nothing was done")
+            raise NotDone(f"board {self.board.serial} refused: the SMU's path is closed; nothing was done")
 
     def _admit_new(self, op_id: int) -> None:
         """Refuse what no operation may begin with: heat, or an id that cannot be used."""
         if self.board.temperature_C > self.board.model.highest_C:
-            raise InstrumentError(
+            raise NotDone(
                 f"board {self.board.serial} refused: over-temperature, {self.board.temperature_C:g} °C is above "
                 f"{self.board.model.highest_C:g} °C; nothing was pulsed. Let it cool down"
             )
@@ -163,6 +165,8 @@ class SimulatedController:
     def route(self, target: Target | None, bias: int, op_id: int = 0) -> None:
         if target is None:
             self._release()
+            if self._changed:
+                self.persist()  # the ledger has a sweep as done from here on
             return
         if op_id and self._memory.get(op_id) is not None:
             return  # it is a retry: the path is as that request has left it
@@ -349,7 +353,7 @@ class SimulatedController:
         try:
             check(operation, self._limits, self._table)
         except Refused as error:
-            raise InstrumentError(f"board {self.board.serial} refused: {error}") from error
+            raise NotDone(f"board {self.board.serial} refused: {error}") from error
 
     def _elapse(self, kind: str, span_ns: int, array_J: float, conversions: int) -> None:
         """Pass simulated time and count energy: what the array took, and the converters by their data sheet."""
@@ -358,7 +362,7 @@ class SimulatedController:
         self.die.state.meter.add(kind, span_ns, energy, conversions)
         self._changed = True
 
-    def history(self, op_id: int) -> CellSelection | History:
+    def history(self, op_id: int, tick: Tick | None = None) -> CellSelection | History:
         found = self.report(op_id)
         return found if isinstance(found, History) else found.done
 

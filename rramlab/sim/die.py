@@ -83,6 +83,11 @@ class SimulatedDie:
             self._settled = self.version, self._ageing.interval(last)
         return self._settled[1]
 
+    def cell_S(self, row: int, column: int) -> float:
+        """Return what one cell conducts now (S), without looking at the others."""
+        interval = self._ageing.interval(self.state.clock_ns)
+        return float(self._ageing.conductance_S(self.state, interval, slice(row, row + 1))[0, column])
+
     def conductance_at(self, interval: int) -> npt.NDArray[np.float32]:
         """Return the conductances in an interval of the clock; computed again only when the state has changed."""
         key = (self.version, interval)

@@ -46,7 +46,9 @@ class LineFaults(BaseModel):
         ):
             off = [index for index in indices if not 0 <= index < count]
             if off:
-                raise UsageError(f"faults: {name} has {off[0]}, expected 0 to {count - 1}")
+                raise UsageError(
+                    f"bench.yaml, faults of the controller: {name} has {off[0]}, expected 0 to {count - 1}"
+                )
 
     def array(self, cells_S: Floats) -> Floats:
         """Return the cells as the lines reach them: float32[rows, columns]."""

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import InstrumentError
-from rramlab.drivers.controller import History
+from rramlab.drivers.controller import History, NotDone
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PulseReport
@@ -30,14 +29,17 @@ class OperationMemory:
         """Refuse an id that was used before, or that there is no room for.
 
         Raises:
-            InstrumentError: in the board's words.
+            NotDone: in the board's words.
         """
         if op_id >= 1 << 63:
-            raise InstrumentError(f"operation id {op_id} is beyond 2⁶³ − 1; nothing was pulsed")
+            raise NotDone(f"operation id {op_id} is beyond 2⁶³ − 1; nothing was pulsed")
         if op_id <= self._highest:
-            raise InstrumentError(f"operation id {op_id} was used before and is forgotten; nothing was pulsed")
+            raise NotDone(
+                f"operation id {op_id} was used before and is forgotten; nothing was pulsed. Another ledger of this die has "
+                "given out ids: find the one that holds its life (data/dies/<id>/ledger.db) and work with that"
+            )
         if len(self._known) >= self._room:
-            raise InstrumentError(
+            raise NotDone(
                 f"the board remembers {len(self._known)} operations and takes no more; nothing was pulsed. "
                 "Acknowledge those whose outcome is written down"
             )

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from rramlab.base.errors import InstrumentError
+from rramlab.drivers.controller import NotDone
 from rramlab.macro.pulses import PulseKind
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
 from rramlab.sim.board import SimulatedBoard
@@ -50,7 +50,7 @@ class CellLoad:
     def conductance_S(self) -> float:
         if self._open:
             return 0.0
-        cell = float(self.die.conductance_S[self.target.row, self.target.column])
+        cell = self.die.cell_S(self.target.row, self.target.column)
         noise = float(self.die.take_noise(1)[0])
         cell = max(0.0, cell * (1 + self.die.model.noise.read * noise))
         if self._short:
@@ -110,29 +110,32 @@ def load_of(
     """Return what a route to ``target`` connects.
 
     Raises:
-        InstrumentError: the board has no such thing, or its limits forbid it.
+        NotDone: the board has no such thing, or its limits forbid it.
     """
     table, refused = board.table, f"board {board.serial} refused"
     needs = "reference_resistors" if isinstance(target, RoutedReference) else "smu_route"
     if needs not in table.capabilities:
-        raise InstrumentError(f"{refused}: it has no {needs}")
+        raise NotDone(f"{refused}: it has no {needs}")
     volts = table.dac_volts(bias)
     if not isinstance(target, RoutedReference) and highest_gate_V is not None and volts > highest_gate_V:
-        raise InstrumentError(
-            f"{refused}: {volts:g} V on a word line or a held channel, it allows {highest_gate_V:g} V"
-        )
+        raise NotDone(f"{refused}: {volts:g} V on a word line or a held channel, it allows {highest_gate_V:g} V")
     match target:
         case RoutedCell(row, column):
             if not (row < table.geometry.rows and column < table.geometry.columns):
-                raise InstrumentError(f"{refused}: there is no cell ({row}, {column})")
+                raise NotDone(f"{refused}: there is no cell ({row}, {column})")
+            if volts > table.max_wl_minus_bl_V:
+                raise NotDone(
+                    f"{refused}: {volts:g} V on a word line over a bit line at 0 V, the silicon stands "
+                    f"{table.max_wl_minus_bl_V:g} V"
+                )
             return CellLoad(die, board, target, board.volts(bias))
         case RoutedReference(index):
             if index >= len(table.reference_Ohm):
-                raise InstrumentError(f"{refused}: there is no reference resistor {index}")
+                raise NotDone(f"{refused}: there is no reference resistor {index}")
             return Resistor(die, float(board.reference_Ohm[index]))
         case RoutedDac(channel):
             if channel >= table.dac_channels:
-                raise InstrumentError(f"{refused}: there is no DAC channel {channel}")
+                raise NotDone(f"{refused}: there is no DAC channel {channel}")
             return DacOutput(die, board.volts(bias))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rramlab.base.errors import Refused
-from rramlab.drivers.controller import History, Identity, Sums
+from rramlab.drivers.controller import History, Identity, Status, Sums
 from rramlab.drivers.smu.readings import Reading, SweepCurve
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -74,7 +74,10 @@ class Recorder:
         if target is not None:
             self.sent.append(("route", target, bias, op_id))
 
-    def history(self, op_id):
+    def status(self):
+        return Status(True, True, 25.0, 0, 0, ())
+
+    def history(self, op_id, tick=None):
         return History.NEVER
 
     def acknowledge(self, op_id):
@@ -124,7 +127,7 @@ def station_of(board, bench, hello, pulsed_before):
         everything = CellSelection.everything(GEOMETRY)
         before = PulseOp("reset", everything, Pulse(1.0, 1e-6, 1.0), 8)
         ledger.finish(ledger.intend(before, "before", "000.00000", 1), everything)
-    guard = Guard("d", intersect(of_board(board), bench, hello), board, ledger, recorder.hello(), {"u"})
+    guard = Guard("d", intersect(of_board(board), bench, hello), board, ledger, recorder.hello(), {"u": None})
     guard.arm("d")
     guard.contact_passed()
     calibration = BoardCalibration.nominal(board)

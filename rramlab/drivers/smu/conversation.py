@@ -51,8 +51,10 @@ class Conversation:
         Raises:
             LinkLost, InstrumentError: they were not taken.
         """
+        in_step = self._in_step
         with self._exchange(messages):
             self._write(messages, tick)
+        self._in_step = in_step  # only an answer shows that no stale one is to come
 
     def ask(self, messages: Sequence[str], tick: Tick, within_s: float | None = None) -> str:
         """Send messages and return the line that answers the last one, within ``within_s`` (default: the usual time).

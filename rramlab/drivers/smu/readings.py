@@ -41,10 +41,6 @@ class SweepProgram:
     dwell_s: float
     compliance_A: float
 
-    @property
-    def duration_s(self) -> float:
-        return len(self.levels_V) * self.dwell_s
-
     @classmethod
     def staircase(
         cls, peak_V: float, points: int, dwell_s: float, compliance_A: float, both_ways: bool

@@ -13,10 +13,10 @@ from rramlab.macro.board import BoardTable
 
 
 def open_wire(bench: BenchFile, board: BoardTable, data: Path, trace: Trace | None) -> Backend:
-    """Open the controller. A board has one socket: the bench has one die.
+    """Say how to reach controller and units. A board has one socket: the bench has one die.
 
     Raises:
-        UsageError: no address, or several dies. InstrumentError: it does not answer as a macro controller.
+        UsageError: no address, or several dies.
     """
     address, baud = bench.controller.address, bench.controller.baud
     if address is None:
@@ -28,9 +28,8 @@ def open_wire(bench: BenchFile, board: BoardTable, data: Path, trace: Trace | No
         raise UsageError(
             f"bench.yaml lists {len(bench.dies)} dies, and the board at {address} has one socket; list the die that is in it"
         )
-    controller = WireController(lambda: reach(address, baud, b"\0", trace))
     return Backend(
-        {bench.dies[0].id: controller},
+        lambda: {bench.dies[0].id: WireController(lambda: reach(address, baud, b"\0", trace))},
         lambda entry, model, terminator: reach_smu(entry, terminator, trace),
     )
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import InstrumentError
-from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, Status, Sums, Tick
+from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, NotDone, Status, Sums, Tick
 from rramlab.drivers.links import Link, LinkLost
 from rramlab.drivers.wire import messages
-from rramlab.drivers.wire.exchange import Exchange
-from rramlab.drivers.wire.messages import MultiplyRequest, Opcode, PulseRequest, ReadRequest, RouteRequest
+from rramlab.drivers.wire.exchange import BoardError, Exchange
+from rramlab.drivers.wire.messages import Code, MultiplyRequest, Opcode, PulseRequest, ReadRequest, RouteRequest
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.pulses import PulseKind, PulseReport
 from rramlab.macro.routes import Target
 
+_FENCE = 1024
 # Of one answer: little enough that a lost one costs little on a slow link, enough that what surrounds it is below 1 %.
 _READ_BYTES = 1 << 16
 _MULTIPLY_BYTES = 1 << 15
@@ -33,11 +35,14 @@ class WireController:
     def __init__(self, open_link: Callable[[], Link]) -> None:
         self._open_link = open_link
         self._exchange = Exchange(open_link())
+        self._spoken_to_by_another = False  # since this one's last word
         try:
             self._identity = self._hello()
         except BaseException:
             self._exchange.link.close()
             raise
+        # Past all that a predecessor may have sent and that is still on its way.
+        self._exchange.go_on_from((self._exchange.sequence + _FENCE) & 0xFFFFFFFF)
 
     @property
     def resent(self) -> int:
@@ -45,7 +50,19 @@ class WireController:
         return self._exchange.resent
 
     def hello(self) -> Identity:
+        """As promised.
+
+        Raises:
+            InstrumentError: another host has spoken to the board since: it may have opened routes and broken pulses off.
+        """
         self._identity = self._hello()
+        if self._spoken_to_by_another:
+            self._spoken_to_by_another = False
+            raise InstrumentError(
+                f"another host has spoken to the board at {self._exchange.link.name} since this one began: what it did to "
+                "lines and routes is not known here. Stop one of the two, then resume; a bench folder's lock keeps others out "
+                "where all work from the same folder"
+            )
         return self._identity
 
     def _hello(self) -> Identity:
@@ -56,7 +73,7 @@ class WireController:
         except ValueError as error:
             raise self._unclear(Opcode.HELLO, error) from error
         if identity.protocol == PROTOCOL_VERSION:
-            exchange.go_on_from(sequence)
+            self._spoken_to_by_another = exchange.go_on_from(sequence)
         return identity
 
     def pulse(
@@ -71,8 +88,10 @@ class WireController:
         tick: Tick | None = None,
     ) -> PulseReport:
         nonce = self._identity.boot_nonce
-        request = PulseRequest(nonce, op_id, kind, amplitude, gate, width_ns, cells_per_pulse, cells)
-        answer = self._exchange.ask(Opcode.PULSE, messages.pack_pulse(request), tick)
+        together = min(cells_per_pulse, 0xFFFF)  # no row has more
+        request = PulseRequest(nonce, op_id, kind, amplitude, gate, width_ns, together, cells)
+        with _refusals_are_definite():
+            answer = self._exchange.ask(Opcode.PULSE, messages.pack_pulse(request), tick)
         found = self._report(Opcode.PULSE, op_id, answer)
         if isinstance(found, History):
             raise self._unclear(Opcode.PULSE, ValueError(f"operation {op_id} is {found.value}"))
@@ -126,10 +145,11 @@ class WireController:
 
     def route(self, target: Target | None, bias: int, op_id: int = 0) -> None:
         request = RouteRequest(self._identity.boot_nonce, op_id, target, bias)
-        self._exchange.ask(Opcode.ROUTE, messages.pack_route(request))
+        with _refusals_are_definite():
+            self._exchange.ask(Opcode.ROUTE, messages.pack_route(request))
 
-    def history(self, op_id: int) -> CellSelection | History:
-        found = self._report(Opcode.HISTORY, op_id, self._exchange.ask(Opcode.HISTORY, messages.pack_id(op_id)))
+    def history(self, op_id: int, tick: Tick | None = None) -> CellSelection | History:
+        found = self._report(Opcode.HISTORY, op_id, self._exchange.ask(Opcode.HISTORY, messages.pack_id(op_id), tick))
         return found if isinstance(found, History) else found.done
 
     def acknowledge(self, op_id: int) -> None:
@@ -179,6 +199,17 @@ class WireController:
             f"the board at {self._exchange.link.name} answered {opcode.name} with what cannot be understood: {error}. Its "
             "firmware and this program disagree about the wire: update one of them"
         )
+
+
+@contextmanager
+def _refusals_are_definite() -> Iterator[None]:
+    """A board that refuses in the same boot has not done it before either: an id that it did is answered with its report."""
+    try:
+        yield
+    except BoardError as error:
+        if error.code == Code.REFUSED:
+            raise NotDone(str(error)) from error
+        raise
 
 
 def _blocks(cells: CellSelection, repeats: int, bias: int) -> Iterator[ReadRequest]:

@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import Tick
 from rramlab.drivers.links import Link
-from rramlab.drivers.wire.frames import Decoder, Frame, Kind, Parts, encode
+from rramlab.drivers.wire.frames import MOST_PAYLOAD, Decoder, Frame, Kind, Parts, encode
 from rramlab.drivers.wire.messages import Code, Malformed, Opcode, unpack_beat, unpack_error
 
 WINDOW = 8  # questions that are out at once
 _FIRST_BEAT_S = 0.05  # an answer that takes longer is asked after; then at every interval
 _BEAT_S = 0.2  # a fifth of the longest dead-man time
-_PATIENCE_S = 4.0  # without a byte, beyond what a slow serial port needs for what is out
+_PATIENCE_S = 4.0  # without an answer, beyond what a slow serial port needs for what is under way
+_PATIENCE_SILENT_S = 0.5  # the same, once it was silent for that long
+_BUSY_S, _BUSY_TICKED_S = (
+    60.0,
+    3600.0,
+)  # a board that is busy for longer is stuck; the second where a stop comes through
+_LONG_ANSWERS = frozenset({Opcode.READ, Opcode.MULTIPLY, Opcode.PULSE, Opcode.HISTORY})
 _SLOWEST_B_S = 1e4  # 115,200 baud and a little less
 _TRIES = 50  # of one question: a link on which that is not enough is of no use
 _PAUSE_S = 0.02  # before asking again a board that is busy
@@ -43,6 +49,7 @@ class _Question:
     answer: bytes | None = None
     error: tuple[int, str] | None = None
     not_before: float = 0.0  # a busy board is not asked again before
+    busy_since: float = 0.0
     probe: bool = False  # a heartbeat that only asks after the others; another takes its place when it is lost
 
     @property
@@ -65,7 +72,9 @@ class Exchange:
         self._decoder = Decoder()
         self._sent = 0  # transmissions
         self._out: dict[int, _Question] = {}
-        self._heard = self._spoke = 0.0  # when a byte came, and when a frame was sent, last
+        self._heard = self._spoke = 0.0  # when an answer came, and when a frame was sent, last
+        self._silent = False  # it did not answer lately: a safe state that is tried again must not wait as long again
+        self._ticked = False  # whoever asks can be interrupted
         self._probed = False
 
     @property
@@ -73,10 +82,12 @@ class Exchange:
         """Damaged frames that came in."""
         return self._decoder.damaged
 
-    def go_on_from(self, sequence: int) -> None:
-        """Count on from ``sequence`` if that is newer than where this end is (modulo 2³²)."""
-        if (sequence - self.sequence) & 0xFFFFFFFF < 1 << 31:
+    def go_on_from(self, sequence: int) -> bool:
+        """Count on from ``sequence`` if that is newer than where this end is (modulo 2³²); return whether it was."""
+        newer = 0 < (sequence - self.sequence) & 0xFFFFFFFF < 1 << 31
+        if newer:
             self.sequence = sequence
+        return newer
 
     def ask(self, opcode: Opcode, payload: bytes = b"", tick: Tick | None = None) -> bytes:
         """Ask one question.
@@ -93,7 +104,7 @@ class Exchange:
         waiting = [self._question(opcode, payload) for payload in payloads]
         asked = 0
         self._heard = self._spoke = time.monotonic()
-        self._probed = False
+        self._probed, self._ticked = False, tick is not None
         try:
             for question in waiting:
                 while question.open:
@@ -138,19 +149,17 @@ class Exchange:
         self._spoke = time.monotonic()
 
     def _wait(self, tick: Tick | None) -> None:
-        """Take in what comes until the next heartbeat is due."""
-        pause = _BEAT_S if self._probed else _FIRST_BEAT_S
-        data = self.link.read(self._spoke + pause)
-        now = time.monotonic()
+        """Take in what comes; a heartbeat when it is due, whatever else is on the line."""
+        due = self._spoke + (_BEAT_S if self._probed else _FIRST_BEAT_S)
+        for frame in self._decoder.feed(self.link.read(due)):
+            self._take(frame)
         if tick is not None:
             tick()
-        if data:
-            self._heard = now
-            for frame in self._decoder.feed(data):
-                self._take(frame)
+        now = time.monotonic()
+        if now < due or not any(each.open and not each.probe for each in self._out.values()):
             return
-        out = sum(len(each.data) for each in self._out.values())
-        if now - self._heard > _PATIENCE_S + out / _SLOWEST_B_S:
+        if now - self._heard > self._patience_s():
+            self._silent = True
             raise InstrumentError(self._silence(now - self._heard))
         for question in list(self._out.values()):
             if question.not_before and now >= question.not_before:
@@ -161,6 +170,13 @@ class Exchange:
         probe = self._question(Opcode.HEARTBEAT, b"")
         probe.probe = self._probed = True
         self._send(probe)
+
+    def _patience_s(self) -> float:
+        """Return how long a board may be silent: what is on its way takes its time on a slow port."""
+        most = _PATIENCE_SILENT_S if self._silent else _PATIENCE_S
+        out = sum(len(each.data) for each in self._out.values())
+        coming = MOST_PAYLOAD if any(each.opcode in _LONG_ANSWERS for each in self._out.values()) else 0
+        return most + (out + coming) / _SLOWEST_B_S
 
     def _take(self, frame: Frame | None) -> None:
         if frame is None:
@@ -176,6 +192,7 @@ class Exchange:
         asked = self._out.get(frame.sequence)
         if asked is None or frame.opcode != asked.opcode:
             return  # an answer that came twice, or late
+        self._heard, self._silent = time.monotonic(), False
         working_on = self._answer(asked, frame)
         if asked.open:
             return
@@ -202,7 +219,11 @@ class Exchange:
                 "firmware, or no macro controller: check the address, and the firmware against docs/wire.md"
             ) from error
         if question.error is not None and question.error[0] == Code.BUSY:
-            question.error, question.not_before = None, time.monotonic() + _PAUSE_S
+            now = time.monotonic()
+            question.busy_since = question.busy_since or now
+            if now - question.busy_since > (_BUSY_TICKED_S if self._ticked else _BUSY_S):
+                return None  # the refusal stands
+            question.error, question.not_before = None, now + _PAUSE_S
             question.tries = 1  # it does answer: patience is for silence alone
         return None
 

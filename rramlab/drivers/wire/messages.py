@@ -108,6 +108,8 @@ def unpack_hello(payload: bytes) -> tuple[Identity, int]:
     if count < len(LIMITS) or len(rest) < 8 * count:
         raise Malformed(f"{count} limits in {len(rest)} bytes, expected at least {len(LIMITS)}")
     values = np.frombuffer(rest[: 8 * count], "<f8").tolist()
+    if any(math.isinf(value) for value in values) or nonce >= 1 << 63:
+        raise Malformed(f"the limits {values} or the boot nonce {nonce}, expected finite limits and a nonce below 2⁶³")
     limits = {name: value for name, value in zip(LIMITS, values, strict=False) if not math.isnan(value)}
     if "pulses_per_cell" in limits:
         limits["pulses_per_cell"] = int(limits["pulses_per_cell"])

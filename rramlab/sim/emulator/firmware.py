@@ -150,8 +150,9 @@ class Firmware:
             if opcode is Opcode.PULSE:
                 self._work.send = send  # asked again: the answer goes to where it was asked last
                 return b""
-        if opcode in (Opcode.PULSE, Opcode.ROUTE):
-            self._refuse_older(frame.sequence, self._safe)  # from before a safe state: the host counts on that
+        if opcode in (Opcode.PULSE, Opcode.ROUTE) and self._safe is not None:
+            # From before a safe state: the host counts on that it does not come any more.
+            self._refuse_older(frame.sequence, (self._safe + 1) & 0xFFFFFFFF)
         if opcode is Opcode.PULSE:
             self._pulse(frame, send)
             return b""

@@ -107,6 +107,7 @@ class Server:
 
     def _smu(self, smu: EmulatedSmu, stream: Stream) -> None:
         channel = Channel(stream, self.faults, self._chance, framed=False)
+        smu.close()  # what an earlier connection left half said
 
         def take(data: bytes) -> None:
             answer = smu.feed(data)

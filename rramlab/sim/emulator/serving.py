@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rramlab.base.errors import UsageError
 from rramlab.base.files import write_through
+from rramlab.base.folders import ROOMS, listing
 from rramlab.drivers.bench import BenchDescription
 from rramlab.sim.backend import open_die, simulated_board, state_file
 from rramlab.sim.emulator.faults import WireFaults
@@ -71,7 +72,8 @@ def serve_bench(
 def write_host(served: Served, description: BenchDescription, folder: Path, by_terminal: bool) -> Path:
     """Write the bench.yaml of a host that works with this emulated bench: a folder of its own.
 
-    What is known of the die here, its ledger above all, is copied there: its life goes on under the host.
+    This bench's own drivers and protocols are copied there, and what is known of the die here, its ledger above all: its
+    life goes on under the host.
 
     Raises:
         UsageError: there is a bench.yaml already; it is left as it is.
@@ -92,6 +94,12 @@ def write_host(served: Served, description: BenchDescription, folder: Path, by_t
         smu.pop("options", None)
         smu["address"] = served.smus[smu["name"]]
     write_through(path, lambda stream: writer.dump(document, stream))
+    for room in ROOMS:
+        for name, own in listing(description.root, room).items():
+            copy = folder / room / f"{name}.yaml"
+            if own.origin == "bench" and not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(own.path, copy)
     for die in description.file.dies:
         state = state_file(description.data, die.id)
         known = folder / "data" / "dies" / die.id

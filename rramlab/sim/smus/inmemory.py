@@ -33,6 +33,11 @@ def simulated_smu(entry: SmuEntry, model: str, port: Port) -> EmulatedSmu:
     """
     from rramlab.sim.smus.instruments import make_smu
 
+    if entry.address != ADDRESS:
+        raise UsageError(
+            f"bench.yaml: found the address {entry.address!r} of SMU {entry.name!r}, expected {ADDRESS!r}: this bench is "
+            "simulated and reaches no real unit. A bench with real ones has backend: wire"
+        )
     try:
         options = SmuOptions.model_validate(entry.options)
     except ValidationError as error:
@@ -43,10 +48,10 @@ def simulated_smu(entry: SmuEntry, model: str, port: Port) -> EmulatedSmu:
 
 
 class InMemory:
-    """A link to a unit that answers at once, unless its faults say otherwise."""
+    """A link to the unit called ``name`` that answers at once, unless its faults say otherwise."""
 
     def __init__(self, name: str, smu: EmulatedSmu) -> None:
-        self.name, self.smu = name, smu
+        self.name, self.smu = f"{ADDRESS}:{name}", smu
         self._answers: list[tuple[float, bytes]] = []
         self._closed = False
 

@@ -227,7 +227,7 @@ def messages():
         protocol=1,
         rows=ROWS,
         columns=COLUMNS,
-        nonce=0xFFFF_FFFF_FFFF_FFFF,
+        nonce=0x7FFF_FFFF_FFFF_FFFF,
         next_sequence=0,
         temperature=-40.0,
         capabilities=list(CAPABILITIES),

@@ -1,0 +1,105 @@
+"""Forming while frames are lost and either side is killed, and hosts killed while lines are live: ``docs/results/faults.md``.
+
+A campaign: each outcome is appended to a file and not repeated, so that it goes on where it was stopped.
+"""
+
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hide the standard library's
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests"))  # its small benches
+
+from campaign import deadman, forming
+from campaign.page import markdown, summary
+
+RESULTS = ROOT / "docs" / "results"
+FULL = {"runs": 1000, "kills": 100}
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip("."))
+    parser.add_argument("--runs", type=int, default=FULL["runs"], metavar="N", help="runs of forming a region (1000)")
+    parser.add_argument(
+        "--kills", type=int, default=FULL["kills"], metavar="N", help="hosts killed with live lines (100)"
+    )
+    parser.add_argument("--share", type=float, default=0.01, help="of the frames that suffer a fault (0.01)")
+    parser.add_argument("--seed", type=int, default=1, help="of faults and moments (1)")
+    usual = ROOT / "data" / "faults"
+    parser.add_argument("--out", type=Path, default=usual, metavar="DIR", help="partial results, and runs that failed")
+    said = "docs/results; of fewer runs or kills the folder of --out"
+    parser.add_argument("--results", type=Path, metavar="DIR", help=f"where the page is written ({said})")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    asked = parser.parse_args()
+    if asked.runs < 0 or asked.kills < 0 or not asked.runs + asked.kills or not 0 <= asked.share <= 1:
+        parser.error("expected runs and kills of at least 0 and not both 0, and a share from 0 to 1")
+    return asked
+
+
+class Kept:
+    """Outcomes in a file of JSON lines; those of this campaign's ``settings``, by number."""
+
+    def __init__(self, path, settings):
+        self.path, self.settings = path, settings
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        whole = [line for line in lines if line.endswith("\n")]  # the last one may have been cut short
+        if whole != lines:
+            path.write_text("".join(whole), encoding="utf-8")
+        entries = [json.loads(line) for line in whole]
+        self.known = {each["number"]: each for each in entries if settings.items() <= each.items()}
+
+    def add(self, outcome):
+        self.known[outcome["number"]] = outcome
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({**self.settings, **outcome}, ensure_ascii=False) + "\n")
+
+    def complete(self, what, count, one):
+        """Do what is left of numbers 0 to ``count`` - 1; return all outcomes in order."""
+        for number in range(count):
+            if number in self.known:
+                continue
+            outcome = one(number)
+            self.add(outcome)
+            bad = sum(not each["passed"] for each in self.known.values())
+            if not outcome["passed"] or number % 20 == 19 or number == count - 1:
+                verdict = "" if outcome["passed"] else f"; number {number} is not as promised"
+                print(f"{what}: {number + 1} of {count}, {bad} not as promised{verdict}", file=sys.stderr, flush=True)
+        return [self.known[number] for number in range(count)]
+
+
+def main():
+    asked = arguments()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    settings = {"seed": asked.seed, "share": asked.share}
+    with tempfile.TemporaryDirectory() as undisturbed:
+        expected_S = forming.references(Path(undisturbed))
+    runs = Kept(asked.out / "forming.jsonl", settings).complete(
+        "forming",
+        asked.runs,
+        lambda number: forming.one(number, asked.seed, asked.out / f"run-{number}", expected_S, asked.share),
+    )
+    kills = Kept(asked.out / "deadman.jsonl", settings).complete(
+        "dead man's switch", asked.kills, lambda number: deadman.one(number, asked.seed, asked.out / f"kill-{number}")
+    )
+    full = asked.runs >= FULL["runs"] and asked.kills >= FULL["kills"]
+    folder = asked.results or (RESULTS if full else asked.out)
+    document = summary(runs, kills, settings)
+    page = folder / "faults.md"
+    page.write_text(markdown(document), encoding="utf-8")
+    (folder / "faults.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if asked.json:
+        print(json.dumps(document, ensure_ascii=False))
+    else:
+        for name, value in document["ratios"].items():
+            print(f"{name:32} {value:.4f}")
+        print(f"written to {page}")
+    return 0 if all(each["passed"] for each in runs + kills) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
