@@ -32,6 +32,6 @@ def report(name, ratios, seconds, notes):
         print(json.dumps(document, indent=1))
         return
     for key, value in document["ratios"].items():
-        print(f"{key:28} {value:10.3f} × {notes.get(key, '')}")
+        print(f"{key:34} {value:10.3f} × {notes.get(key, '')}")
     for key, value in document["seconds"].items():
-        print(f"{key:28} {value:10.5f} s")
+        print(f"{key:34} {value:10.5f} s")

@@ -188,13 +188,17 @@ class SimulatedController:
             self._changed = True
 
     def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+        used = cells.rows
+        first, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
+        return self.read_rows(first, cells.bits[first:stop], repeats, bias)
+
+    def read_rows(self, first: int, bits: Bools, repeats: int, bias: int) -> npt.NDArray[np.uint16]:
+        """Read the cells ``bits``, bool[rows, columns], of the rows from ``first`` on; otherwise as :meth:`read`."""
         self._refuse_routed()
-        self._admit(Read(cells, repeats))
+        self._admit(Read(CellSelection(bits), repeats))
         if self._table.dac_volts(bias) > self._table.read_voltage_V:
             raise InstrumentError(f"board {self.board.serial} refused: a read at {self._table.dac_volts(bias):g} V")
-        used = cells.rows
-        block = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
-        bits = cells.bits[block]
+        block = slice(first, first + len(bits))
         row_ns = cost.read_ns(bits, repeats, self._table)
         # A row is read in the interval of the clock in which its turn comes.
         interval = (self.die.state.clock_ns + np.cumsum(row_ns) - row_ns) // self.die.interval_ns

@@ -86,7 +86,9 @@ KINDS = {
     "ASRL{path}::INSTR": (Terminal, VisaLink),
 }
 VISA_SOCKET = "TCPIP::127.0.0.1::{port}::SOCKET@py"
+SLOW_TO_CLOSE = "socket://127.0.0.1:{port}"  # pyserial waits 0.3 s: it is left out where it would show nothing new
 everywhere = pytest.mark.parametrize("spelling", KINDS)
+most = pytest.mark.parametrize("spelling", [each for each in KINDS if each != SLOW_TO_CLOSE])
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def read_all(link, count):
 # what every link promises ---------------------------------------------------------------------------------------------
 
 
-@everywhere
+@most
 def test_an_address_says_how_it_is_opened(spelling):
     with joined(spelling) as (link, peer):
         assert type(link) is KINDS[spelling][1]
@@ -149,7 +151,7 @@ def test_a_read_waits_until_its_deadline_and_not_much_longer(spelling):
         assert min(took[0], took[2]) < min(took[1], took[3])
 
 
-@everywhere
+@most
 def test_what_comes_ends_the_wait(spelling):
     with joined(spelling) as (link, peer):
         late = threading.Timer(SHORT_S, peer.say, [b"late\n"])
@@ -160,7 +162,7 @@ def test_what_comes_ends_the_wait(spelling):
         late.join()
 
 
-@everywhere
+@most
 def test_a_deadline_that_has_passed_takes_what_is_there_and_does_not_wait(spelling):
     with joined(spelling) as (link, peer):
         began = time.monotonic()

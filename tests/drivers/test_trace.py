@@ -219,7 +219,7 @@ def work(session):
                 GateStep(rows="rows 0-9"),
                 MultiplyStep(batch=4700, bits=3),
                 SweepStep(cell="(3, 7)", purpose="read", voltage=0.2, points=5, dwell=1e-3, compliance=1e-4),
-                RouteStep(cell="3,7", count=2, hold=0.3),
+                RouteStep(cell="3,7", count=2, hold=0.15),
                 block_rows=8,
             ),
             arm=DIE,

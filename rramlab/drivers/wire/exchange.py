@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rramlab.base.errors import InstrumentError
@@ -98,25 +99,31 @@ class Exchange:
         (answer,) = self.ask_all(opcode, [payload], tick)
         return answer
 
-    def ask_all(self, opcode: Opcode, payloads: Sequence[bytes], tick: Tick | None = None) -> Iterator[bytes]:
-        """Ask many questions of one kind, yield their answers in order. ``tick`` is called while waiting; it may raise."""
+    def ask_all(self, opcode: Opcode, payloads: Iterable[bytes], tick: Tick | None = None) -> Iterator[bytes]:
+        """Ask many questions of one kind, yield their answers in order. ``tick`` is called while waiting; it may raise.
+
+        A question is put into words when its turn comes: the board is at work on the first ones meanwhile.
+        """
         self._out.clear()  # of a conversation that was broken off; answers to it are not ours
-        waiting = [self._question(opcode, payload) for payload in payloads]
-        asked = 0
+        left = iter(payloads)
+        waiting: deque[_Question] = deque()
         self._heard = self._spoke = time.monotonic()
         self._probed, self._ticked = False, tick is not None
         try:
-            for question in waiting:
-                while question.open:
-                    while asked < len(waiting) and len(self._out) < WINDOW:
-                        self._send(waiting[asked])
-                        asked += 1
+            while True:
+                while len(self._out) < WINDOW and (payload := next(left, None)) is not None:
+                    waiting.append(self._question(opcode, payload))
+                    self._send(waiting[-1])
+                if not waiting:
+                    return
+                if waiting[0].open:
                     self._wait(tick)
+                    continue
+                question = waiting.popleft()
                 if question.error is not None:
                     code, text = question.error
                     raise BoardError(f"the board at {self.link.name} refused {opcode.name}: {text}", code)
                 yield question.answer or b""
-                question.answer = b""
         finally:
             self._out.clear()
 

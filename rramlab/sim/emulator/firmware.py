@@ -211,7 +211,7 @@ class Firmware:
             case Opcode.READ:
                 read = messages.unpack_read(payload, self._geometry)
                 _refuse_longer(2 * read.repeats * read.count)
-                return messages.pack_codes(controller.read(read.cells(self._geometry), read.repeats, read.bias))
+                return messages.pack_codes(controller.read_rows(read.first_row, read.bits, read.repeats, read.bias))
             case Opcode.LOAD_GATES:
                 controller.load_gates(*messages.unpack_gates(payload, self._geometry))
                 return b""

@@ -31,6 +31,7 @@ class _Client:
     channel: Channel
     take: Callable[[bytes], None]
     waiting: deque[Frame | None] = field(default_factory=deque)
+    events: int = selectors.EVENT_READ
 
 
 class Server:
@@ -154,10 +155,18 @@ class Server:
             if channel.pending:
                 for data in channel.due():
                     client.take(data)
-                self._pending |= channel.pending
+                self._pending |= channel.pending and not channel.blocked
+            self._listen_for_room(client)
             if channel.gone:
                 self._drop(client)
                 break  # the others next time: the list has changed
+
+    def _listen_for_room(self, client: _Client) -> None:
+        """Wake up when a link that was full takes bytes again."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.channel.blocked else 0)
+        if events != client.events and not client.channel.gone:
+            client.events = events
+            self._selector.modify(client.channel.stream, events, lambda: self._serve(client))
 
     def serve(self) -> None:
         """Serve until :meth:`stop` is called, from a signal or another thread."""

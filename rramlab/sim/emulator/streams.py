@@ -171,6 +171,11 @@ class Channel:
         return came
 
     @property
+    def blocked(self) -> bool:
+        """Whether what is to be sent waits for the other end alone, and not for its time."""
+        return bool(self._unsent) and not self._bytes_per_s
+
+    @property
     def pending(self) -> bool:
         """Whether something waits for its time, or for room on the line."""
         return bool(self._late_in or self._late_out or self._unsent)
