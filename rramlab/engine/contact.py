@@ -62,7 +62,7 @@ class ContactReport:
             ("shorted cells", "", self.shorted_cells),
             (
                 "rows that are always on",
-                "their select bits are stuck: every other row reads them on top, and would be pulsed with them",
+                "their select bits are stuck: every other row reads them on top",
                 self.stuck_rows,
             ),
             (
