@@ -15,23 +15,6 @@ from rramlab.sim.die import SimulatedDie
 from rramlab.sim.state import PARTIAL, PRISTINE
 
 
-class Load(Protocol):
-    """A resistor in series with a voltage, which may depend on what was forced on it."""
-
-    def stress(self, volts: float, span_ns: int) -> None:
-        """Feel a voltage for some time."""
-        ...
-
-    def conductance_S(self) -> float:
-        """What it conducts now, as one measurement sees it."""
-        ...
-
-    @property
-    def offset_V(self) -> float:
-        """What it puts out by itself."""
-        ...
-
-
 class CellLoad:
     """One cell behind its switches. All levels of one route together are one pulse of the kind they reach."""
 
@@ -45,7 +28,6 @@ class CellLoad:
         self._short = (target.row, target.column) in faults.shorts
         self._peak_V = {"forward": 0.0, "reset": 0.0}
         self._count: int | None = None  # pulses before the first level that counts as one
-        self.changed = False
 
     def conductance_S(self) -> float:
         if self._open:
@@ -73,14 +55,12 @@ class CellLoad:
         if self._count is None:
             self._count = int(state.pulses[place])
         self.die.stress(kind, *place, amplitude, span_ns, self.gate_V, self._count)
-        self.changed = True
 
 
 class Resistor:
     """A reference resistor."""
 
     offset_V = 0.0
-    changed = False
 
     def __init__(self, die: SimulatedDie, ohms: float) -> None:
         self._die, self._ohms = die, ohms
