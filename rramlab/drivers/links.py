@@ -9,7 +9,7 @@ from typing import Protocol
 
 from rramlab.base.errors import InstrumentError, UsageError
 
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 VISA_INTERFACES = ("ASRL", "TCPIP", "USB", "GPIB", "VXI", "PXI")
 KINDS = "tcp://HOST:PORT, a VISA resource such as USB0::…::INSTR, or a serial port such as /dev/ttyUSB0 or COM3"
 _OPEN_S = 5.0

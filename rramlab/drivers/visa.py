@@ -51,7 +51,7 @@ class VisaLink:
         while True:
             left = deadline - time.monotonic()
             data = self._read(1 if self._serial else CHUNK, min(max(left, 0.001), _POLL_S if self._serial else left))
-            if data and self._serial and (more := min(int(self._resource.bytes_in_buffer), CHUNK >> 6)):
+            if data and self._serial and (more := min(int(self._resource.bytes_in_buffer), CHUNK >> 4)):
                 data += self._read(more, 1.0)  # they are there: no time-out cuts them short
             if data or left <= 0:
                 return data

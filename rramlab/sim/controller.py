@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,40 +199,50 @@ class SimulatedController:
         self._admit(Read(CellSelection(bits), repeats))
         if self._table.dac_volts(bias) > self._table.read_voltage_V:
             raise InstrumentError(f"board {self.board.serial} refused: a read at {self._table.dac_volts(bias):g} V")
-        block = slice(first, first + len(bits))
         row_ns = cost.read_ns(bits, repeats, self._table)
         # A row is read in the interval of the clock in which its turn comes.
         interval = (self.die.state.clock_ns + np.cumsum(row_ns) - row_ns) // self.die.interval_ns
-        level = np.empty(bits.shape, np.float32)
-        loads = np.empty(len(bits))  # every source line is at ground: a row feeds all of its cells
         volts = self.board.volts(bias)
-        for number in np.unique(interval).tolist():
-            turn = np.flatnonzero(interval == number) + block.start
-            level[turn - block.start] = self._level(number, volts, turn)
-            loads[turn - block.start] = self._row_loads_S(number)[turn]
+        turns = [0, *(1 + np.flatnonzero(interval[1:] != interval[:-1])).tolist(), len(bits)]
+        spans = [
+            (int(interval[start]), slice(first + start, first + stop)) for start, stop in itertools.pairwise(turns)
+        ]
+        parts = [self._level(number, volts, rows) for number, rows in spans]
+        level = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        whole = level.size == np.count_nonzero(bits)  # the most frequent case by far, and the one that must be fast
         # Repeats follow one another at a cell, so a read gives the same codes in any blocks of rows.
-        chosen = level.reshape(-1) if bits.all() else level[bits]
-        noise, sigma = self.die.take_noise(repeats * len(chosen)), np.float32(self.die.model.noise.read)
-        codes = chosen * (1 + sigma * noise.reshape(len(chosen), repeats).T) if sigma else np.tile(chosen, (repeats, 1))
-        base = np.broadcast_to((self._table.zero_code + self.board.read_offset).astype(np.float32), bits.shape)
-        codes += base.reshape(-1) if len(chosen) == bits.size else base[bits]
+        chosen = level.reshape(-1) if whole else level[bits]
+        codes = np.empty((repeats, len(chosen)), np.float32)
+        noise = self.die.take_noise(repeats * len(chosen))
+        if sigma := np.float32(self.die.model.noise.read):
+            np.multiply(noise.reshape(len(chosen), repeats).T, sigma, out=codes)
+            codes += 1
+            codes *= chosen
+        else:
+            codes[:] = chosen
+        base = (self._table.zero_code + self.board.read_offset).astype(np.float32)
+        if whole:
+            array = codes.reshape(repeats, *bits.shape)
+            array += base
+        else:
+            codes += np.broadcast_to(base, bits.shape)[bits]
         np.rint(codes, out=codes)
+        codes.clip(0, (1 << self._table.adc_bits) - 1, out=codes)
+        # Every source line is at ground: a row feeds all of its cells.
+        loads = np.concatenate([self._row_loads_S(number)[rows] for number, rows in spans])
         driven_s = cost.read_driven_s(bits, repeats, self._table)
-        self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), repeats * len(chosen))
-        return np.clip(codes, 0, (1 << self._table.adc_bits) - 1, out=codes).astype(np.uint16)
+        self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), codes.size)
+        return codes.astype(np.uint16)
 
-    def _level(self, interval: int, volts: float, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    def _level(self, interval: int, volts: float, rows: slice) -> npt.NDArray[np.float32]:
         """Return what a read of some rows gives before noise, offset and rounding: float32[n, columns], in codes."""
         key = self.die.version, interval, volts
         if self._levels is None or self._levels[0] != key:
-            self._levels = (
-                key,
-                np.zeros(self._table.geometry.rows, np.bool_),
-                np.empty(self._table.geometry.shape, np.float32),
-            )
+            shape = self._table.geometry.shape
+            self._levels = key, np.zeros(shape[0], np.bool_), np.empty(shape, np.float32)
         _, known, levels = self._levels
-        missing = rows[~known[rows]]
-        if missing.size:
+        if not known[rows].all():
+            missing = rows.start + np.flatnonzero(~known[rows])
             scale = volts / self._table.read_voltage_V / self._table.read_step_S
             levels[missing] = self._lines.read_S(interval)[missing] * self.board.read_gain * scale
             known[missing] = True

@@ -105,8 +105,8 @@ class Decoder:
     """Cuts a stream of bytes into frames. Damage costs the frame it falls into, and is counted."""
 
     def __init__(self) -> None:
-        self._held = bytearray()
-        self._overlong = False  # what has come since the last zero is too long for a frame
+        self._held: list[bytes] = []  # what has come since the last zero; empty where that is too long for a frame
+        self._length = 0  # of it
         self.frames = 0
         self.damaged = 0
 
@@ -114,26 +114,20 @@ class Decoder:
         """Return what ``data`` completes, in order: frames, and None for each damaged one."""
         found: list[Frame | None] = []
         *whole, rest = data.split(b"\0")
-        if not self._held and not self._overlong and not rest and len(whole) == 1 and whole[0]:
-            # One whole frame, as nearly always: the short way.
-            if (frame := decode(whole[0])) is None:
-                self.damaged += 1
-            else:
-                self.frames += 1
-            return [frame]
         for part in whole:
-            self._held += part
-            if self._overlong or len(self._held) > _MOST_ENCODED:
-                found.append(None)
-            elif self._held:  # two zeros in a row: a sender may put one first, to end whatever came before
-                found.append(decode(bytes(self._held)))
-            self._held.clear()
-            self._overlong = False
-        self._held += rest
-        if len(self._held) > _MOST_ENCODED:
-            self._held.clear()
-            self._overlong = True
+            self._hold(part)
+            if self._length:  # two zeros in a row: a sender may put one first, to end whatever came before
+                found.append(decode(b"".join(self._held)))
+                self._held, self._length = [], 0
+        self._hold(rest)
         damaged = found.count(None)
         self.damaged += damaged
         self.frames += len(found) - damaged
         return found
+
+    def _hold(self, data: bytes) -> None:
+        self._length += len(data)
+        if self._length > _MOST_ENCODED:
+            self._held = []
+        elif data:
+            self._held.append(data)

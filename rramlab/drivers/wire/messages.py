@@ -304,7 +304,7 @@ def unpack_read(payload: bytes, geometry: Geometry) -> ReadRequest:
         raise Malformed(
             f"rows {first} to {first + rows - 1} in {len(rest)} bytes, the array has {geometry.shape} cells"
         )
-    bits = np.unpackbits(np.frombuffer(rest, np.uint8), count=cells).astype(np.bool_)
+    bits = np.unpackbits(np.frombuffer(rest, np.uint8), count=cells).view(np.bool_)
     return ReadRequest(repeats, bias, first, bits.reshape(rows, geometry.columns))
 
 
