@@ -30,7 +30,7 @@ from rramlab.sim.models import BoardModel, DieModel
 
 BAUD = 3_000_000
 VOLTS = {"electroform": 3.75, "set": 2.0, "reset": 2.0}
-KINDS = ["tcp", "pty", "visa", "serial url"]
+KINDS = ["tcp", "pty", "visa", "pyvisa-py", "serial url"]
 if os.name != "posix":
     KINDS.remove("pty")
 
@@ -114,6 +114,7 @@ def addresses(port, terminal):
     found = {
         "tcp": f"tcp://127.0.0.1:{port}",
         "visa": f"TCPIP::127.0.0.1::{port}::SOCKET",
+        "pyvisa-py": f"TCPIP::127.0.0.1::{port}::SOCKET@py",
         "serial url": f"socket://127.0.0.1:{port}",
     }
     return found if terminal is None else {**found, "pty": terminal}
