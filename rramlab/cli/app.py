@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import rramlab
-from rramlab.cli import bench, demo, drivers, learn, probe, runs, sim, view
+from rramlab.cli import bench, demo, drivers, learn, probe, run, runs, sim, view
 
 app = typer.Typer(
     name="rramlab",
@@ -40,8 +40,8 @@ app.command("demo")(demo.demo)
 app.command("init")(bench.init)
 app.add_typer(bench.app, name="bench")
 app.add_typer(drivers.app, name="drivers")
-app.command("run")(runs.run)
-app.command("resume")(runs.resume)
+app.command("run")(run.run)
+app.command("resume")(run.resume)
 app.add_typer(runs.app, name="runs")
 app.command("contact")(probe.contact)
 app.command("route")(probe.route)

@@ -12,7 +12,7 @@ import typer
 from rramlab.base.errors import DataError, OutOfLimits, UsageError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
 from rramlab.cli.output import Output, command, fail, note_bench
-from rramlab.cli.runs import conclude, preview, progress, tell
+from rramlab.cli.run import conclude, preview, progress, tell
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription

@@ -1,0 +1,222 @@
+"""``run`` and ``resume``: executing a plan, what it would do, how far it is, what came of it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rramlab.base.errors import OutOfLimits
+from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
+from rramlab.cli.output import Output, command, fail, note_bench
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rramlab.drivers.bench import BenchDescription
+    from rramlab.engine.runner import Listener, RunResult
+    from rramlab.plan.plan import Plan
+
+
+@command
+def run(
+    protocol: Annotated[str, typer.Argument(help="A protocol by name (electroform, read-array, prune …) or by path.")],
+    assignments: Assignments = None,
+    arm: Arm = None,
+    die: DieName = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done, at worst; open and energise nothing.")
+    ] = False,
+    trace: Trace = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Execute a protocol on the die."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.session import Session
+    from rramlab.protocols.files import load_protocol, parse_assignments
+
+    out = Output(as_json)
+    description = describe_bench(bench, die, trace)
+    note_bench(description)
+    plan = load_protocol(description.root, protocol).plan(
+        description.board.geometry, parse_assignments(assignments or [])
+    )
+    if dry_run:
+        preview(out, description, plan)
+        return
+    with Session(description) as session, progress(out) as listen:
+        result = session.run(plan, arm=arm, die=die, listen=listen)
+    conclude(out, result, tell(out, result))
+
+
+@command
+def resume(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
+    arm: Arm = None,
+    trace: Trace = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was killed, stopped or failed. No cell gets a second pulse."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.session import Session
+    from rramlab.runs.store import find_run
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    wanted = find_run(description.data / "runs", name, unfinished=True)
+    description = describe_bench(bench, wanted.die, trace)
+    with Session(description) as session, progress(out) as listen:
+        result = session.resume(wanted.id, arm=arm, listen=listen)
+    conclude(out, result, tell(out, result))
+
+
+def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
+    """Print what a plan would do, at worst; open and energise nothing."""
+    from rramlab.base.units import show as spell
+    from rramlab.engine.guard import check_worst_case
+    from rramlab.plan import cost
+    from rramlab.plan.cost import Cost
+    from rramlab.plan.plan import bounds, selection
+
+    expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
+    total = bounds(expanded, description.board)
+    table = out.table(
+        "step", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
+    )
+    steps = []
+    for step, operations in expanded:
+        each = sum((cost.of(operation, description.board) for operation in operations), Cost())
+        cells = selection(step, description.board.geometry, None).count
+        steps.append({"kind": step.kind, "operations": len(operations), "pulses": each.pulses, "time_s": each.time_s,
+                      "energy_J": each.energy_J, "conversions": each.conversions, "source": str(step.source)})  # fmt: skip
+        table.add_row(
+            step.kind, f"{len(operations):,}", f"{cells:,}", f"{each.pulses:,}", spell(each.time_s, "s"),
+            spell(each.energy_J, "J"),
+        )  # fmt: skip
+    out.say(table)
+    out.say(
+        f"highest voltage {spell(total.max_voltage_V, 'V')}; {total.pulses:,} pulses on {total.cells:,} cells, at most "
+        f"{total.pulses_per_cell} a cell; {total.conversions:,} conversions; {spell(total.time_s, 's')} at the bench; "
+        f"{spell(total.energy_J, 'J')}"
+    )
+    if plan.destructive:
+        out.say("It changes the die for good: the run needs --arm with the die's id.")
+    out.say("Nothing was opened, nothing was energised.")
+    out.finish({"plan": plan.name, "parameters": plan.parameters, "bounds": total.model_dump(), "steps": steps,
+                "destructive": plan.destructive})  # fmt: skip
+
+
+@contextmanager
+def progress(out: Output) -> Iterator[Listener]:
+    """Show a bar on stderr while a run goes on; nothing but a line where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def listen(told: Any) -> None:
+            bar.update(task, total=told.total, completed=told.done, description=told.message[:60])
+
+        yield listen
+
+
+def tell(out: Output, result: RunResult) -> dict[str, Any]:
+    """Say what came of a run; return it as one document."""
+    from rramlab.base.units import show as spell
+
+    out.say(
+        f"[bold]{result.run_id}[/] on die [bold]{result.die}[/]: {result.pulses:,} pulses, {result.conversions:,} conversions."
+    )
+    if result.contact:
+        out.say(f"Contact test: {result.contact['verdict']}.")
+    for product in result.products:
+        out.say(
+            f"{product['dataset']}: {product['vectors']:,} vectors into {product['columns']} columns; mean "
+            f"{spell(product['mean_S'], 'S')}, columns spread by {spell(product['column_spread_S'], 'S')}, vectors by "
+            f"{spell(product['vector_spread_S'], 'S')}; {product['saturated']:,} conversions saturated."
+        )
+    for each in (*result.sweeps, *result.routes):
+        out.say(probed(each))
+    for decided in result.reconciled:
+        out.say(
+            f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
+            f"{decided['unknown']:,} unknown, by {decided['decided_by']}."
+        )
+    say_checks(out, result.checks)
+    out.say(f"Data: {result.folder}/run.h5")
+    return {
+        "run": result.run_id,
+        "die": result.die,
+        "folder": result.folder,
+        "pulses": result.pulses,
+        "conversions": result.conversions,
+        "saturated": result.saturated,
+        "checks": result.checks,
+        "contact": result.contact,
+        "products": result.products,
+        "sweeps": result.sweeps,
+        "routes": result.routes,
+        "reconciled": result.reconciled,
+    }
+
+
+def conclude(out: Output, result: RunResult, document: dict[str, Any]) -> None:
+    """End a command that ran something: with its document, and as its checks came out."""
+    if not result.passed:
+        message = "the run is complete, but an expectation was not met; see the checks"
+        fail(message, OutOfLimits.exit_code, out.json, document)
+    out.finish(document)
+
+
+def probed(found: dict[str, Any]) -> str:
+    """Say the summary of a sweep, or of what was measured at a route, in one line."""
+    from rramlab.base.units import show as spell
+
+    what = found.get("target") or f"{found['kind']} sweep of cell ({found['row']}, {found['column']})"
+    if found.get("lost"):
+        return f"{what}: it was done before the run was interrupted and its curve is lost; it is not repeated."
+    if not found["points"]:
+        return f"{what}: connected, nothing measured."
+    several = "" if found["points"] == 1 else "s"
+    parts = [f"{found['points']} point{several}", f"at most {spell(found['max_current_A'], 'A')}"]
+    if "target" in found:
+        parts += [f"mean {spell(found['voltage_V'], 'V')}, {spell(found['current_A'], 'A')}"]
+    if found["conductance_S"] is not None:
+        at = f" at {spell(found['at_V'], 'V')}" if found.get("at_V") else ""
+        parts.append(f"{spell(found['conductance_S'], 'S')}{at}")
+    if found["conductance_S"]:
+        parts.append(spell(1 / found["conductance_S"], "Ω"))
+    limited = found["in_compliance"]
+    if limited:
+        parts.append(f"{limited} points in compliance, at the unit's limit of {spell(found['compliance_A'], 'A')}")
+    return f"{what}: {'; '.join(parts)}."
+
+
+def say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
+    if not checks:
+        return
+    table = out.table("check", "cells", "formed", "median", "verdict")
+    for check in checks:
+        verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
+        table.add_row(
+            check["what"],
+            f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
+            f"{check['formed_fraction']:.2%}",
+            f"{check['median_S'] * 1e6:.2f} µS",
+            verdict,
+        )
+    out.say(table)
