@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests"))  # its small benches
 
 from campaign import deadman, forming
+from campaign.kept import Kept
 from campaign.page import markdown, summary
 
 RESULTS = ROOT / "docs" / "results"
@@ -41,37 +42,6 @@ def arguments():
     return asked
 
 
-class Kept:
-    """Outcomes in a file of JSON lines; those of this campaign's ``settings``, by number."""
-
-    def __init__(self, path, settings):
-        self.path, self.settings = path, settings
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]  # the last one may have been cut short
-        if whole != lines:
-            path.write_text("".join(whole), encoding="utf-8")
-        entries = [json.loads(line) for line in whole]
-        self.known = {each["number"]: each for each in entries if settings.items() <= each.items()}
-
-    def add(self, outcome):
-        self.known[outcome["number"]] = outcome
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({**self.settings, **outcome}, ensure_ascii=False) + "\n")
-
-    def complete(self, what, count, one):
-        """Do what is left of numbers 0 to ``count`` - 1; return all outcomes in order."""
-        for number in range(count):
-            if number in self.known:
-                continue
-            outcome = one(number)
-            self.add(outcome)
-            bad = sum(not each["passed"] for each in self.known.values())
-            if not outcome["passed"] or number % 20 == 19 or number == count - 1:
-                verdict = "" if outcome["passed"] else f"; number {number} is not as promised"
-                print(f"{what}: {number + 1} of {count}, {bad} not as promised{verdict}", file=sys.stderr, flush=True)
-        return [self.known[number] for number in range(count)]
-
-
 def main():
     asked = arguments()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -80,11 +50,13 @@ def main():
         expected_S = forming.references(Path(undisturbed))
     runs = Kept(asked.out / "forming.jsonl", settings).complete(
         "forming",
-        asked.runs,
+        range(asked.runs),
         lambda number: forming.one(number, asked.seed, asked.out / f"run-{number}", expected_S, asked.share),
     )
     kills = Kept(asked.out / "deadman.jsonl", settings).complete(
-        "dead man's switch", asked.kills, lambda number: deadman.one(number, asked.seed, asked.out / f"kill-{number}")
+        "dead man's switch",
+        range(asked.kills),
+        lambda number: deadman.one(number, asked.seed, asked.out / f"kill-{number}"),
     )
     full = asked.runs >= FULL["runs"] and asked.kills >= FULL["kills"]
     folder = asked.results or (RESULTS if full else asked.out)

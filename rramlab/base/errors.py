@@ -25,9 +25,13 @@ class SourceRef:
 
 
 class RramlabError(Exception):
-    """Something failed; the message says what happened, what it means and what to do next."""
+    """Something failed; the message says what happened, what it means and what to do next.
+
+    ``run``: the id of the run that it ended, where there is one to go on with.
+    """
 
     exit_code: ClassVar[int] = 1
+    run: str = ""
 
     def __init__(self, message: str, source: SourceRef | None = None) -> None:
         self.source = source if source is not None and source.file else None

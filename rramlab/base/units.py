@@ -6,6 +6,7 @@ Inside the package every number is in SI base units; quantiphy reads and writes 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Annotated, Any
@@ -19,33 +20,45 @@ from rramlab.base.errors import UsageError
 WRITTEN_BY_HAND = {"units": "required"}
 
 _EXAMPLES = {"V": "3.75 V", "s": "1 us", "S": "12 uS", "A": "1 mA", "Ω": "125 Ohm", "J": "1 pJ", "Hz": "50 kHz"}
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SPELLINGS = {"Ohm": "Ω", "ohm": "Ω", "Ohms": "Ω", "ohms": "Ω", "Ω": "Ω"}
 
 
 def parse(text: object, unit: str) -> float:
-    """Return the value of ``text`` in SI base units; the unit must be written.
+    """Return the value of ``text`` in SI base units; the unit must be written. Times may be in min, h and d, too.
 
     Raises:
         UsageError: not a finite number, no unit, or a unit other than ``unit``.
     """
+    if not isinstance(text, str):
+        raise UsageError(f"found {text!r}, {_expected(unit)}")
+    return _parse(text, unit)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str, unit: str) -> float:
     from quantiphy import InvalidNumber, Quantity
 
-    expected = f"expected a quantity in {unit} with its unit, such as '{_EXAMPLES.get(unit, f'1 {unit}')}'"
-    if not isinstance(text, str):
-        raise UsageError(f"found {text!r}, {expected}")
     if "," in text:  # quantiphy takes it for a separator of thousands: 1,5 us would become 15 us
-        raise UsageError(f"found {text!r} with a comma, {expected}; decimals follow a point")
+        raise UsageError(f"found {text!r} with a comma, {_expected(unit)}; decimals follow a point")
+    if unit == "s" and (found := re.fullmatch(rf"\s*({_NUMBER})\s*(min|h|d)\s*", text)):
+        return float(found[1]) * _SECONDS[found[2]]
     try:
         quantity = Quantity(text)
     except InvalidNumber:
-        raise UsageError(f"found {text!r}, {expected}") from None
-    found = _SPELLINGS.get(quantity.units, quantity.units)
-    if found != unit:
+        raise UsageError(f"found {text!r}, {_expected(unit)}") from None
+    name = _SPELLINGS.get(quantity.units, quantity.units)
+    if name != unit:
         seen = f"the unit {quantity.units!r}" if quantity.units else "no unit"
-        raise UsageError(f"found {text!r} with {seen}, {expected}")
+        raise UsageError(f"found {text!r} with {seen}, {_expected(unit)}")
     if not abs(float(quantity)) < float("inf"):
         raise UsageError(f"found {text!r}, expected a finite quantity in {unit}")
     return float(quantity)
+
+
+def _expected(unit: str) -> str:
+    return f"expected a quantity in {unit} with its unit, such as '{_EXAMPLES.get(unit, f'1 {unit}')}'"
 
 
 def show(value: float, unit: str, digits: int = 4) -> str:
@@ -53,10 +66,6 @@ def show(value: float, unit: str, digits: int = 4) -> str:
     from quantiphy import Quantity
 
     return str(Quantity(value, unit).render(prec=digits - 1))
-
-
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
 def parse_duration(text: str) -> float:

@@ -1,7 +1,12 @@
-"""YAML 1.2 files with the place of every value, so that an error names file, line and column."""
+"""YAML files with the place of every value, so that an error names file, line and column.
+
+What one reader of YAML takes for another value than the next is text here, or refused: ``yes``, ``no``, ``on`` and
+``off`` are words, dates and ``1:30`` are text, and a number is decimal (``010``, ``0x1F`` and ``1_000`` are refused).
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +19,24 @@ from rramlab.base.units import WRITTEN_BY_HAND
 
 Model = TypeVar("Model", bound=BaseModel)
 Location = tuple[str | int, ...]
+
+# No file that a person writes holds more. A few lines of anchors that name anchors would grow beyond any memory.
+MOST_VALUES = 150_000
+DEEPEST = 50
+
+_WHOLE = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,30})")
+_DECIMAL = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]{0,30})(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# Octal, hexadecimal and binary numbers, and digits in groups: other readers make numbers of them, each its own.
+_TWO_WAYS = re.compile(
+    r"[+-]?(?:0[0-9_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9]+)?)"
+)
+_WORDS = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+_SPECIAL = re.compile(r"$|[-+.0-9~nNtTfF]")  # how anything that is not text begins
+_TEXT = "tag:yaml.org,2002:str"
+_BEYOND = re.compile(r"[+-]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
 @dataclass(frozen=True)
@@ -38,49 +61,114 @@ def load_yaml(path: Path) -> YamlDocument:
 
     Raises:
         DataError: the file is missing or unreadable.
-        UsageError: it is not YAML, or a key stands twice; the message has line and column.
+        UsageError: it is not YAML, a key stands twice, or a value could be read in two ways; with line and column.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    from rramlab.base.yamlnodes import compose  # not before a file is read: help needs none
+
     try:
-        tree = YAML(typ="rt", pure=True).load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        source = SourceRef(str(path), mark.line + 1, mark.column + 1) if mark else SourceRef(str(path))
-        raise UsageError(f"not valid YAML: {str(error.problem).splitlines()[0]}", source) from error
-    except YAMLError as error:
-        raise UsageError(f"not valid YAML: {error}", SourceRef(str(path))) from error
-    places: dict[Location, tuple[int, int]] = {}
-    return YamlDocument(path, _plain(tree, (), places), places)
+        node = compose(text, str(path))
+    except RecursionError:
+        raise UsageError(_TOO_DEEP, SourceRef(str(path), 1, 1)) from None
+    reader = _Reader(path)
+    return YamlDocument(path, None if node is None else reader.value(node, ()), reader.places)
 
 
-def _plain(node: Any, at: Location, places: dict[Location, tuple[int, int]]) -> Any:
-    """Strip ruamel's decorations from ``node`` and note where each value stands."""
-    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+_TOO_DEEP = f"found lists or mappings within one another more than {DEEPEST} deep"
 
-    if isinstance(node, CommentedMap):
-        for key in node:
-            # A key that came by a merge (<<) has no place of its own: it is where the mapping is.
-            line, column = node.lc.key(key) if key in (node.lc.data or {}) else (node.lc.line, node.lc.col)
-            places[(*at, str(key))] = (line + 1, column + 1)
-        return {str(key): _plain(value, (*at, str(key)), places) for key, value in node.items()}
-    if isinstance(node, CommentedSeq):
-        for index in range(len(node)):
-            # An alias has no place of its own either.
-            line, column = node.lc.item(index) if index in (node.lc.data or {}) else (node.lc.line, node.lc.col)
-            places[(*at, index)] = (line + 1, column + 1)
-        return [_plain(value, (*at, index), places) for index, value in enumerate(node)]
-    if isinstance(node, bool) or node is None:
-        return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return str(node)
+
+class _Reader:
+    """Makes plain data of nodes and notes where each stands.
+
+    An alias stands where its anchor does, for there is what it says; ``<<`` takes over keys that are not given.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.places: dict[Location, tuple[int, int]] = {}
+        self.left = MOST_VALUES
+
+    def value(self, node: Any, at: Location) -> Any:
+        from yaml import MappingNode, SequenceNode
+
+        self.left -= 1
+        if self.left < 0:
+            raise UsageError(f"found more than {MOST_VALUES:,} values, aliases counted as often as used", self.of(node))
+        if len(at) > DEEPEST:
+            raise UsageError(_TOO_DEEP, self.of(node))
+        if isinstance(node, MappingNode):
+            return self.mapping(node, at)
+        if isinstance(node, SequenceNode):
+            found = []
+            for index, item in enumerate(node.value):
+                self.places[(*at, index)] = _place(item)
+                found.append(self.value(item, (*at, index)))
+            return found
+        return self.scalar(node)
+
+    def mapping(self, node: Any, at: Location) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        own: set[str] = set()
+        for key, value in node.value:
+            if not isinstance(key.value, str):
+                raise UsageError("found a list or a mapping as a key, expected a word", self.of(key))
+            if key.value == "<<" and not key.style:
+                for name, taken in self.merged(value, at).items():
+                    found.setdefault(name, taken)
+                continue
+            name = key.value
+            if name in own:
+                raise UsageError(f"the key {name!r} stands twice", self.of(key))
+            own.add(name)
+            self.places[(*at, name)] = _place(key)
+            found[name] = self.value(value, (*at, name))
+        return found
+
+    def merged(self, node: Any, at: Location) -> dict[str, Any]:
+        taken: dict[str, Any] = {}
+        before = dict(self.places)
+        for each in reversed(node.value if node.id == "sequence" else [node]):
+            data = self.value(each, at)
+            if not isinstance(data, dict):
+                raise UsageError(f"found {data!r} after <<, expected a mapping or a list of mappings", self.of(each))
+            taken |= data
+        self.places |= before  # a key of the mapping's own keeps its own place
+        return taken
+
+    def scalar(self, node: Any) -> Any:
+        """Return a value; what is quoted is text, and so is all that is no number, ``true``, ``false`` or ``null``."""
+        text: str = node.value
+        if node.tag != _TEXT:
+            raise UsageError(
+                f"found the tag {node.tag!r}, expected a plain value: tags are not used here", self.of(node)
+            )
+        if node.style or not _SPECIAL.match(text):
+            return text
+        if text in _WORDS:
+            return _WORDS[text]
+        if _WHOLE.fullmatch(text):
+            return int(text)
+        if _DECIMAL.fullmatch(text):
+            return float(text)
+        if _BEYOND.fullmatch(text):
+            return float(text.replace(".", ""))
+        if _TWO_WAYS.fullmatch(text):
+            raise UsageError(
+                f"found {text!r}, which can be read in more than one way, expected a decimal number such as 10 or 0.5; text "
+                "goes in quotes",
+                self.of(node),
+            )
+        return text
+
+    def of(self, node: Any) -> SourceRef:
+        return SourceRef(str(self.path), *_place(node))
+
+
+def _place(node: Any) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
 
 
 def validate(document: YamlDocument, model: type[Model], data: Any = None, at: Location = ()) -> Model:
@@ -112,12 +200,20 @@ def explain(error: Any, model: type[BaseModel]) -> str:
     if error["type"] == "extra_forbidden":
         known = ", ".join(sorted(name for name, field in model.model_fields.items() if field.repr))
         hint = f"; known keys: {known}" if len(error["loc"]) == 1 else ""
-        return f"unknown key {where!r}{hint}"
+        comma = "; text with a comma goes in quotes" if error["input"] is None else ""
+        return f"unknown key {where!r}{hint}{comma}"
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
-    found = "" if message.startswith("found") else f" (found {error['input']!r})"
+    if message.startswith("Input should be "):
+        message = f"found {_short(error['input'])}, expected {message.removeprefix('Input should be ')}"
+    found = "" if message.startswith("found") else f" (found {_short(error['input'])})"
     return f"{where}: {message}{found}" if where else f"{message}{found}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def load_model(path: Path, model: type[Model]) -> Model:

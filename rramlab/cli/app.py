@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import rramlab
-from rramlab.cli import bench, demo, drivers, learn, probe, run, runs, sim, view
+from rramlab.cli import bench, demo, dies, drivers, learn, probe, protocols, report, run, runs, sim, view
 
 app = typer.Typer(
     name="rramlab",
@@ -40,9 +40,12 @@ app.command("demo")(demo.demo)
 app.command("init")(bench.init)
 app.add_typer(bench.app, name="bench")
 app.add_typer(drivers.app, name="drivers")
+app.add_typer(protocols.app, name="protocols")
 app.command("run")(run.run)
 app.command("resume")(run.resume)
 app.add_typer(runs.app, name="runs")
+app.add_typer(dies.app, name="dies")
+app.command("report")(report.report)
 app.command("contact")(probe.contact)
 app.command("route")(probe.route)
 app.command("sweep")(probe.sweep)

@@ -35,7 +35,7 @@ def init(folder: Annotated[Path, typer.Argument(help="New bench folder.")], as_j
     written = []
     for room in (*ROOMS, "data"):
         (folder / room).mkdir(parents=True, exist_ok=True)
-        for path in sorted([*(source / room).glob("*.yaml"), *(source / room).glob("README.md")]):
+        for path in sorted(each for kind in ("*.yaml", "*.json", "README.md") for each in (source / room).glob(kind)):
             target = folder / room / path.name
             if not target.exists():
                 shutil.copyfile(path, target)

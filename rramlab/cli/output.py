@@ -106,7 +106,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except KeyboardInterrupt:
             fail("stopped by the user", Stopped.exit_code, as_json)
         except RramlabError as error:
-            fail(str(error), error.exit_code, as_json)
+            document = {"run": error.run} if error.run else None
+            fail(f"{error}{_going_on(error.run)}", error.exit_code, as_json, document)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             remedy = _REMEDIES.get(error.errno or 0, "Correct that")
@@ -121,6 +122,12 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             fail(f"this is a defect of rramlab, please report it: {error!r}", RramlabError.exit_code, as_json)
 
     return wrapped
+
+
+def _going_on(run: str) -> str:
+    if not run:
+        return ""
+    return f"\nThe run is {run}; what it measured is kept. See: rramlab report {run}; go on: rramlab resume {run}"
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

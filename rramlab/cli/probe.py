@@ -16,7 +16,7 @@ from rramlab.cli.run import conclude, preview, progress, tell
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
-    from rramlab.engine.runner import RunResult
+    from rramlab.engine.results import RunResult
     from rramlab.runs.store import Run
 
 _ROWS = 11  # of a curve that are printed as a table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rramlab.drivers.bench import BenchDescription
-    from rramlab.engine.runner import Listener, RunResult
+    from rramlab.engine.results import Listener, Progress, RunResult
     from rramlab.plan.plan import Plan
+    from rramlab.plan.worst import Bounds
+
+_MOST_LINES = 60  # of a dry run's table
+_LINE_EVERY_S = 10.0  # of progress, where nobody watches
 
 
 @command
@@ -46,6 +51,7 @@ def run(
     if dry_run:
         preview(out, description, plan)
         return
+    announce(out, description, plan)
     with Session(description) as session, progress(out) as listen:
         result = session.run(plan, arm=arm, die=die, listen=listen)
     conclude(out, result, tell(out, result))
@@ -73,35 +79,51 @@ def resume(
     conclude(out, result, tell(out, result))
 
 
-def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
-    """Print what a plan would do, at worst; open and energise nothing."""
-    from rramlab.base.units import show as spell
+def announce(out: Output, description: BenchDescription, plan: Plan) -> None:
+    """Say in a line what a plan will take, at worst, before anything is opened or asked for."""
     from rramlab.engine.guard import check_worst_case
-    from rramlab.plan import cost
-    from rramlab.plan.cost import Cost
-    from rramlab.plan.plan import bounds, selection
+    from rramlab.plan.worst import bounds
 
     expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
-    total = bounds(expanded, description.board)
-    table = out.table(
-        "step", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
-    )
-    steps = []
-    for step, operations in expanded:
-        each = sum((cost.of(operation, description.board) for operation in operations), Cost())
-        cells = selection(step, description.board.geometry, None).count
-        steps.append({"kind": step.kind, "operations": len(operations), "pulses": each.pulses, "time_s": each.time_s,
-                      "energy_J": each.energy_J, "conversions": each.conversions, "source": str(step.source)})  # fmt: skip
-        table.add_row(
-            step.kind, f"{len(operations):,}", f"{cells:,}", f"{each.pulses:,}", spell(each.time_s, "s"),
-            spell(each.energy_J, "J"),
-        )  # fmt: skip
-    out.say(table)
-    out.say(
+    out.say(f"{plan.name}: at worst {_worst(bounds(expanded, description.board))}")
+
+
+def _worst(total: Bounds) -> str:
+    from rramlab.base.units import show as spell
+
+    return (
         f"highest voltage {spell(total.max_voltage_V, 'V')}; {total.pulses:,} pulses on {total.cells:,} cells, at most "
         f"{total.pulses_per_cell} a cell; {total.conversions:,} conversions; {spell(total.time_s, 's')} at the bench; "
         f"{spell(total.energy_J, 'J')}"
     )
+
+
+def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
+    """Print what a plan would do, at worst; open and energise nothing."""
+    from rramlab.base.units import show as spell
+    from rramlab.engine.guard import check_worst_case
+    from rramlab.plan.worst import bounds
+
+    expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
+    total = bounds(expanded, description.board)
+    table = out.table(
+        "step", "times", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
+    )
+    steps = []
+    for each in expanded:
+        cost = each.cost * each.times
+        steps.append({"path": each.path, "kind": each.step.kind, "times": each.times, "cells": each.cells.count,
+                      "operations": each.count * each.times, "pulses": cost.pulses, "time_s": cost.time_s,
+                      "energy_J": cost.energy_J, "conversions": cost.conversions, "source": str(each.step.source)})  # fmt: skip
+        if len(steps) <= _MOST_LINES:
+            table.add_row(
+                f"{each.path} {each.step.kind}", f"{each.times:,}", f"{each.count * each.times:,}", f"{each.cells.count:,}",
+                f"{cost.pulses:,}", spell(cost.time_s, "s"), spell(cost.energy_J, "J"),
+            )  # fmt: skip
+    if len(steps) > _MOST_LINES:
+        table.add_row(f"… and {len(steps) - _MOST_LINES:,} more: --json has them all")
+    out.say(table)
+    out.say(_worst(total))
     if plan.destructive:
         out.say("It changes the die for good: the run needs --arm with the die's id.")
     out.say("Nothing was opened, nothing was energised.")
@@ -111,27 +133,53 @@ def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
 
 @contextmanager
 def progress(out: Output) -> Iterator[Listener]:
-    """Show a bar on stderr while a run goes on; nothing but a line where stderr is not a terminal."""
+    """Show a bar on stderr while a run goes on; where stderr is no terminal a plain line now and then, without escape codes."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
+    said = time.monotonic()
     with Bar(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        TextColumn("{task.fields[formed]}"),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     ) as bar:
-        task = bar.add_task("starting", total=None)
+        task = bar.add_task("starting", total=None, left="", formed="")
 
-        def listen(told: Any) -> None:
-            bar.update(task, total=told.total, completed=told.done, description=told.message[:60])
+        def listen(told: Progress) -> None:
+            nonlocal said
+            left = "" if told.eta_s is None else f"{_clock(told.eta_s)} left"
+            formed = _formed(told)
+            bar.update(
+                task, total=told.total, completed=told.done, description=told.message[:40], left=left, formed=formed
+            )
+            if not console.is_terminal and time.monotonic() - said > _LINE_EVERY_S:
+                said = time.monotonic()
+                parts = [f"{told.done:,} of at most {told.total:,} operations", left, formed, told.message]
+                typer.echo("; ".join(part for part in parts if part), err=True)
 
         yield listen
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _formed(told: Progress) -> str:
+    """Say how many of the cells that the run has pulsed, and looked at since, conduct."""
+    if not told.pulsed:
+        return ""
+    mean = "" if told.mean_S is None else f", mean {told.mean_S * 1e6:.1f} µS"
+    return f"{told.formed:,} of {told.pulsed:,} conduct{mean}"
 
 
 def tell(out: Output, result: RunResult) -> dict[str, Any]:
@@ -143,6 +191,10 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
     )
     if result.contact:
         out.say(f"Contact test: {result.contact['verdict']}.")
+    if result.bystanders:
+        out.say(
+            f"Bystanders: cells beside those that were pulsed were compared {result.bystanders} times, none was disturbed."
+        )
     for product in result.products:
         out.say(
             f"{product['dataset']}: {product['vectors']:,} vectors into {product['columns']} columns; mean "
@@ -151,6 +203,17 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         )
     for each in (*result.sweeps, *result.routes):
         out.say(probed(each))
+    for found in result.programs:
+        out.say(
+            f"{found['dataset']}: {found['reached']:,} of {found['cells']:,} cells reached their target within "
+            f"{spell(found['tolerance_S'], 'S')}, in {found['pulses']:,} pulses, at most {found['most_pulses']} a cell; "
+            f"RMS error {spell(found['rms_error_S'], 'S')}."
+        )
+    for gone in result.lost:
+        out.say(
+            f"The block {gone['position']} of {gone['dataset']} is lost. {gone['cells']:,} of its cells were pulsed since, so "
+            "it was not read again."
+        )
     for decided in result.reconciled:
         out.say(
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
@@ -170,6 +233,9 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         "products": result.products,
         "sweeps": result.sweeps,
         "routes": result.routes,
+        "programs": result.programs,
+        "bystanders": result.bystanders,
+        "lost": result.lost,
         "reconciled": result.reconciled,
     }
 

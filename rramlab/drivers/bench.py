@@ -377,16 +377,20 @@ class BenchLock:
                 f"{who.get('host', 'this host')} ({who.get('command', 'unknown command')}, since "
                 f"{who.get('since', 'unknown')}); nothing was energised. Wait for it, or stop it with: rramlab estop"
             ) from None
-        self._holder.unlink(missing_ok=True)  # of a predecessor that was killed
-        write_json(
-            self._holder,
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-        )
+        try:
+            self._holder.unlink(missing_ok=True)  # of a predecessor that was killed
+            write_json(
+                self._holder,
+                {
+                    "pid": os.getpid(),
+                    "host": socket.gethostname(),
+                    "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+            )
+        except OSError:
+            self._lock.release()
+            raise
 
     def release(self) -> None:
         if self._lock.is_locked:

@@ -134,6 +134,10 @@ class MacroController(Protocol):
         """Ask how it is; energises nothing."""
         ...
 
+    def wait(self, time_s: float, tick: Tick | None = None) -> None:
+        """Let time pass while nothing is energised. What is at the other end of a wire waits as long as its host."""
+        ...
+
     def heartbeat(self) -> None:
         """Hold off the dead man's switch."""
         ...

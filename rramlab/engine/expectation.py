@@ -1,4 +1,4 @@
-"""Is what was read what was expected? Pilot blocks and ``expect`` steps ask the same question."""
+"""Is what was read what was expected? Pilot blocks, ``expect`` steps, ends of loops and bystanders ask that."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.cells import Bools, is_conducting
-from rramlab.plan.operations import Expect
+from rramlab.plan.operations import Expect, Unchanged
+
+# A bystander that changed by more than both was disturbed: read noise of 10 % and telegraph noise stay below (assumed).
+CHANGE_SHARE, CHANGE_S = 0.5, 1e-6
+# More bystanders than this share, and more than one, must have changed: a single cell may switch by itself (assumed).
+DISTURBED_SHARE = 0.02
 
 
 def compare(
@@ -33,6 +38,7 @@ def compare(
         "unknown": int(np.count_nonzero(chosen & unknown)),
         "formed_fraction": fraction,
         "median_S": median,
+        "window": operation.window.model_dump(exclude_none=True, include={"formed_fraction", "median"}),
     }
     if counts["left_out"] and not cells.size:
         return {**counts, "passed": True, "reason": "not judged: power was lost in the operation of all its cells"}
@@ -49,3 +55,34 @@ def compare(
         low, high = window.median
         failures.append(f"median {median * 1e6:.2f} µS, expected {low * 1e6:.4g} to {high * 1e6:.4g} µS")
     return {**counts, "passed": not failures, "reason": "; ".join(failures)}
+
+
+def compare_bystanders(
+    operation: Unchanged, before_S: npt.NDArray[np.float32], after_S: npt.NDArray[np.float32]
+) -> dict[str, Any]:
+    """Compare reads of cells before and after others were pulsed: float32[rows, columns] in siemens.
+
+    Returns what was found, with ``passed`` and ``reason``, as :func:`compare`.
+    """
+    before, after = before_S[operation.cells.bits], after_S[operation.cells.bits]
+    change = np.abs(after - before)
+    changed = change > np.maximum(CHANGE_S, CHANGE_SHARE * np.maximum(before, after))
+    count = int(np.count_nonzero(changed))
+    conducting = is_conducting(after)
+    found = {
+        "what": operation.what,
+        "cells": int(before.size),
+        "left_out": 0,
+        "unknown": 0,
+        "formed_fraction": float(conducting.mean()) if conducting.size else 0.0,
+        "median_S": float(np.median(after[conducting])) if conducting.any() else 0.0,
+        "passed": count <= max(1, DISTURBED_SHARE * before.size),
+        "reason": "",
+    }
+    if not found["passed"]:
+        row, column = (int(index) for index in np.argwhere(operation.cells.bits)[np.flatnonzero(changed)[0]])
+        found["reason"] = (
+            f"{count} of {before.size} cells on the same lines that were not pulsed changed, the first at ({row}, {column}) "
+            f"from {before[changed][0] * 1e6:.3g} to {after[changed][0] * 1e6:.3g} µS"
+        )
+    return found

@@ -6,21 +6,17 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-import numpy.typing as npt
-
 from rramlab.base.errors import Refused, SourceRef, UsageError
 from rramlab.base.units import show
 from rramlab.drivers.controller import Identity
 from rramlab.drivers.smu.smufile import SmuFile
+from rramlab.engine.wear import check_cells, check_unformed, check_wear
 from rramlab.macro.board import BoardTable
-from rramlab.macro.cells import Bools
-from rramlab.macro.pulses import PulseKind
-from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits, check, intersect
 from rramlab.plan.operations import Operation, Route, Sweep, capability_of, describe, pulse_of
-from rramlab.plan.plan import Bounds, Plan, bounds, worst_case
-from rramlab.plan.steps import ContactStep, Step, SweepStep
+from rramlab.plan.plan import Plan, leaves
+from rramlab.plan.steps import ContactStep
+from rramlab.plan.worst import Bounds, StepAtWorst, bounds, worst_case
 from rramlab.runs.ledger import Ledger
 
 CONTACT_KEY = "contact_passed_at"
@@ -47,6 +43,7 @@ class Guard:
         self.limits = limits
         self.identity = identity  # of the controller as it said last
         self.armed = False
+        self.run_began: datetime | None = None  # a contact test that the run itself has made holds until it ends
         self._without_pilot: set[int] = set()  # rows electroformed one by one in this session
 
     def met(self, identity: Identity) -> None:
@@ -77,8 +74,8 @@ class Guard:
             or no such source-measure unit.
         """
         expanded = check_worst_case(plan, self.limits, self.board, self.smus)
-        for _, each in expanded:
-            for operation in each:
+        for each in expanded:
+            for operation in each.operations:
                 self._check_capability(operation)
         self._check_history(plan, run)
         if plan.destructive:
@@ -103,9 +100,9 @@ class Guard:
         pulse = pulse_of(operation)
         if pulse is not None:
             pulses = self.ledger.pulse_counts()
-            _check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
+            check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
             if isinstance(operation, Sweep) and pulse.kind == "electroform":
-                _check_unformed(operation.cells.bits, pulses, operation.source)
+                check_unformed(operation.cells.bits, pulses, operation.source)
             self._check_armed(pulse.kind)
             self._check_contact()
             if pulse.kind == "electroform" and not planned:
@@ -145,7 +142,8 @@ class Guard:
         age = datetime.now(UTC) - datetime.fromisoformat(found["at"]) if found else None
         same = (found.get("board"), found.get("nonce")) == (self.identity.board_serial, self.identity.boot_nonce)
         # A test in the future means that the clock was set back: it proves nothing about now.
-        if age is None or not same or not timedelta(0) <= age <= CONTACT_VALID:
+        own = self.run_began is not None and bool(found) and datetime.fromisoformat(found["at"]) >= self.run_began
+        if age is None or not same or not (own or timedelta(0) <= age <= CONTACT_VALID):
             seen = f"the last one passed {found['at']} on board {found['board']}" if found else "none has passed"
             raise Refused(
                 f"die {self.die_id!r} has no contact test within the last {CONTACT_VALID.seconds // 60} minutes and since "
@@ -158,19 +156,11 @@ class Guard:
         before = self.ledger.pulse_counts()  # as of when the run began
         for entry in self.ledger.of_run(run) if run else ():
             before -= entry.spent.bits
-        total = before.copy()
-        for step in plan.steps:
-            if step.stresses:
-                text = getattr(step, "cells", "all")
-                cells = Region(text).bound(self.board.geometry, (total == 0, before == 0)).bits
-                _check_cells(step.stresses, cells, total, budget, step.source)
-                if isinstance(step, SweepStep) and step.stresses == "electroform":
-                    _check_unformed(cells, total, step.source)
-                total += cells
+        check_wear(plan, self.board.geometry, budget, before)
 
     @staticmethod
     def _tests_contact_first(plan: Plan) -> bool:
-        for step in plan.steps:
+        for _, step, _ in leaves(plan.steps):
             if isinstance(step, ContactStep):
                 return True
             if step.stresses:
@@ -178,12 +168,9 @@ class Guard:
         return False
 
 
-Expanded = list[tuple[Step, list[Operation]]]
-
-
 def check_worst_case(
     plan: Plan, limits: Limits, board: BoardTable, smus: Mapping[str, SmuFile | None] | None = None
-) -> Expanded:
+) -> list[StepAtWorst]:
     """Expand a plan at its worst case and check all that needs no die: what a dry run can say, too.
 
     ``smus``: the source-measure units on the bench, by name, with their driver files.
@@ -195,15 +182,14 @@ def check_worst_case(
     expanded = worst_case(plan, board)
     tightest = intersect(limits, plan.limits)
     without_pilot: set[int] = set()
-    for step, each in expanded:
-        for operation in each:
+    for each in expanded:
+        for operation in each.operations:
             check(operation, tightest, board)
             if isinstance(operation, (Sweep, Route)):
                 check_unit(operation, smus or {})
-        pulses = [pulse for pulse in map(pulse_of, each) if pulse is not None]
-        if step.stresses == "electroform" and getattr(step, "pilot", None) is None:
-            without_pilot |= {int(row) for pulse in pulses for row in pulse.cells.rows}
-            _check_pilot(len(without_pilot), step.source)
+        if each.step.stresses == "electroform" and getattr(each.step, "pilot", None) is None:
+            without_pilot |= {int(row) for row in each.cells.rows}
+            _check_pilot(len(without_pilot), each.step.source)
     return expanded
 
 
@@ -253,17 +239,6 @@ def chosen_smu(operation: Sweep | Route, smus: Collection[str]) -> str:
     raise UsageError(f"{describe(operation)}: {problem}. Nothing was energised", operation.source)
 
 
-def _check_unformed(cells: Bools, pulses: npt.NDArray[np.uint32], source: SourceRef) -> None:
-    """A forming sweep ends in the state that the unit and the gate allow: a cell has it once."""
-    if np.any(cells & (pulses > 0)):
-        row, column = (int(index) for index in np.argwhere(cells)[0])
-        raise Refused(
-            f"electroform sweep of cell ({row}, {column}): by the ledger it has had its pulse, and a cell is formed once; "
-            "nothing was energised. A cell that was pulsed is swept with the kind set or reset",
-            source,
-        )
-
-
 def _check_pilot(rows: int, source: SourceRef) -> None:
     """``rows``: how many are electroformed without a pilot block, all steps together."""
     if rows > ROWS_WITHOUT_PILOT:
@@ -272,28 +247,3 @@ def _check_pilot(rows: int, source: SourceRef) -> None:
             "would ruin the die: run the protocol electroform, or add 'pilot: {rows: 4, formed_fraction: …, median: …}'",
             source,
         )
-
-
-def _check_cells(
-    kind: PulseKind, cells: Bools, pulses: npt.NDArray[np.uint32], budget: int | None, source: SourceRef
-) -> None:
-    """Compare cells, bool[rows, columns], with the pulses that they have had: wear, and what ``set`` is for."""
-    for what, refused, remedy in (
-        (
-            f"have used up their wear budget of {budget} pulses by the ledger and this plan",
-            cells & (pulses >= budget) if budget is not None else np.zeros_like(cells),
-            "Leave them out ('… & pristine' where one pulse is the budget), or use another die",
-        ),
-        (
-            "are pristine by the ledger: a set pulse would electroform them, past the pilot block",
-            cells & (pulses == 0) if kind == "set" else np.zeros_like(cells),
-            "Leave them out: '… - pristine'",
-        ),
-    ):
-        if refused.any():
-            row, column = (int(index) for index in np.argwhere(refused)[0])
-            raise Refused(
-                f"{kind}: {np.count_nonzero(refused):,} cells, the first at ({row}, {column}), {what}; nothing was "
-                f"energised. {remedy}",
-                source,
-            )

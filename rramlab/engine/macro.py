@@ -182,5 +182,6 @@ class SessionMacro:
     def _next(self) -> tuple[Run, str]:
         if self._run is None:
             self._run = self._open_run(self._station)
+        self._run.check_there()
         self._position += 1
         return self._run, f"{self._position:06d}.00000"  # each call is a step of its own

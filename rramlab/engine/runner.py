@@ -1,101 +1,30 @@
-"""Executes a plan on one die, operation by operation; a killed run goes on where it was."""
+"""Executes a plan on one die, step by step; a killed run goes on where it was."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rramlab.base.errors import DataError, OutOfLimits, Refused, RramlabError, Stopped
-from rramlab.engine.contact import ContactReport
-from rramlab.engine.expectation import compare
-from rramlab.engine.guard import chosen_smu
+from rramlab.base.errors import DataError, Refused, RramlabError, Stopped
+from rramlab.base.times import now
 from rramlab.engine.interrupts import Interrupts
-from rramlab.engine.probing import Curve, summary
+from rramlab.engine.performing import Performer, Place
+from rramlab.engine.results import TRANSITIONS, Listener, Progress, RunResult, State
 from rramlab.engine.station import Station
-from rramlab.macro.cells import CellSelection
+from rramlab.macro.cells import CellSelection, is_conducting
 from rramlab.macro.regions import Region
-from rramlab.plan.operations import (
-    Contact,
-    Expect,
-    LoadGates,
-    Multiply,
-    Operation,
-    PulseOp,
-    Read,
-    Route,
-    Sweep,
-    describe,
-)
-from rramlab.plan.plan import Bounds, Plan, operations, selection
-from rramlab.plan.steps import Step
+from rramlab.plan import cost
+from rramlab.plan.operations import Expect, LoadGates, Operation, Read, describe
+from rramlab.plan.plan import Plan, leaves, operations, place, selection
+from rramlab.plan.programming import ProgramStep, WriteVerify
+from rramlab.plan.steps import ForEachStep, Leaf, RepeatStep, Step, Until
+from rramlab.plan.worst import Bounds
 from rramlab.runs.store import Run, Status
 
-
-class State(Enum):
-    """Where a run is. ``DONE``, ``FAILED``, ``STOPPED`` and ``REFUSED`` end it; all but ``DONE`` can be resumed."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
-    REFUSED = "refused"
-
-
-TRANSITIONS: dict[State, frozenset[State]] = {
-    State.CREATED: frozenset({State.RUNNING, State.REFUSED}),
-    State.RUNNING: frozenset({State.DONE, State.FAILED, State.STOPPED, State.REFUSED}),
-    State.FAILED: frozenset({State.RUNNING}),
-    State.STOPPED: frozenset({State.RUNNING}),
-    State.REFUSED: frozenset({State.RUNNING}),
-    State.DONE: frozenset(),
-}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Told before each operation. ``done`` of ``total`` operations; the total is the worst case of the plan."""
-
-    run: str
-    step: int
-    steps: int
-    done: int
-    total: int
-    message: str
-
-
-Listener = Callable[[Progress], None]
-
-
-@dataclass
-class RunResult:
-    """What a run did. ``checks``: every ``expect`` and pilot judgement, in order.
-
-    ``sweeps``, ``routes``: a summary of every curve and of everything measured at a source-measure unit, see
-    :func:`rramlab.engine.probing.summary`; a sweep whose curve was lost has ``lost``.
-    """
-
-    run_id: str
-    die: str
-    folder: str
-    pulses: int = 0
-    conversions: int = 0
-    saturated: int = 0
-    checks: list[dict[str, Any]] = field(default_factory=list)
-    contact: dict[str, Any] | None = None
-    products: list[dict[str, Any]] = field(default_factory=list)
-    sweeps: list[dict[str, Any]] = field(default_factory=list)
-    routes: list[dict[str, Any]] = field(default_factory=list)
-    reconciled: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def passed(self) -> bool:
-        return all(check["passed"] for check in self.checks)
+_LOOK_S = 0.2  # between two looks at how many cells formed, for the progress
 
 
 class Runner:
@@ -110,15 +39,20 @@ class Runner:
         interrupts: Interrupts,
         listen: Listener,
         make_safe: Callable[[], None],
+        resumed: bool = False,
     ) -> None:
         self.station, self.run, self.plan, self.bounds = station, run, plan, bounds
         self.interrupts, self.listen, self.make_safe = interrupts, listen, make_safe
         self.state = State.CREATED
         self.result = RunResult(run.id, station.die_id, str(run.folder))
         self.made_safe = False  # tried, whatever came of it
-        self._count = 0
+        self._performer = Performer(station, run, plan.limits, self.result, resumed)
+        self._pace = _Pace(bounds)
         self._meant: dict[str, CellSelection] = {}  # region text -> cells of the last step that named it
-        self._seen_S = station.conductance_S.copy()
+        self._fixed: dict[str, CellSelection] = {}  # the same, where it depends on no data
+        self._patterns: dict[int, LoadGates] = {}
+        self._timeline: list[dict[str, Any]] = []
+        self._top = 0  # number of the plan's step that is executed, for the progress
 
     def execute(self) -> RunResult:
         """Execute every operation that is not yet done.
@@ -130,23 +64,35 @@ class Runner:
         try:
             self.result.reconciled = self.station.reconcile()
             self._refuse_strangers()
-            self._steps()
+            for index, step in enumerate(self.plan.steps):
+                self._top = index
+                self._timed(step, place("", index, len(self.plan.steps)))
+            self._tell(len(self.plan.steps), "done")
         except BaseException as error:
             # Safe before anything is written; and what is written is written even if that failed.
             with self.interrupts.held():
                 why = str(error) or type(error).__name__
+                if isinstance(error, RramlabError):
+                    error.run = self.run.id
                 self.made_safe = True
-                try:
-                    self.make_safe()
-                except RramlabError as problem:
-                    raise type(problem)(f"{why}. And then: {problem}") from error
-                finally:
-                    self._move(_ending(error))
-                    self._finish(why)
+                problems, ending = [why], _ending(error)
+                for duty in (self.make_safe, lambda: self._end(ending, why)):
+                    try:
+                        duty()
+                    except (RramlabError, OSError) as problem:  # each is tried, and none hides why the run ended
+                        problems.append(str(problem))
+                        kind = type(problem) if isinstance(problem, RramlabError) else DataError
+                if len(problems) > 1:
+                    failed = kind(". And then: ".join(problems))
+                    failed.run = self.run.id
+                    raise failed from error
             raise
-        self._move(State.DONE)
-        self._finish("")
+        self._end(State.DONE, "")
         return self.result
+
+    def _end(self, state: State, why: str) -> None:
+        self._move(state)
+        self._finish(why)
 
     def _move(self, to: State) -> None:
         if to not in TRANSITIONS[self.state]:
@@ -157,170 +103,193 @@ class Runner:
 
     def _finish(self, reason: str) -> None:
         self.station.keep_last_read()
-        self.result.pulses = self._pulses()
+        self.result.pulses = self._performer.pulses()
         self.result.conversions = sum(int(block.attributes["conversions"]) for block in self.run.blocks())
         status: Status = self.state.value  # type: ignore[assignment]  # a final state's value is a status
+        result = self.result
         self.run.finish(
             status,
             reason,
-            pulses=self.result.pulses,
-            conversions=self.result.conversions,
-            checks=self.result.checks,
-            contact=self.result.contact,
-            products=self.result.products,
-            sweeps=self.result.sweeps,
-            routes=self.result.routes,
-            reconciled=[*self.run.record.get("reconciled", []), *self.result.reconciled],
+            pulses=result.pulses,
+            conversions=result.conversions,
+            checks=result.checks,
+            bystanders=result.bystanders,
+            lost=result.lost,
+            contact=result.contact,
+            products=result.products,
+            sweeps=result.sweeps,
+            routes=result.routes,
+            programs=result.programs,
+            timeline=[*self.run.record.get("timeline", []), *self._timeline],
+            reconciled=[*self.run.record.get("reconciled", []), *result.reconciled],
         )
         self.run.consolidate()
 
-    def _pulses(self) -> int:
-        """Pulses of this run, all attempts together, by the ledger."""
-        return sum(entry.done.count for entry in self.station.ledger.of_run(self.run.id))
+    # steps and loops --------------------------------------------------------------------------------------------------
 
-    def _steps(self) -> None:
-        board = self.station.board
-        patterns: dict[int, LoadGates] = {}
-        for index, step in enumerate(self.plan.steps):
-            cells = self._frozen(index, step)
-            self._meant[getattr(step, "cells", "all")] = cells
-            for number, operation in enumerate(operations(step, cells, board, self.plan.block_rows, patterns)):
-                self.interrupts.between()
-                self._tell(index, describe(operation))
-                self._one(operation, f"{index:03d}.{number:05d}")
-                self._count += 1
-        self._tell(len(self.plan.steps), "done")
+    def _timed(self, step: Step, path: str) -> None:
+        """Execute a step of the plan and write down when."""
+        began = now()
+        try:
+            self._step(step, path, {})
+        finally:
+            self._timeline.append({"step": path, "kind": step.kind, "began": began, "ended": now()})
+
+    def _steps(self, steps: tuple[Step, ...], prefix: str, loop: dict[str, Any]) -> None:
+        """Execute the steps of a round. ``prefix``: its position; ``loop``: attributes of its blocks."""
+        for index, step in enumerate(steps):
+            here = {**loop, "step": place(str(loop["step"]), index, len(steps))}
+            self._step(step, place(prefix, index, len(steps)), here)
+
+    def _step(self, step: Step, path: str, here: dict[str, Any]) -> None:
+        match step:
+            case RepeatStep():
+                self._repeat(step, path, here)
+            case ForEachStep():
+                for number, each in enumerate(step.rounds):
+                    inner = _inside(here, path, number)
+                    inner["labels"] = {**inner["labels"], step.name: [each.value, each.unit]}
+                    self._steps(each.steps, _round(path, number), inner)
+            case _:
+                self._leaf(step, path, here)
+
+    def _repeat(self, step: RepeatStep, path: str, here: dict[str, Any]) -> None:
+        for number in range(step.times):
+            self.interrupts.between()
+            self._steps(step.steps, _round(path, number), _inside(here, path, number))
+            if step.until is not None and self._met(step.until, step, _round(path, number)):
+                return
+
+    def _met(self, until: Until, step: RepeatStep, path: str) -> bool:
+        """Decide once whether a loop ends with a round: what is known of its cells later says nothing of then."""
+        position = f"{path}.until"
+        known = self.run.judged(position)
+        if known is None:
+            cells = self._meant.get(until.cells) or self._resolve(until.cells, step)
+            known = self._performer.judgement(Expect(cells, until.window, False, "the end of a loop", step.source))
+            self.run.judge(position, known)
+        return bool(known["passed"])
+
+    def _leaf(self, step: Leaf, path: str, attributes: dict[str, Any]) -> None:
+        cells = self._frozen(path, step)
+        self._meant[getattr(step, "cells", "all")] = cells
+        if isinstance(step, ProgramStep):
+            self._program(step, cells, path, attributes)
+            return
+        board, block_rows = self.station.board, self.plan.block_rows
+        for number, operation in enumerate(operations(step, cells, board, block_rows, self._patterns)):
+            self._do(operation, Place(f"{path}.{number:05d}", attributes))
+
+    def _program(self, step: ProgramStep, cells: CellSelection, path: str, attributes: dict[str, Any]) -> None:
+        """Read, pulse what is out of tolerance, again; each verification is a round of its data set."""
+        verify = WriteVerify(step, cells, self.station.board.cells_per_pulse)
+        number = rounds = 0
+        while verify.pending.count:
+            here = _inside(attributes or {"step": path}, path, rounds)
+            batch: list[Operation] = [
+                Read(part, step.repeats, step.name, source=step.source)
+                for _, _, part in verify.pending.blocks(self.plan.block_rows)
+            ]
+            for operation in batch:
+                self._do(operation, Place(f"{path}.{number:05d}", here))
+                number += 1
+            self._refuse_lost(batch, f"{path}.{number:05d}")
+            verify.see(np.where(verify.pending.bits, self._performer.seen_S, np.float32(np.nan)))
+            for pulse in verify.pulses(self.plan.block_rows):
+                self._do(pulse, Place(f"{path}.{number:05d}"))
+                number += 1
+            rounds += 1
+        self.result.programs.append(_outcome(step, verify, rounds))
+
+    def _refuse_lost(self, reads: list[Operation], position: str) -> None:
+        """A verification that is lost cannot be made again: what would be read is what came of the pulses after it."""
+        seen_S = self._performer.seen_S
+        bits = [each.cells.bits for each in reads if isinstance(each, Read)]
+        unread = sum(int(np.count_nonzero(np.isnan(seen_S[each]))) for each in bits)
+        if unread:
+            raise DataError(
+                f"what run {self.run.id} has read of {unread:,} cells before position {position} is lost, and they were "
+                "pulsed since, so it is not to be told how often they may be pulsed again. Nothing was pulsed. Start a new run "
+                "for what is out of tolerance"
+            )
+
+    def _do(self, operation: Operation, at: Place) -> None:
+        self.interrupts.between()
+        self._tell(self._top, describe(operation))
+        self._performer.perform(operation, at)
+        self._pace.passed(cost.of(operation, self.station.board).time_s)
 
     def _tell(self, step: int, message: str) -> None:
-        self.listen(Progress(self.run.id, step, len(self.plan.steps), self._count, self.bounds.operations, message))
+        pace, performer = self._pace, self._performer
+        pace.look(performer)
+        self.listen(
+            Progress(
+                self.run.id, step, len(self.plan.steps), pace.count, self.bounds.operations, message, pace.eta_s(),
+                pace.pulsed, pace.formed, pace.mean_S,
+            )
+        )  # fmt: skip
 
-    def _frozen(self, index: int, step: Step) -> CellSelection:
+    # which cells ------------------------------------------------------------------------------------------------------
+
+    def _frozen(self, path: str, step: Leaf) -> CellSelection:
         """Resolve a step's region once; a resumed run means the same cells as the first attempt.
 
         A read or ``expect`` means the cells of the step before it that was written with the same region: after a pulse on
         ``pristine`` cells they are looked at, and not the cells that are still pristine.
         """
         geometry = self.station.board.geometry
-        known = self.run.frozen(index, geometry)
+        text = getattr(step, "cells", "all")
+        known = self.run.frozen(path, geometry)
         if known is None and not step.stresses:
-            known = self._meant.get(getattr(step, "cells", "all"))
+            known = self._meant.get(text)
         if known is not None:
             return known
-        region = Region(getattr(step, "cells", "all"))
-        prefix = f"{index:03d}."
-        if region.depends_on_data and any(
-            entry.position.startswith(prefix) for entry in self.station.ledger.of_run(self.run.id)
-        ):
+        depends = Region(text).depends_on_data if text not in self._fixed else False
+        if depends and self.station.ledger.touched(self.run.id, path):
             raise DataError(
-                f"step {index + 1} of run {self.run.id} has begun, but the file of its frozen selection is gone; nothing was "
+                f"step {path} of run {self.run.id} has begun, but the file of its frozen selection is gone; nothing was "
                 "pulsed. Read the die and start a new run for what is left"
             )
-        cells = selection(step, geometry, self.station.state)
-        if region.depends_on_data:
-            self.run.freeze(index, cells)
+        cells = self._resolve(text, step)
+        if depends:
+            self.run.freeze(path, cells)
         return cells
 
-    def _one(self, operation: Operation, position: str) -> None:
-        match operation:
-            case PulseOp():
-                self._pulse(operation, position)
-            case Read():
-                self._read(operation, position)
-            case LoadGates():
-                self.station.load_gates(operation, self.plan.limits)
-            case Multiply():
-                self._multiply(operation, position)
-            case Contact():
-                self._contact(operation, position)
-            case Sweep():
-                self._sweep(operation, position)
-            case Route():
-                self._route(operation, position)
-            case Expect():
-                self._expect(operation)
-
-    def _contact(self, operation: Contact, position: str) -> None:
-        """Test the lines, each time anew: what a resumed run knew of them may be no longer true."""
-        last = self.station.ledger.last_id
-
-        def keep(report: ContactReport, block: npt.NDArray[Any]) -> None:
-            conversions = operation.cells.count
-            self.result.contact = {**report.as_json(), "verdict": str(report), "conversions": conversions}
-            read = Read(operation.cells, 1, "contact", "contact")
-            self.run.append_cells(position, read, block, self.station.calibration.record, last)
-
-        self.station.contact(operation, self.plan.limits, keep)
-
-    def _sweep(self, operation: Sweep, position: str) -> None:
-        curve = self._known(position, operation.dataset)
-        if operation.as_pulse is not None:
-            self._seen_S[operation.cells.bits] = np.nan
-        if curve is None:
-            had_its_pulse = any(entry.spent.count for entry in self.station.ledger.of_run(self.run.id, position))
-            if had_its_pulse:
-                lost = {"dataset": operation.dataset, "kind": operation.purpose, "lost": True}
-                target = operation.target
-                self.result.sweeps.append({**lost, "row": target.row, "column": target.column})
-                return
-            curve = self.station.sweep(operation, self.run.id, position, self.plan.limits)
-            self._keep(operation, position, curve, operation.purpose)
-        self.result.sweeps.append(self._summary(operation, curve))
-
-    def _route(self, operation: Route, position: str) -> None:
-        curve = self._known(position, operation.dataset)
-        if curve is None:
-            curve = self.station.route(operation, self.plan.limits)
-            self._keep(operation, position, curve, "route")
-        self.result.routes.append(self._summary(operation, curve))
-
-    def _known(self, position: str, dataset: str) -> Curve | None:
-        return self.run.block(position, dataset).load() if self.run.has(position, dataset) else None
-
-    def _summary(self, operation: Sweep | Route, curve: Curve) -> dict[str, Any]:
-        found = summary(operation, curve, self.station.board.read_voltage_V)
-        return {**found, "smu": chosen_smu(operation, self.station.smus)}
-
-    def _keep(self, operation: Sweep | Route, position: str, curve: Curve, kind: str) -> None:
-        found = self._summary(operation, curve)
-        place = ("row", "column", "target", "peak_V")
-        self.run.append(
-            position,
-            operation.dataset,
-            curve,
-            form="curve",
-            kind=kind,
-            smu=found["smu"],
-            compliance_A=operation.compliance_A,
-            gate_V=operation.gate_V,
-            conversions=0,
-            **{name: found[name] for name in place if name in found},
-        )
-
-    def _pulse(self, operation: PulseOp, position: str) -> None:
-        spent = np.zeros(self.station.board.geometry.shape, np.bool_)
-        for entry in self.station.ledger.of_run(self.run.id, position):
-            spent |= entry.spent.bits
-        self._seen_S[operation.cells.bits] = np.nan
-        remaining = CellSelection(operation.cells.bits & ~spent)
-        if not remaining.count:
-            return
-        left = PulseOp(operation.kind, remaining, operation.pulse, operation.cells_per_pulse, operation.source)
-        self.station.pulse(left, self.run.id, position, self.plan.limits)
+    def _resolve(self, text: str, step: Step) -> CellSelection:
+        geometry = self.station.board.geometry
+        if isinstance(step, ProgramStep):
+            return selection(step, geometry, self.station.state)
+        if text in self._fixed:
+            return self._fixed[text]
+        if not Region(text).depends_on_data:
+            found = self._fixed[text] = Region(text).bound(geometry)
+            return found
+        try:
+            return Region(text).resolve(geometry, self.station.state)
+        except Refused as error:
+            raise Refused(str(error), step.source) from None
 
     def _refuse_strangers(self) -> None:
         """A resumed run was planned for the die as it was: cells that other runs have pulsed since are not its own."""
         begun = int(self.run.record["operation"])
         since = [entry for entry in self.station.ledger.since(begun) if entry.run != self.run.id]
-        own = self.station.ledger.of_run(self.run.id) if since else []
+        if not since:
+            return
+        own = list(self.station.ledger.of_run(self.run.id))
         geometry = self.station.board.geometry
-        for index, step in enumerate(self.plan.steps if since else ()):
-            cells = self.run.frozen(index, geometry)
-            if cells is None and step.stresses and not Region(getattr(step, "cells", "all")).depends_on_data:
+        for path, step, times in leaves(self.plan.steps):
+            looped = times > 1 or "-" in path or isinstance(step, ProgramStep)
+            cells = None if looped else self.run.frozen(path, geometry)
+            if (
+                cells is None
+                and step.stresses
+                and (looped or not Region(getattr(step, "cells", "all")).depends_on_data)
+            ):
                 cells = selection(step, geometry, None)
             if cells is None or not step.stresses:
                 continue  # not a pulse, or not yet settled which cells it means: those will be settled by what they are now
             for entry in own:
-                if entry.position.startswith(f"{index:03d}."):
+                if not looped and entry.position.startswith(f"{path}."):
                     cells -= entry.spent
             for entry in since:
                 both = cells & entry.spent
@@ -331,78 +300,75 @@ class Runner:
                         step.source,
                     )
 
-    def _read(self, operation: Read, position: str) -> None:
-        start = int(operation.cells.rows[0])
-        if self.run.has(position, operation.dataset):
-            known = self.run.block(position, operation.dataset)
-            try:
-                block = known.load()
-            except DataError:
-                # A read is harmless: it is taken again, unless its cells were pulsed since and would read otherwise.
-                since = self.station.ledger.since(known.attributes["operation"])
-                if any((operation.cells & entry.spent).count for entry in since):
-                    raise
-            else:
-                self._see(block, start)
-                self.station.take(block, start, known.attributes["operation"])
-                return
-        last = self.station.ledger.last_id
-        block = self.station.read(operation, self.plan.limits)
-        self._see(block, start)
-        self.run.append_cells(position, operation, block, self.station.calibration.record, last)
 
-    def _see(self, block: npt.NDArray[Any], start: int) -> None:
-        """Take a block of this run as what its expectations are about, whatever other runs have read since."""
-        self._seen_S[start : start + len(block)][block["valid"]] = block["conductance"][block["valid"]]
+class _Pace:
+    """How far a run is, how fast it goes, and what formed."""
 
-    def _multiply(self, operation: Multiply, position: str) -> None:
-        if self.run.has(position, operation.dataset):
+    def __init__(self, bounds: Bounds) -> None:
+        self._total_s, self._bounds = bounds.time_s, bounds
+        self._began = time.monotonic()
+        self._passed_s = 0.0  # of the plan's own estimate
+        self._looked = -1.0
+        self.count = 0
+        self.pulsed = self.formed = 0
+        self.mean_S: float | None = None
+
+    def passed(self, estimate_s: float) -> None:
+        self.count += 1
+        self._passed_s += estimate_s
+
+    def eta_s(self) -> float | None:
+        """Return the seconds that the rest takes if it goes on at the same pace; None before there is one."""
+        share = self._passed_s / self._total_s if self._total_s else self.count / max(1, self._bounds.operations)
+        elapsed = time.monotonic() - self._began
+        return elapsed * max(0.0, 1 - share) / share if share > 0.01 and elapsed > 1 else None
+
+    def look(self, performer: Performer) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_S:
             return
-        columns = np.flatnonzero(operation.pattern.enabled)
-        sums, products = self.station.multiply(operation, columns, self.plan.limits)
-        saturated = int(sums.saturated.sum())
-        self.result.saturated += saturated
-        columns_S = products.mean(axis=0)
-        self.result.products.append(
-            {
-                "dataset": operation.dataset,
-                "vectors": len(products),
-                "columns": len(columns),
-                "mean_S": float(columns_S.mean()),
-                "column_spread_S": float(columns_S.std()),
-                "vector_spread_S": float(products.std(axis=0).mean()),
-                "saturated": saturated,
-            }
-        )
-        block = np.zeros(products.shape, [("sums", np.int32), ("product", np.float32)])
-        block["sums"], block["product"] = sums.codes, products
-        self.run.append(
-            position,
-            operation.dataset,
-            block,
-            form="products",
-            columns=columns.tolist(),
-            bits=operation.bits,
-            conversions=sums.conversions,
-            gates=operation.pattern.digest,
-            saturated=saturated,
-            calibration=self.station.calibration.record,
-        )
+        self._looked = now
+        read = performer.seen_S[performer.pulsed]
+        read = read[~np.isnan(read)]
+        conducting = is_conducting(read)
+        self.pulsed, self.formed = int(read.size), int(np.count_nonzero(conducting))
+        self.mean_S = float(read[conducting].mean()) if self.formed else None
 
-    def _expect(self, operation: Expect) -> None:
-        ledger = self.station.ledger
-        found = compare(operation, self._seen_S, ledger.doubtful().bits, ledger.unknown().bits)
-        self.result.checks.append(found)
-        if not found["passed"] and operation.stop:
-            hint = f" {operation.window.hint}" if operation.window.hint else ""
-            raise OutOfLimits(
-                f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
-                f"{self._pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{hint}",
-                operation.source,
-            )
+
+def _round(path: str, number: int) -> str:
+    return f"{path}-{number:07d}"
+
+
+def _inside(here: dict[str, Any], path: str, number: int) -> dict[str, Any]:
+    """Return the attributes of blocks in a round of the loop at ``path``."""
+    return {
+        "step": here.get("step", path),
+        "round": [*here.get("round", []), number],
+        "labels": here.get("labels", {}),
+    }
+
+
+def _outcome(step: ProgramStep, verify: WriteVerify, rounds: int) -> dict[str, Any]:
+    """Say what write-verify came to, for the run's record."""
+    wanted = ~np.isnan(verify.target_S)
+    error = (verify.last_S - verify.target_S)[wanted]
+    used = verify.used[wanted]
+    return {
+        "dataset": step.name,
+        "cells": int(np.count_nonzero(wanted)),
+        "reached": int(np.count_nonzero(verify.reached & wanted)),
+        "pulses": int(used.sum()),
+        "most_pulses": int(used.max(initial=0)),
+        "rounds": rounds,
+        "tolerance_S": step.tolerance,
+        "rms_error_S": float(np.sqrt(np.mean(error**2))) if error.size else 0.0,
+    }
 
 
 def _ending(error: BaseException) -> State:
     if isinstance(error, (Stopped, KeyboardInterrupt)):
         return State.STOPPED
     return State.REFUSED if isinstance(error, Refused) else State.FAILED
+
+
+__all__ = ["Runner"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,16 +15,20 @@ from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.macro import SessionMacro
-from rramlab.engine.runner import Listener, Progress, Runner, RunResult
+from rramlab.engine.results import Listener, Progress, RunResult
+from rramlab.engine.runner import Runner
+from rramlab.engine.snapshots import capture
 from rramlab.engine.station import Station
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.plan.limits import intersect
-from rramlab.plan.plan import Bounds, Plan
+from rramlab.plan.plan import Plan
+from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import Ledger
+from rramlab.runs.ledgerview import LOG
 from rramlab.runs.provenance import collect
-from rramlab.runs.store import Run, find_run, list_runs
+from rramlab.runs.store import Run, find_run, list_runs, remove_leftovers
 
 LEDGER = "ledger.db"
 
@@ -73,6 +78,7 @@ class Session:
         board = self.description.board
         folder = self.die_folder(die_id)
         self._refuse_lost_ledger(die_id, folder)
+        remove_leftovers(folder)
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
         smus = self.bench.smus
         files = {name: self.description.smu_files[name] for name in smus}
@@ -93,7 +99,8 @@ class Session:
         """A die that was worked on and has no ledger must not pass for a virgin one."""
         if (folder / LEDGER).exists():
             return
-        traces = [str(folder / LAST_READ)] if (folder / LAST_READ).exists() else []
+        # A log without its ledger: it holds the newest operations of one.
+        traces = [str(path) for path in (folder / LAST_READ, folder / f"{LEDGER}{LOG}") if path.exists()]
         traces += [run.id for run in list_runs(self.runs) if run.die == die_id]
         if traces:
             raise DataError(
@@ -191,7 +198,7 @@ class Session:
             bounds = station.guard.admit_plan(plan)
             about = self._about(station, bounds)
             run = Run.create(self.runs, plan, station.die_id, self._texts(plan), about, station.ledger.last_id)
-            return self._execute(station, run, plan, bounds, listen)
+            return self._execute(station, run, plan, bounds, listen, begins=True)
 
     def resume(self, run_id: str, *, arm: str | None = None, listen: Listener = _silent) -> RunResult:
         """Go on with a run that was killed, stopped or failed; its plan is the one it was started with.
@@ -215,16 +222,23 @@ class Session:
             run.resumed(self._about(station, bounds))
             return self._execute(station, run, plan, bounds, listen)
 
-    def _execute(self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener) -> RunResult:
-        runner = Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe)
+    def _execute(
+        self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener, begins: bool = False
+    ) -> RunResult:
+        """Execute what is left of a run. ``begins``: nothing of it was done yet, so its die is kept as it is now."""
+        runner = Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe, not begins)
+        station.guard.run_began = datetime.now(UTC)
         try:
             with self.interrupts.busy():
+                if begins:
+                    capture(run, station, self.description)
                 return runner.execute()
         except BaseException:  # also what came after the last operation: a stop, a file that could not be written
             if not runner.made_safe:
                 self._make_safe()
             raise
         finally:
+            station.guard.run_began = None
             for macro in self.macros.values():
                 macro.forget_gates()  # the plan may have loaded patterns of its own, and the safe state clears all
 

@@ -22,7 +22,7 @@ from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
-from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, describe
+from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, Wait, describe
 from rramlab.runs.lastread import load_last_read, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
@@ -213,6 +213,10 @@ class Station:
         probe = self._probe(operation)
         probe.prepare(operation)
         return probe.route(operation, self.board.dac_code(operation.bias_V))
+
+    def wait(self, operation: Wait) -> None:
+        """Let time pass with nothing energised; a stop comes through."""
+        self.controller.wait(operation.time_s, self.interrupts.between)
 
     def _probe(self, operation: Sweep | Route) -> Probe:
         return Probe(self.controller, self.smus[chosen_smu(operation, self.smus)], self.interrupts)

@@ -53,13 +53,13 @@ class Bias:
         the lower of its cells' terminals, where its transistor's source is.
         """
         worst = dict.fromkeys(("sl_minus_bl", "bl_minus_sl", "wl_minus_bl", "sl_minus_off_wl"), 0.0)
+        volts = _volts(amplitude_V, gate_V)
         for row, column in product((self.selected, self.unselected), repeat=2):
-            bl, sl = (_volts(level, amplitude_V, gate_V) for level in (row.bl, column.sl))
-            wl = _volts(row.wl, amplitude_V, gate_V)
+            bl, sl, wl = volts.get(row.bl), volts.get(column.sl), volts.get(row.wl)
             if bl is not None and sl is not None:
                 worst["sl_minus_bl"] = max(worst["sl_minus_bl"], sl - bl)
                 worst["bl_minus_sl"] = max(worst["bl_minus_sl"], bl - sl)
-            low = min((volts for volts in (bl, sl) if volts is not None), default=0.0)
+            low = min((each for each in (bl, sl) if each is not None), default=0.0)
             if wl is not None:
                 worst["wl_minus_bl"] = max(worst["wl_minus_bl"], wl - low)
             if row.wl == "off" and sl is not None:
@@ -67,11 +67,11 @@ class Bias:
         return worst
 
 
-def _volts(level: Level, amplitude_V: float, gate_V: float) -> float | None:
-    """Return the voltage of a line in a pulse, None where it floats or the pulse does not set it."""
+def _volts(amplitude_V: float, gate_V: float) -> dict[Level, float]:
+    """Return the voltage of a line in a pulse by its level; without those that float or that the pulse does not set."""
     return {
         "ground": 0.0, "off": 0.0, "sense": 0.0, "amplitude": amplitude_V, "inhibited": amplitude_V / 2, "gate": gate_V,
-    }.get(level)  # fmt: skip
+    }  # fmt: skip
 
 
 def _across(

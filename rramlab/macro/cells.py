@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -55,14 +56,21 @@ class CellSelection:
     def geometry(self) -> Geometry:
         return Geometry(*self.bits.shape)
 
-    @property
+    @cached_property
+    def per_row(self) -> npt.NDArray[np.intp]:
+        """Selected cells of each row: int[rows]."""
+        found: npt.NDArray[np.intp] = np.count_nonzero(self.bits, axis=1)
+        found.setflags(write=False)
+        return found
+
+    @cached_property
     def count(self) -> int:
         return int(np.count_nonzero(self.bits))
 
     @property
     def rows(self) -> npt.NDArray[np.intp]:
         """Indices of the rows with at least one selected cell."""
-        return np.flatnonzero(self.bits.any(axis=1))
+        return np.flatnonzero(self.per_row)
 
     def within(self, start: int, stop: int) -> CellSelection:
         """Return the part of the selection in rows start … stop - 1."""

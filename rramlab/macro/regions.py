@@ -1,10 +1,12 @@
 """Regions: how a person spells which cells are meant, and how that becomes a selection.
 
-    all | rows 0-63 | row 5 | cols 10-20 | col 3 | cell (3, 7) | checkerboard | one-of-pair(seed=7)
-    conducting | pristine | unknown
+    all | rows 0-63 | row 5 | rows 0-3, 8, 10-12 | cols 10-20 | col 3 | cell (3, 7) | cells (3, 7), (4, 9)
+    checkerboard | one-of-pair(seed=7) | mask(file.npy) | conducting | pristine | unknown
     A & B   both       A | B   either       A - B   in A and not in B       ~A   not in A       ( … )
 
-``conducting``, ``pristine`` and ``unknown`` depend on data; :meth:`Region.bound` is their worst case.
+``~`` binds tightest, then ``&`` and ``-`` from the left, then ``|``. A comma goes on with a list of rows, columns or
+cells, and joins nothing else. ``conducting``, ``pristine`` and ``unknown`` depend on data; :meth:`Region.bound` is their
+worst case. A mask file is read where a protocol is, and stands in its plan as the cells that it holds: ``bits(…)``.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from difflib import get_close_matches
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from rramlab.base.errors import Refused, UsageError
 from rramlab.macro.cells import Bools, CellSelection, CellState
@@ -29,20 +33,42 @@ _Known = Mapping[str, tuple[Bools, Bools]]
 # is known both are the same.
 _Node = Callable[[Geometry, _Known], tuple[Bools, Bools]]
 
+_OF_DATA = ("conducting", "pristine", "unknown")
+_RANGE = r"[0-9]+(?:\s*(?:-|–|to)\s*[0-9]+)?"
+_PAIR = r"\(\s*[0-9]+\s*,\s*[0-9]+\s*\)"
+_MASK = r"""mask\s*\(\s*(?:"(?P<double>[^"]+)"|'(?P<single>[^']+)'|(?P<plain>[^()"']+?))\s*\)"""
 _TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<span>(?P<axis>rows?|cols?|columns?)\s+(?P<first>[0-9]+)(?:\s*(?:-|–|to)\s*(?P<last>[0-9]+))?)
-    | (?P<cell>cell\s*\(\s*(?P<row>[0-9]+)\s*,\s*(?P<column>[0-9]+)\s*\))
-    | (?P<pairs>one-of-pair\s*(?:\(\s*(?:seed\s*=\s*)?(?P<seed>[0-9]+)\s*\)))
+    rf"""\s*(?:
+      (?P<span>(?P<axis>rows?|cols?|columns?)\s+(?P<ranges>{_RANGE}(?:\s*,\s*{_RANGE})*))
+    | (?P<cell>cells?\s*(?P<places>{_PAIR}(?:\s*,\s*{_PAIR})*))
+    | (?P<pairs>one-of-pair\s*\(\s*(?:seed\s*=\s*)?(?P<seed>[0-9]+)\s*\))
     | (?P<bits>bits\((?P<data>[A-Za-z0-9+/=]*)\))
+    | (?P<mask>{_MASK})
     | (?P<word>all|checkerboard|conducting|pristine|unknown)\b
     | (?P<operator>[&|~()\-])
     )""",
     re.VERBOSE,
 )
+_EXAMPLES = {
+    "all": "all",
+    "row": "row 5",
+    "rows": "rows 0-63",
+    "col": "col 3",
+    "cols": "cols 10-20",
+    "column": "col 3",
+    "columns": "cols 10-20",
+    "cell": "cell (3, 7)",
+    "cells": "cells (3, 7), (4, 9)",
+    "checkerboard": "checkerboard",
+    "one-of-pair": "one-of-pair(seed=7)",
+    "mask": "mask(file.npy)",
+    "conducting": "conducting",
+    "pristine": "pristine",
+    "unknown": "unknown",
+}
 _SPELLINGS = (
-    "all, rows 0-63, row 5, cols 10-20, cell (3, 7), checkerboard, one-of-pair(seed=7), conducting, pristine, "
-    "unknown, joined by & | - ~ and parentheses"
+    "all, rows 0-63, row 5, rows 0-3, 8, 10-12, cols 10-20, cell (3, 7), checkerboard, one-of-pair(seed=7), "
+    "mask(file.npy), conducting, pristine, unknown, joined by & | - ~ and parentheses"
 )
 
 
@@ -51,28 +77,45 @@ class Region:
     """A spelling of cells; see the module for the grammar.
 
     Raises:
-        UsageError: on construction, when the text is not a region.
+        UsageError: on construction, when the text is not a region: what was found where in it, and what was expected.
     """
 
     text: str
 
     def __post_init__(self) -> None:
-        _ = self._node
+        _parsed(self.text)
 
     @classmethod
-    def of(cls, selection: CellSelection) -> Region:
-        """Spell any selection as text, so that a plan with it stays plain JSON."""
-        packed = base64.b64encode(zlib.compress(selection.packed(), 6)).decode()
+    def of(cls, cells: CellSelection | npt.ArrayLike) -> Region:
+        """Spell any selection, or bool[rows, columns], as text, so that a plan with it stays plain JSON.
+
+        Raises:
+            UsageError: it is not an array of that kind.
+        """
+        if not isinstance(cells, CellSelection):
+            bits = np.asarray(cells)
+            if bits.ndim != 2 or bits.dtype != np.bool_:
+                raise UsageError(f"found an array {bits.dtype}{list(bits.shape)}, expected bool[rows, columns]")
+            cells = CellSelection(bits)
+        packed = base64.b64encode(zlib.compress(cells.packed(), 6)).decode()
         return cls(f"bits({packed})")
 
-    @cached_property
+    @property
     def _node(self) -> _Node:
-        return _Parser(self.text).parse()
+        return _parsed(self.text)[0]
 
     @property
     def depends_on_data(self) -> bool:
         """Whether the selection can differ from one die, or one moment, to the next."""
-        return re.search(r"\b(conducting|pristine|unknown)\b", self.text) is not None
+        return _parsed(self.text)[1]
+
+    def with_masks(self, read: Callable[[str], CellSelection]) -> Region:
+        """Return the region with each ``mask(file)`` replaced by the cells that ``read`` returns for that file."""
+
+        def spelled(match: re.Match[str]) -> str:
+            return Region.of(read(_mask_file(match))).text
+
+        return Region(re.sub(_MASK, spelled, self.text)) if "mask" in self.text else self
 
     def resolve(self, geometry: Geometry, state: CellState) -> CellSelection:
         """Return the cells meant, given what is known of each.
@@ -107,28 +150,43 @@ class Region:
         return self.text if len(self.text) <= 60 else f"{self.text[:40]}…"
 
 
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> tuple[_Node, bool]:
+    """Return what a region means, and whether that depends on data; a plan spells the same region many times."""
+    parser = _Parser(text)
+    return parser.parse(), any(token["word"] in _OF_DATA for token in parser.tokens)
+
+
 class _Parser:
     """Recursive descent over the grammar: choice := both ('|' both)*, both := term (('&' | '-') term)*."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens: list[re.Match[str]] = []
+        self.next = 0
+        self.depth = 0
         position = 0
         while position < len(text.rstrip()):
             match = _TOKEN.match(text, position)
             if match is None:
-                raise UsageError(
-                    f"found {text[position:].strip()!r} in the region {text!r}, expected one of: {_SPELLINGS}"
-                )
+                raise self.wrong(*_not_a_token(text, position))
             self.tokens.append(match)
             position = match.end()
-        self.next = 0
+
+    def wrong(self, found: str, at: int, expected: str) -> UsageError:
+        """Say what stands at the character ``at`` (from 0) of the text, and what should."""
+        at += len(self.text[at:]) - len(self.text[at:].lstrip())
+        whole = self.text if len(self.text) <= 80 else f"{self.text[:60]}…"
+        return UsageError(f"found {found} at character {at + 1} of the region {whole!r}, expected {expected}")
 
     def parse(self) -> _Node:
         node = self.choice()
         if self.next < len(self.tokens):
-            found = self.tokens[self.next].group().strip()
-            raise UsageError(f"found {found!r} after a complete region in {self.text!r}, expected & | or -")
+            token = self.tokens[self.next]
+            expected = "an operator such as & or |, or the end"
+            if token["operator"] == ")":
+                expected = "an opening parenthesis before it"
+            raise self.wrong(repr(_short(token.group())), token.start(), expected)
         return node
 
     def take(self, operators: str) -> str | None:
@@ -153,20 +211,54 @@ class _Parser:
         return node
 
     def term(self) -> _Node:
+        self.depth += 1
+        try:
+            return self.nested()
+        finally:
+            self.depth -= 1
+
+    def nested(self) -> _Node:
+        at = self.tokens[self.next].start() if self.next < len(self.tokens) else len(self.text.rstrip())
+        if self.depth > 50:
+            raise self.wrong("parentheses or ~ more than 50 deep", at, "a simpler region")
         if self.take("~"):
             return _not(self.term())
         if self.take("("):
             node = self.choice()
             if not self.take(")"):
-                raise UsageError(f"a closing parenthesis is missing in the region {self.text!r}")
+                raise self.wrong("no ')' for the '('", at, "a closing parenthesis after it")
             return node
         if self.next >= len(self.tokens):
-            raise UsageError(f"the region {self.text!r} ends too early, expected one of: {_SPELLINGS}")
+            raise self.wrong("the end", at, f"one of: {_SPELLINGS}")
         match = self.tokens[self.next]
         if match["operator"]:
-            raise UsageError(f"found {match['operator']!r} in {self.text!r}, expected one of: {_SPELLINGS}")
+            raise self.wrong(repr(match["operator"]), at, f"one of: {_SPELLINGS}")
         self.next += 1
         return _atom(match, self.text)
+
+
+def _not_a_token(text: str, position: int) -> tuple[str, int, str]:
+    """Return what stands at ``position``, where no token does: what was found, where, and what is expected there."""
+    rest = text[position:].lstrip()
+    if rest.startswith(","):
+        return "','", position, "a further row, column or cell in a list of them, or | to join regions"
+    word = re.match(r"[\w-]*", rest)
+    found = word.group() if word and word.group() else rest[0]
+    example = _EXAMPLES.get(found)
+    if example is not None:
+        return repr(_short(rest)), position, f"it written as '{example}'"
+    close = get_close_matches(found, _EXAMPLES, 1)
+    meant = f"; did you mean '{_EXAMPLES[close[0]]}'?" if close else ""
+    return repr(_short(found)), position, f"one of: {_SPELLINGS}{meant}"
+
+
+def _short(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= 30 else f"{text[:30]}…"
+
+
+def _mask_file(match: re.Match[str]) -> str:
+    return str(match["double"] or match["single"] or match["plain"])
 
 
 def _both(a: _Node, b: _Node) -> _Node:
@@ -202,36 +294,47 @@ def _atom(match: re.Match[str], text: str) -> _Node:
         bits = _fixed(match, geometry, text)
         return bits, bits
 
-    return data if match["word"] in ("conducting", "pristine", "unknown") else fixed
+    return data if match["word"] in _OF_DATA else fixed
 
 
 def _fixed(match: re.Match[str], geometry: Geometry, text: str) -> Bools:
     bits = np.zeros(geometry.shape, np.bool_)
     if match["span"]:
-        first = int(match["first"])
-        last = int(match["last"] or first)
         along_rows = match["axis"].startswith("row")
         count = geometry.rows if along_rows else geometry.columns
-        if last < first:
-            raise UsageError(f"found {match['span']!r}, whose last is before its first")
-        if last >= count:
-            raise UsageError(
-                f"found {match['span']!r} in the region {text!r}, expected "
-                f"{'rows' if along_rows else 'columns'} 0-{count - 1}: it lies off the die"
-            )
-        bits[(slice(first, last + 1), slice(None)) if along_rows else (slice(None), slice(first, last + 1))] = True
+        lines = "rows" if along_rows else "columns"
+        for each in match["ranges"].split(","):
+            first, last, *_ = (int(number) for number in 2 * re.findall("[0-9]+", each))
+            if last < first:
+                raise UsageError(
+                    f"found {each.strip()!r} in the region {_short(text)!r}, whose last is before its first; expected the "
+                    f"lower of the two first: {last}-{first}"
+                )
+            if last >= count:
+                raise UsageError(
+                    f"found {_short(match['span'])!r} in the region {_short(text)!r}, expected {lines} 0-{count - 1}: {lines} "
+                    f"{last} lies off the die"
+                )
+            bits[(slice(first, last + 1), slice(None)) if along_rows else (slice(None), slice(first, last + 1))] = True
     elif match["cell"]:
-        row, column = int(match["row"]), int(match["column"])
-        if row >= geometry.rows or column >= geometry.columns:
-            raise UsageError(
-                f"found {match['cell']!r} in the region {text!r}, expected a cell up to "
-                f"({geometry.rows - 1}, {geometry.columns - 1}): it lies off the die"
-            )
-        bits[row, column] = True
+        for row, column in (
+            (int(row), int(column)) for row, column in re.findall(r"([0-9]+)\s*,\s*([0-9]+)\s*\)", match["places"])
+        ):
+            if row >= geometry.rows or column >= geometry.columns:
+                raise UsageError(
+                    f"found cell ({row}, {column}) in the region {_short(text)!r}, expected a cell up to "
+                    f"({geometry.rows - 1}, {geometry.columns - 1}): it lies off the die"
+                )
+            bits[row, column] = True
     elif match["pairs"]:
         return one_of_pair(geometry, int(match["seed"]))
     elif match["bits"] is not None:
         return _decode(match["data"], geometry)
+    elif match["mask"]:
+        raise UsageError(
+            f"found {match['mask']!r}, whose file was not read: a mask file is read with the protocol that names it. In "
+            "Python: Region.of(mask)"
+        )
     elif match["word"] == "checkerboard":
         bits = np.add.outer(np.arange(geometry.rows), np.arange(geometry.columns)) % 2 == 0
     else:

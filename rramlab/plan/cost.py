@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools
 from rramlab.macro.gates import GatePattern
-from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, Route, Sweep
+from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, Route, Sweep, Wait
 
 # Median conductance of a formed cell (design, section 7): what one driven cell dissipates with.
 TYPICAL_CELL_S = 12.2e-6
@@ -40,6 +40,9 @@ class Cost:
             self.conversions + other.conversions,
         )
 
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.time_s * times, self.energy_J * times, self.pulses * times, self.conversions * times)
+
 
 def of(operation: Operation, board: BoardTable) -> Cost:
     """Return the cost of one operation: pulse energy is V·I·t at the compliance, multiply energy lines plus converters.
@@ -64,6 +67,8 @@ def of(operation: Operation, board: BoardTable) -> Cost:
         case Route():
             time_s = operation.count * SMU_READING_S + operation.hold_s
             return Cost(time_s, operation.voltage_V * operation.compliance_A * time_s)
+        case Wait():
+            return Cost(operation.time_s)
         case _:
             return Cost()
 
@@ -71,12 +76,12 @@ def of(operation: Operation, board: BoardTable) -> Cost:
 def pulse_ns(operation: PulseOp, board: BoardTable) -> Nanoseconds:
     """Return how long each row takes: int64[rows]; the controller fires ``cells_per_pulse`` of it at once."""
     shot_ns = round((operation.pulse.width_s + board.settle_time_s) * 1e9)
-    return shots(operation.cells.bits, operation.cells_per_pulse) * shot_ns
+    return shots(operation.cells.per_row, operation.cells_per_pulse) * shot_ns
 
 
-def shots(cells: Bools, cells_per_pulse: int) -> npt.NDArray[np.int64]:
-    """Count the pulses that each row takes: int64[rows]."""
-    return np.asarray(-(-np.count_nonzero(cells, axis=1) // cells_per_pulse), np.int64)
+def shots(per_row: npt.NDArray[np.intp], cells_per_pulse: int) -> npt.NDArray[np.int64]:
+    """Count the pulses that each row takes, int64[rows]; ``per_row``: its cells."""
+    return np.asarray(-(-per_row // cells_per_pulse), np.int64)
 
 
 def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
@@ -140,7 +145,10 @@ def _busiest(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
     """Count the selected columns of the ADC that has most of them: int64[rows or phases]."""
     if cells.all():  # the most frequent case by far, and the dearest to count
         return np.full(len(cells), min(board.columns_per_adc, cells.shape[1]), np.int64)
-    padded = np.zeros((len(cells), board.adcs * board.columns_per_adc), np.bool_)
-    padded[:, : cells.shape[1]] = cells
-    per_adc = padded.reshape(len(cells), board.adcs, board.columns_per_adc)
-    return np.asarray(np.count_nonzero(per_adc, axis=2).max(axis=1), np.int64)
+    found = np.zeros(len(cells), np.int64)
+    some = np.flatnonzero(cells.any(axis=1))
+    padded = np.zeros((len(some), board.adcs * board.columns_per_adc), np.bool_)
+    padded[:, : cells.shape[1]] = cells[some]
+    per_adc = padded.reshape(len(some), board.adcs, board.columns_per_adc)
+    found[some] = np.count_nonzero(per_adc, axis=2).max(axis=1)
+    return found

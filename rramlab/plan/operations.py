@@ -14,7 +14,8 @@ from rramlab.macro.cells import CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
-from rramlab.plan.steps import SweepKind, Window
+from rramlab.plan.probesteps import SweepKind
+from rramlab.plan.windows import Window
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,28 @@ class Expect:
     kind: Literal["expect"] = "expect"
 
 
-Operation = PulseOp | Read | LoadGates | Multiply | Contact | Sweep | Route | Expect
+@dataclass(frozen=True)
+class Unchanged:
+    """Compare the read ``after`` of ``cells`` with the read ``before``: bystanders of a pulse; energises nothing."""
+
+    cells: CellSelection
+    before: str
+    after: str
+    what: str
+    source: SourceRef = SourceRef()
+    kind: Literal["unchanged"] = "unchanged"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Let time pass."""
+
+    time_s: float
+    source: SourceRef = SourceRef()
+    kind: Literal["wait"] = "wait"
+
+
+Operation = PulseOp | Read | LoadGates | Multiply | Contact | Sweep | Route | Expect | Unchanged | Wait
 
 
 def pulse_of(operation: Operation) -> PulseOp | None:
@@ -223,3 +245,7 @@ def describe(operation: Operation) -> str:
             return f"route of {target}, at {voltage_V:g} V"
         case Expect(what=what):
             return f"check of {what}"
+        case Unchanged(cells=cells):
+            return f"check of {cells.count} bystanders"
+        case Wait(time_s=time_s):
+            return f"wait of {time_s:g} s"

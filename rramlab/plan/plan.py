@@ -1,20 +1,19 @@
-"""A plan: steps in order, the row-block size they are executed in, and their worst case."""
+"""A plan: steps in order, and the operations that each becomes, in row blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rramlab.base.errors import Refused, UsageError
 from rramlab.macro.board import BoardTable
-from rramlab.macro.cells import CellSelection, CellState
+from rramlab.macro.cells import Bools, CellSelection, CellState
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
-from rramlab.plan import cost
-from rramlab.plan.cost import Cost
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import (
     Contact,
@@ -26,33 +25,31 @@ from rramlab.plan.operations import (
     Read,
     Route,
     Sweep,
-    pulse_of,
+    Unchanged,
+    Wait,
 )
 from rramlab.plan.steps import (
+    MOST_DEPTH,
     ContactStep,
     ExpectStep,
+    ForEachStep,
     GateStep,
+    Leaf,
     MultiplyStep,
+    ProgramStep,
     PulseStep,
     ReadStep,
+    RepeatStep,
     RouteStep,
     Step,
     SweepStep,
+    WaitStep,
+    depth,
 )
 
-
-class Bounds(BaseModel):
-    """The worst case of a plan, whatever the data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    operations: int
-    max_voltage_V: float
-    pulses: int
-    cells: int  # distinct cells that are pulsed
-    pulses_per_cell: int  # of the cell pulsed most
-    conversions: int
-    time_s: float
-    energy_J: float
+# Data sets of the cells that must not change when others are pulsed.
+BEFORE, AFTER = "bystanders-before", "bystanders"
+BYSTANDER_ROWS = 4
 
 
 class Plan(BaseModel):
@@ -66,12 +63,43 @@ class Plan(BaseModel):
     protocol: str = ""  # the text it was made from
     parameters: dict[str, float | int | str] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _not_too_deep(self) -> Plan:
+        if depth(self.steps) > MOST_DEPTH:
+            raise ValueError(f"found loops {depth(self.steps)} deep, expected at most {MOST_DEPTH}")
+        return self
+
     @property
     def destructive(self) -> bool:
-        return any(step.stresses for step in self.steps)
+        return any(step.stresses for _, step, _ in leaves(self.steps))
 
 
-def selection(step: Step, geometry: Geometry, state: CellState | None) -> CellSelection:
+def leaves(steps: tuple[Step, ...], prefix: str = "", times: int = 1) -> Iterator[tuple[str, Leaf, int]]:
+    """Yield (path, step, how often at most) for each step that is no loop, in order; a loop's body once.
+
+    A path is the place of a step in its list and, for each loop around it, that of the loop: ``003-001``.
+    """
+    for index, step in enumerate(steps):
+        path = place(prefix, index, len(steps))
+        match step:
+            case RepeatStep():
+                yield from leaves(step.steps, path, times * step.times)
+            case ForEachStep():
+                for each in step.rounds:
+                    yield from leaves(each.steps, path, times)
+            case _:
+                yield path, step, times
+
+
+def place(prefix: str, index: int, count: int) -> str:
+    """Return the path of the step at ``index`` of ``count``: of one length, so that paths sort as the steps stand."""
+    number = f"{index:0{max(3, len(str(count - 1)))}d}"
+    return f"{prefix}-{number}" if prefix else number
+
+
+def selection(
+    step: Leaf, geometry: Geometry, state: CellState | None, pristine: tuple[Bools, Bools] | None = None
+) -> CellSelection:
     """Resolve a step's region: with the state exactly, without it its worst case.
 
     Raises:
@@ -81,7 +109,9 @@ def selection(step: Step, geometry: Geometry, state: CellState | None) -> CellSe
     cells = getattr(step, "cells", "all")
     try:
         region = Region(cells)
-        chosen = region.bound(geometry) if state is None else region.resolve(geometry, state)
+        chosen = region.bound(geometry, pristine) if state is None else region.resolve(geometry, state)
+        if isinstance(step, ProgramStep):
+            chosen = CellSelection(~np.isnan(step.targets_S(chosen)))  # what has no target is left alone
     except (Refused, UsageError) as error:
         raise type(error)(str(error), step.source) from None
     if isinstance(step, (SweepStep, RouteStep)) and step.cell is not None and chosen.count != 1:
@@ -92,7 +122,7 @@ def selection(step: Step, geometry: Geometry, state: CellState | None) -> CellSe
 
 
 def operations(
-    step: Step, cells: CellSelection, board: BoardTable, block_rows: int, patterns: dict[int, LoadGates]
+    step: Leaf, cells: CellSelection, board: BoardTable, block_rows: int, patterns: dict[int, LoadGates]
 ) -> Iterator[Operation]:
     """Expand one step into operations, row block by row block; deterministic for the same arguments.
 
@@ -146,31 +176,81 @@ def operations(
                 step.name,
                 step.source,
             )
+        case WaitStep():
+            yield Wait(step.time, step.source)
+        case ProgramStep():
+            # What is pulsed depends on what is read: see rramlab.plan.programming. This is one verification of all.
+            for _, _, part in cells.blocks(block_rows):
+                yield Read(part, step.repeats, step.name, source=step.source)
         case ExpectStep():
             stop = step.on_failure == "stop"
             yield Expect(cells, step.window, stop, f"region {Region(step.cells)}", step.source)
 
 
 def _pulses(step: PulseStep, cells: CellSelection, board: BoardTable, block_rows: int) -> Iterator[Operation]:
-    """Pulse blocks; with a pilot, its rows come first, are read and judged, and the judgement is repeated on the way."""
-    shots = step.cells_per_pulse or board.cells_per_pulse
+    """Pulse blocks; with a pilot, its rows come first, are read and judged, and the judgement is repeated on the way.
+
+    Bystanders are read before and after each block.
+    """
     rest = cells
     pilot = step.pilot
     if pilot is not None and cells.count:
         last = int(cells.rows[: pilot.rows][-1]) + 1
         first = cells.within(0, last)
-        yield PulseOp(step.kind, first, step.pulse, shots, step.source)
+        yield from _pulse(step, first, cells, board)
         yield Read(first, 1, "pilot", source=step.source)
         yield Expect(first, pilot, True, "the pilot block", step.source)
         rest = cells.within(last, board.geometry.rows)
     rows_since = 0
     for start, stop, part in rest.blocks(block_rows):
-        yield PulseOp(step.kind, part, step.pulse, shots, step.source)
+        yield from _pulse(step, part, cells, board)
         rows_since += stop - start
         if pilot is not None and rows_since >= pilot.recheck_rows:
             rows_since = 0
             yield Read(part, 1, "pilot", source=step.source)
             yield Expect(part, pilot, True, f"the block of rows {start}-{stop - 1}", step.source)
+
+
+def _pulse(step: PulseStep, part: CellSelection, cells: CellSelection, board: BoardTable) -> Iterator[Operation]:
+    shots = step.cells_per_pulse or board.cells_per_pulse
+    beside = bystanders(part, cells, step.bystanders)
+    if beside.count:
+        yield Read(beside, 1, BEFORE, source=step.source)
+    yield PulseOp(step.kind, part, step.pulse, shots, step.source)
+    if beside.count:
+        yield Read(beside, 1, AFTER, source=step.source)
+        rows = part.rows
+        what = f"bystanders of the {step.kind} of rows {rows[0]}-{rows[-1]}"
+        yield Unchanged(beside, BEFORE, AFTER, what, step.source)
+
+
+def bystanders(part: CellSelection, cells: CellSelection, most: int) -> CellSelection:
+    """Choose about ``most`` cells that share a line with ``part`` and are not pulsed with it: half by row, half by column.
+
+    ``cells``: all that the step pulses. They are taken from a few rows, as every row that is read takes its time.
+    """
+    bits, found = part.bits, np.zeros(part.bits.shape, np.bool_)
+    rows, columns = part.rows, np.flatnonzero(bits.any(axis=0))
+    if not rows.size or not most:
+        return CellSelection(found)
+    each = max(1, most // (2 * BYSTANDER_ROWS))
+    for row in _spread(rows, BYSTANDER_ROWS):
+        found[row, _spread(np.flatnonzero(~bits[row]), each)] = True
+    # Of other rows the nearest on both sides; those that the step does not pulse at all, where there are any.
+    others = np.flatnonzero(~bits.any(axis=1))
+    untouched = others[~cells.bits[others].any(axis=1)]
+    others = untouched if untouched.size else others
+    nearest = others[np.argsort(np.minimum(abs(others - rows[0]), abs(others - rows[-1])), kind="stable")]
+    for row in nearest[:BYSTANDER_ROWS]:
+        found[row, _spread(columns, each)] = True
+    return CellSelection(found)
+
+
+def _spread(among: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
+    """Return ``count`` of the sorted indices, evenly spread; all of them where there are no more."""
+    if among.size <= count:
+        return among
+    return among[np.linspace(0, among.size - 1, count).round().astype(np.intp)]
 
 
 def _target(step: RouteStep, cells: CellSelection) -> Target:
@@ -180,54 +260,3 @@ def _target(step: RouteStep, cells: CellSelection) -> Target:
         return RoutedDac(step.dac)
     row, column = (int(index) for index in np.argwhere(cells.bits)[0])
     return RoutedCell(row, column)
-
-
-def worst_case(plan: Plan, board: BoardTable) -> list[tuple[Step, list[Operation]]]:
-    """Expand the whole plan with every data-dependent region at its largest."""
-    patterns: dict[int, LoadGates] = {}
-    return [
-        (step, list(operations(step, selection(step, board.geometry, None), board, plan.block_rows, patterns)))
-        for step in plan.steps
-    ]
-
-
-def bounds(expanded: list[tuple[Step, list[Operation]]], board: BoardTable) -> Bounds:
-    """Add up what :func:`worst_case` returned."""
-    total = sum((cost.of(operation, board) for _, each in expanded for operation in each), Cost())
-    wear = np.zeros(board.geometry.shape, np.int64)
-    volts = 0.0
-    count = 0
-    for _, each in expanded:
-        for operation in each:
-            count += 1
-            volts = max(volts, _highest_V(operation, board))
-            pulse = pulse_of(operation)
-            if pulse is not None:
-                wear += pulse.cells.bits
-    return Bounds(
-        operations=count,
-        max_voltage_V=volts,
-        pulses=total.pulses,
-        cells=int(np.count_nonzero(wear)),
-        pulses_per_cell=int(wear.max()),
-        conversions=total.conversions,
-        time_s=total.time_s,
-        energy_J=total.energy_J,
-    )
-
-
-def _highest_V(operation: Operation, board: BoardTable) -> float:
-    """Return the highest voltage of any line in an operation."""
-    match operation:
-        case PulseOp(pulse=pulse):
-            return max(pulse.amplitude_V, pulse.gate_V)
-        case Read() | Multiply():
-            return board.read_voltage_V
-        case Contact():
-            return board.contact_voltage_V
-        case Sweep():
-            return max(operation.peak_V, operation.gate_V)
-        case Route():
-            return max(operation.voltage_V, operation.bias_V)
-        case _:
-            return 0.0

@@ -3,175 +3,157 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import SourceRef, UsageError
 from rramlab.base.folders import find
 from rramlab.base.yamlfile import YamlDocument, load_yaml, validate
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PULSE_KINDS
-from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits
-from rramlab.plan.plan import Plan, selection
-from rramlab.plan.steps import (
-    ContactStep,
-    ExpectStep,
-    GateStep,
-    MultiplyStep,
-    PulseStep,
-    ReadStep,
-    RouteStep,
-    StepModel,
-    SweepStep,
-)
-from rramlab.protocols.parameters import Parameter, Value, settle, substitute
-
-STEPS: dict[str, type[StepModel]] = {
-    **dict.fromkeys(PULSE_KINDS, PulseStep),
-    "read": ReadStep,
-    "gate": GateStep,
-    "multiply": MultiplyStep,
-    "contact": ContactStep,
-    "sweep": SweepStep,
-    "route": RouteStep,
-    "expect": ExpectStep,
-}
-
-
-class Word(Parameter):
-    """A parameter that is text: one of ``choices``, or any where there are none; empty text leaves a key out."""
-
-    type: Literal["word"]  # type: ignore[assignment]  # a kind of its own beside those of a parameter
-    choices: tuple[str, ...] = ()
-
-    def convert(self, name: str, value: object) -> Value:
-        """Return the text.
-
-        Raises:
-            UsageError: it is none of the choices.
-        """
-        if self.choices and value not in self.choices:
-            raise UsageError(f"parameter {name!r}: found {value!r}, expected one of {', '.join(self.choices)}")
-        return str(value)
+from rramlab.plan.plan import Plan
+from rramlab.protocols.attached import Attached
+from rramlab.protocols.building import STEPS, Builder
+from rramlab.protocols.parameters import Named, Parameter, Value, references, settle
 
 
 class ProtocolFile(BaseModel):
     """A file in ``protocols/``; its steps are checked one by one, each at its own place in the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
-    description: str = Field(min_length=1)
-    parameters: dict[str, Annotated[Word | Parameter, Field(discriminator="type")]] = Field(default_factory=dict)
-    limits: Limits = Limits()
-    block_rows: int = Field(default=64, ge=1)
-    steps: list[Any] = Field(min_length=1)
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="lower case, digits and hyphens; as the file is called")
+    description: str = Field(min_length=1, description="what it does, in one line, and whether that can be undone")
+    parameters: dict[str, Parameter] = Field(default_factory=dict, description="what --set may change, by name")
+    limits: Limits = Field(
+        default=Limits(), description="upper bounds for this protocol; they tighten those of the bench"
+    )
+    block_rows: int = Field(default=64, ge=1, description="how many rows are intended, sent and synced at once")
+    steps: list[Any] = Field(min_length=1, description="what is done, in order")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol that was read: its file, and the document it stands in."""
+    """A protocol that was read: its file, the document it stands in, and the bench it is for."""
 
     file: ProtocolFile
     document: YamlDocument
     origin: str
+    root: Path
 
     @property
     def path(self) -> Path:
         return self.document.path
 
+    @property
+    def changes(self) -> Literal["no", "yes", "depends"]:
+        """Whether it changes the die for good; it can depend on a parameter, as that of a sweep does."""
+        return _changes(self.document.data["steps"])
+
+    @property
+    def text_of_steps(self) -> str:
+        """The steps as they stand in the file, with their comments."""
+        lines = self.path.read_text(encoding="utf-8-sig").splitlines()
+        first = self.document.at(("steps",)).line
+        later = [self.document.at((key,)).line for key in self.document.data if key != "steps"]
+        last = min((line for line in later if line > first), default=len(lines) + 1)
+        return "\n".join(lines[first - 1 : last - 1]).rstrip()
+
     def plan(self, geometry: Geometry, given: Mapping[str, object] | None = None) -> Plan:
         """Return the plan for ``given`` parameters on a die of ``geometry``.
 
+        Files that it names are looked up beside the protocol, in the bench folder and in the current folder.
+
         Raises:
-            UsageError: with file, line and column, what was found and what was expected.
+            UsageError: with file, line and column, what was found and what was expected. DataError: a file is damaged.
         """
         declared = self.file.parameters
-        values = settle(declared, given or {}, f"protocol {self.file.name!r}")
-        steps = tuple(
-            self._step(index, node, values, geometry) for index, node in enumerate(self.document.data["steps"])
-        )
-        return Plan.model_validate(
-            {
-                "name": self.file.name,
-                "steps": steps,
-                "block_rows": self.file.block_rows,
-                "limits": self.file.limits,
-                "protocol": self.path.read_text(encoding="utf-8"),
-                "parameters": {name: declared[name].spell(value) for name, value in values.items()},
-            }
+        values = settle(declared, given or {}, self._declared_at)
+        known = {
+            name: Named(value, declared[name].unit or "", declared[name].type == "region")
+            for name, value in values.items()
+        }
+        attached = Attached((self.path.parent, self.root, Path.cwd()), geometry)
+        steps = Builder(self.document, attached, geometry).steps(self.document.data["steps"], ("steps",), known)
+        self._refuse_unused()  # last: a misspelt reference is told as what it is
+        return Plan(
+            name=self.file.name,
+            steps=steps,
+            block_rows=self.file.block_rows,
+            limits=self.file.limits,
+            protocol=self.path.read_text(encoding="utf-8"),
+            parameters={name: declared[name].spell(value) for name, value in values.items()},
         )
 
-    def _step(self, index: int, node: Any, values: Mapping[str, Any], geometry: Geometry) -> StepModel:
-        here = self.document.at(("steps", index))
-        if isinstance(node, str):
-            node = {node: None}
-        if not isinstance(node, dict) or len(node) != 1:
-            raise UsageError(f"found {node!r}, expected one step such as 'read: {{cells: all}}'", here)
-        (kind, body), *_ = node.items()
-        if kind not in STEPS:
-            raise UsageError(f"unknown step {kind!r}; known steps: {', '.join(STEPS)}", here)
-        at = ("steps", index, kind)
-        body = {} if body is None else body
-        if not isinstance(body, dict):
-            raise UsageError(f"found {body!r} in the step {kind!r}, expected keys and values", self.document.at(at))
-        document = self.document
-        if kind == "sweep" and "kind" in body:
-            body = {("purpose" if key == "kind" else key): value for key, value in body.items()}
-            document = replace(document, places={**document.places, (*at, "purpose"): document.places[(*at, "kind")]})
-        for reserved in ("kind", "source"):
-            if reserved in body:
-                raise UsageError(f"unknown key {reserved!r}", document.at((*at, reserved)))
-        filled = {}
-        for key, value in body.items():
-            try:
-                filled[key] = substitute(value, self.file.parameters, values)
-            except UsageError as error:
-                raise UsageError(str(error), document.at((*at, key))) from None
-        step = validate(document, STEPS[kind], {**filled, "kind": kind, "source": here}, at)
-        self._check_regions(step, at, geometry)
-        return step
+    def examples(self) -> dict[str, Value]:
+        """Return values to check the steps with: examples, and for what has no default what its type and range allow.
 
-    def _check_regions(self, step: StepModel, at: tuple[str | int, ...], geometry: Geometry) -> None:
-        if isinstance(step, (SweepStep, RouteStep)):
-            selection(step.model_copy(update={"source": self.document.at((*at, "cell"))}), geometry, None)
-            return
-        for key in ("cells", "rows", "columns"):
-            text = getattr(step, key, None)
-            if text is not None:
-                place = self.document.at((*at, key))
-                try:
-                    cells = Region(text).bound(geometry)
-                except UsageError as error:
-                    raise UsageError(str(error), place) from None
-                if not cells.count:
-                    raise UsageError(f"found the region {text!r}, which means no cell", place)
-        if isinstance(step, GateStep):
-            step.gate_pattern(geometry)
+        Raises:
+            UsageError: a word with neither default nor example nor choices, of which nothing can be known.
+        """
+        found: dict[str, Value] = {}
+        for name, each in self.file.parameters.items():
+            by_type = {"region": "row 0", "number": 1.0, "integer": 1, "boolean": "no", "quantity": f"1 {each.unit}"}
+            likely = [each.minimum, each.maximum, *each.choices[:1], by_type.get(each.type)]
+            choices = [each.example, *(likely if each.default is None else [])]
+            value = next((choice for choice in choices if choice is not None), None)
+            if value is None and each.default is None:
+                raise UsageError(
+                    f"found the parameter {name!r} with neither default nor example, expected one: without it the steps cannot "
+                    "be checked",
+                    self._declared_at(name),
+                )
+            if value is not None:
+                found[name] = value
+        return found
+
+    def _refuse_unused(self) -> None:
+        used = references(self.document.data["steps"]) if self.file.parameters else set()
+        for name in self.file.parameters:
+            if name not in used:
+                raise UsageError(
+                    f"found the parameter {name!r}, which no step uses, expected ${{{name}}} in a step: a value that changes "
+                    "nothing would mislead",
+                    self._declared_at(name),
+                )
+
+    def _declared_at(self, name: str | None) -> SourceRef:
+        return self.document.at(("parameters",) if name is None else ("parameters", name))
+
+
+def _changes(steps: Any) -> Literal["no", "yes", "depends"]:
+    answers = set()
+    for step in steps if isinstance(steps, list) else []:
+        kind, body = next(iter(step.items())) if isinstance(step, dict) and step else (step, None)
+        body = body if isinstance(body, dict) else {}
+        if kind in (*PULSE_KINDS, "program"):
+            answers.add("yes")
+        elif kind == "sweep":
+            purpose = str(body.get("kind", "read"))
+            answers.add("no" if purpose == "read" else "depends" if "$" in purpose else "yes")
+        answers.add(_changes(body.get("steps")))
+    return "yes" if "yes" in answers else "depends" if "depends" in answers else "no"
 
 
 def load_protocol(root: Path, name: str) -> Protocol:
     """Find a protocol (by name, or by path) for the bench at ``root`` and read it.
 
     Raises:
-        DataError: there is none. UsageError: it is not a protocol; file, line and column are named.
+        DataError: it cannot be read. UsageError: there is none, or it is not a protocol; file, line and column are named.
     """
     located = find(root, "protocols", name)
     document = load_yaml(located.path)
     file = validate(document, ProtocolFile)
     for parameter_name, parameter in file.parameters.items():
         at = ("parameters", parameter_name)
-        if (parameter.type == "quantity") != (parameter.unit is not None):
-            raise UsageError(f"parameter {parameter_name!r}: a quantity has a unit, nothing else has", document.at(at))
-        if parameter.default is not None:
-            try:
-                parameter.convert(parameter_name, parameter.default)
-            except UsageError as error:
-                raise UsageError(f"the default of {error}", document.at((*at, "default"))) from None
-    return Protocol(file, document, located.origin)
+        wrong = parameter.check()
+        if wrong is not None:
+            key, message = wrong
+            raise UsageError(f"the {key} of the parameter {parameter_name!r}: {message}", document.at((*at, key)))
+    return Protocol(file, document, located.origin, root)
 
 
 def parse_assignments(pairs: list[str]) -> dict[str, str]:

@@ -2,121 +2,243 @@
 
 from __future__ import annotations
 
-import os
+import io
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rramlab.base.errors import DataError
-from rramlab.base.files import beside
+from rramlab.base.files import write_through
+from rramlab.runs.rounds import Layer, data_sets, layers
 
 if TYPE_CHECKING:
     from rramlab.runs.store import Block, Run
 
+_CELLS = (
+    ("codes", np.uint16, "1", ("repeat", "row", "column")),
+    ("reads", np.uint16, "1", ("row", "column")),
+    ("valid", np.bool_, "1", ("row", "column")),
+    ("conductance", np.float32, "S", ("row", "column")),
+)
+_CHUNK_ROWS = 64
 _PRODUCTS = (("sums", "1"), ("product", "S"))
 _CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"))
-# What a curve was: its cell or target, which pulse a sweep counts as, and what the source-measure unit was set to.
-_ABOUT = ("kind", "row", "column", "target", "peak_V", "compliance_A", "gate_V", "smu")
+# What a curve was: its cell or target, which pulse a sweep counts as, and what the source-measure unit was set to; of a
+# product: how many bits its inputs had, and which gate pattern it ran through.
+_ABOUT = ("kind", "row", "column", "target", "peak_V", "compliance_A", "gate_V", "smu", "bits", "gates")
+_UNITS = {"peak_V": "V", "compliance_A": "A", "gate_V": "V"}
 
 
 def consolidate(run: Run) -> Path:
-    """Write ``run.h5`` beside the blocks, under a temporary name first.
+    """Write ``run.h5`` beside the blocks; see :func:`write_h5`."""
+    return write_h5(run, run.folder / "run.h5")
+
+
+def write_h5(run: Run, target: Path) -> Path:
+    """Write all whole blocks of a run into one file, which is put together in memory.
 
     One group a step and data set, ``step-002-read``: ``codes`` uint16[repeat, row, column] with ``reads``
     uint16[row, column] and ``valid`` bool[row, column], and ``conductance`` float32[row, column] in siemens derived from
     them; ``sums`` int32[vector, output] of a multiply with ``product``, float32, siemens × code; ``voltage`` and
-    ``current`` float64[point] of a sweep or route with ``in_compliance``, bool, and what it was as attributes. Each data
-    set has ``units``.
+    ``current`` float64[point] of a sweep or route with ``in_compliance``, bool, and what it was as attributes.
+
+    A step in a loop, ``step-003-001-read``, has a leading dimension ``round`` with coordinates: ``loop_1`` (the number of
+    the round in the outermost loop), ``loop_2`` …; one for each label of a ``for_each``, with its unit; ``time`` in s since
+    the run began, when the round was written. Where the same cells were read several times in a step, as for a bystander
+    check or write-verify, each look is one place along that dimension, and ``pass`` is its number. Products or curves of
+    unequal shape are groups named by their position instead. Each data set has ``units`` and dimension scales.
+
+    Raises:
+        DataError: a block is damaged, or the file cannot be written.
     """
     import h5py
 
-    groups: dict[str, list[Block]] = {}
-    for block in run.blocks():
-        groups.setdefault(f"step-{block.position.split('.')[0]}-{block.dataset}", []).append(block)
-    target = run.folder / "run.h5"
-    temporary = beside(target)
+    stream = io.BytesIO()  # HDF5 ends the process where a disk is full
     try:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(stream, "w") as file:
             record = run.record
             file.attrs.update({key: str(record[key]) for key in ("id", "die", "name", "status", "started_at")})
             file.attrs["plan"] = (run.folder / "plan.json").read_text(encoding="utf-8")
-            for group, blocks in groups.items():
-                _write_group(file, group, blocks)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(target)
+            for name, blocks in data_sets(run.blocks()).items():
+                _write_group(file.create_group(name), blocks, str(record["started_at"]))
+        write_through(target, lambda file: file.write(stream.getbuffer()))
     except OSError as error:
-        raise DataError(f"{target} could not be written ({error}); the blocks of the run are whole") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise DataError(
+            f"{target} could not be written ({error}); the blocks of the run are whole. Once that is mended: rramlab runs "
+            f"consolidate {run.id}"
+        ) from error
     return target
 
 
-def _write_group(file: Any, name: str, blocks: list[Block]) -> None:
-    group = file.create_group(name)
+def _write_group(group: Any, blocks: list[Block], began: str) -> None:
     group.attrs["calibration"] = sorted({str(block.attributes.get("calibration", "")) for block in blocks})
+    found = layers(blocks)
+    looped = any(layer.rounds for layer in found)
     match blocks[0].attributes["form"]:
+        case "cells":
+            several = looped or len(found) > 1
+            own = [name for name, *_ in _CELLS] + list(_CELLS[0][-1])
+            names = _write_rounds(group, found, began, own) if several else ()
+            _write_cells(group, found, several, names)
         case "products":
-            _write_tables(group, blocks, _PRODUCTS, ("vector", "output"))
-        case "curve":
-            _write_tables(group, blocks, _CURVE, ("point",))
+            _write_tables(group, found, _PRODUCTS, ("vector", "output"), looped, began)
         case _:
-            _write_cells(group, blocks)
+            _write_tables(group, found, _CURVE, ("point",), looped, began)
 
 
-def _scales(file: Any, dataset: Any, dimensions: tuple[str, ...]) -> None:
-    for axis, dimension in enumerate(dimensions):
-        key = f"{dimension}_{dataset.shape[axis]}"
-        if key not in file:
-            scale = file.create_dataset(key, data=np.arange(dataset.shape[axis]))
-            scale.attrs["units"] = "1"
-            scale.make_scale(dimension)
-        dataset.dims[axis].label = dimension
-        dataset.dims[axis].attach_scale(file[key])
+def _write_rounds(group: Any, found: list[Layer], began: str, own: Sequence[str]) -> tuple[str, ...]:
+    """Write the dimension ``round`` and what tells its places apart; return the names of those coordinates.
 
-
-def _write_cells(group: Any, blocks: list[Block]) -> None:
-    """Assemble row blocks: a later block of the same cells (a resumed read) replaces an earlier one.
-
-    A cell has ``reads`` codes; those beyond, where another cell was read more often, are 0.
+    ``own``: names of the group's data sets and dimensions; a label that is called so gets an ending.
     """
-    rows, columns = blocks[0].attributes["shape"]
-    repeats = max(int(block.attributes["repeats"]) for block in blocks)
-    codes = np.zeros((repeats, rows, columns), np.uint16)
-    reads = np.zeros((rows, columns), np.uint16)
-    valid = np.zeros((rows, columns), np.bool_)
-    siemens = np.full((rows, columns), np.nan, np.float32)
-    for block in blocks:
-        array = block.load()
-        start, stop = block.attributes["rows"]
-        mask = array["valid"]
-        count = array["codes"].shape[2]
-        codes[:, start:stop][:, mask] = 0
-        codes[:count, start:stop][:, mask] = array["codes"][mask].T
-        reads[start:stop][mask] = count
-        siemens[start:stop][mask] = array["conductance"][mask]
-        valid[start:stop] |= mask
-    for name, data, units, dimensions in (
-        ("codes", codes, "1", ("repeat", "row", "column")),
-        ("reads", reads, "1", ("row", "column")),
-        ("valid", valid, "1", ("row", "column")),
-        ("conductance", siemens, "S", ("row", "column")),
-    ):
-        dataset = group.create_dataset(name, data=data, compression="lzf")
+    coordinates: dict[str, tuple[Sequence[Any], str]] = {}
+    taken = {"round", "pass", "time", *_ABOUT, *own}
+    for level in range(max(len(layer.rounds) for layer in found)):
+        coordinates[f"loop_{level + 1}"] = [layer.rounds[level] for layer in found], "1"
+    if any(layer.number for layer in found):
+        coordinates["pass"] = [layer.number for layer in found], "1"
+    for name, (_, unit) in found[0].labels.items():
+        key = f"{name}_label" if name in taken else name
+        coordinates[key] = [layer.labels[name][0] for layer in found], unit or "1"
+    for key in _ABOUT:
+        each = [layer.blocks[0].attributes.get(key) for layer in found]
+        if len(set(map(str, each))) > 1 and None not in each:
+            coordinates[key] = each, _UNITS.get(key, "1")
+    start = datetime.fromisoformat(began)
+    since = [(datetime.fromisoformat(layer.written_at) - start).total_seconds() for layer in found]
+    coordinates["time"] = since, "s"
+    _scale(group, "round", len(found))
+    for name, (values, unit) in coordinates.items():
+        dataset = group.create_dataset(name, data=_column(values))
+        dataset.attrs["units"] = unit
+        _label(group, dataset, ("round",))
+    group["time"].attrs["since"] = began
+    return tuple(coordinates)
+
+
+def _column(values: Sequence[Any]) -> Any:
+    """Return values of one kind as h5py stores them: integers, floats, or text."""
+    if all(isinstance(value, (int, float)) for value in values):
+        return np.array(values)
+    import h5py
+
+    return np.array([str(value) for value in values], h5py.string_dtype())
+
+
+def _scale(group: Any, dimension: str, size: int) -> None:
+    if dimension not in group:
+        scale = group.create_dataset(dimension, data=np.arange(size))
+        scale.attrs["units"] = "1"
+        scale.make_scale(dimension)
+
+
+def _label(group: Any, dataset: Any, dimensions: tuple[str, ...], coordinates: tuple[str, ...] = ()) -> None:
+    for axis, dimension in enumerate(dimensions):
+        _scale(group, dimension, dataset.shape[axis])
+        dataset.dims[axis].label = dimension
+        dataset.dims[axis].attach_scale(group[dimension])
+    if coordinates:
+        dataset.attrs["coordinates"] = " ".join(coordinates)  # as the CF conventions name them, for xarray
+
+
+def _write_cells(group: Any, found: list[Layer], several: bool, coordinates: tuple[str, ...]) -> None:
+    """Write each layer where its rows are; a cell has ``reads`` codes, those beyond are 0."""
+    rows, columns = found[0].blocks[0].attributes["shape"]
+    repeats = max(int(block.attributes["repeats"]) for layer in found for block in layer.blocks)
+    sizes = {"repeat": repeats, "row": rows, "column": columns}
+    noise = all(_is_whole(block) for layer in found for block in layer.blocks)
+    chunks = {"repeat": 1, "row": min(rows, _CHUNK_ROWS), "column": columns}
+    lead = (len(found),) if several else ()
+    written = {}
+    for name, dtype, units, dimensions in _CELLS:
+        written[name] = dataset = group.create_dataset(
+            name,
+            shape=(*lead, *(sizes[each] for each in dimensions)),
+            dtype=dtype,
+            chunks=(*(1 for _ in lead), *(chunks[each] for each in dimensions)),
+            compression=None if noise and name in ("codes", "conductance") else "lzf",
+            fillvalue=np.nan if dtype is np.float32 else None,
+        )
         dataset.attrs["units"] = units
-        _scales(group, dataset, dimensions)
+        _label(group, dataset, (*(("round",) if several else ()), *dimensions), coordinates)
+    for place, layer in enumerate(found):
+        start, arrays = _assembled(layer, repeats, columns)
+        for name, array in arrays.items():
+            at = (*((place,) if several else ()), ..., slice(start, start + array.shape[-2]), slice(None))
+            written[name][at] = array
+
+
+def _is_whole(block: Block) -> bool:
+    """Return whether every cell of its rows was read: values that do not compress, with no gaps between them that do."""
+    start, stop = block.attributes["rows"]
+    conversions = (stop - start) * block.attributes["shape"][1] * block.attributes["repeats"]
+    return bool(block.attributes.get("conversions") == conversions)
+
+
+def _assembled(layer: Layer, repeats: int, columns: int) -> tuple[int, dict[str, npt.NDArray[Any]]]:
+    """Put the row blocks of a layer together; return the first row and the arrays from there on."""
+    start = min(int(block.attributes["rows"][0]) for block in layer.blocks)
+    stop = max(int(block.attributes["rows"][1]) for block in layer.blocks)
+    shape = (stop - start, columns)
+    codes = np.zeros((repeats, *shape), np.uint16)
+    reads = np.zeros(shape, np.uint16)
+    valid = np.zeros(shape, np.bool_)
+    siemens = np.full(shape, np.nan, np.float32)
+    for block in layer.blocks:
+        array = block.load()
+        first = int(block.attributes["rows"][0]) - start
+        here = slice(first, first + len(array))
+        mask, count = array["valid"], array["codes"].shape[2]
+        np.copyto(codes[:count, here], np.moveaxis(array["codes"], 2, 0), where=mask)
+        np.copyto(reads[here], count, where=mask)
+        np.copyto(siemens[here], array["conductance"], where=mask)
+        valid[here] |= mask
+    return start, {"codes": codes, "reads": reads, "valid": valid, "conductance": siemens}
 
 
 def _write_tables(
-    group: Any, blocks: list[Block], fields: tuple[tuple[str, str], ...], dimensions: tuple[str, ...]
+    group: Any,
+    found: list[Layer],
+    fields: tuple[tuple[str, str], ...],
+    dimensions: tuple[str, ...],
+    looped: bool,
+    began: str,
 ) -> None:
-    """Write each block by itself, ``fields`` of (name, units), in a group of its position where there are several."""
-    for block in blocks:
-        array = block.load()
+    """Write tables of ``fields`` (name, units): rounds of one shape stacked, others in groups of their position."""
+    blocks = [layer.blocks[0] for layer in found]
+    arrays = [block.load() for block in blocks]
+    alike = len(
+        {(array.shape, str(block.attributes.get("columns"))) for array, block in zip(arrays, blocks, strict=True)}
+    )
+    if looped and alike == 1:
+        names = _write_rounds(group, found, began, [*dimensions, *(name for name, _ in fields)])
+        _describe(group, blocks)
+        for name, units in fields:
+            dataset = group.create_dataset(name, data=np.stack([array[name] for array in arrays]))
+            dataset.attrs["units"] = units
+            _label(group, dataset, ("round", *dimensions), names)
+        return
+    for block, array in zip(blocks, arrays, strict=True):
         inner = group if len(blocks) == 1 else group.create_group(block.position)
-        inner.attrs.update({key: block.attributes[key] for key in _ABOUT if key in block.attributes})
+        _describe(inner, [block])
+        inner.attrs.update({name: value for name, (value, _) in _labels(block).items()})
         for name, units in fields:
             dataset = inner.create_dataset(name, data=array[name])
             dataset.attrs["units"] = units
-            _scales(inner, dataset, dimensions)
+            _label(inner, dataset, dimensions)
+
+
+def _labels(block: Block) -> dict[str, tuple[Any, str]]:
+    return {f"label_{name}": tuple(label) for name, label in block.attributes.get("labels", {}).items()}
+
+
+def _describe(group: Any, blocks: list[Block]) -> None:
+    """Say what the blocks have in common."""
+    for key in _ABOUT:
+        values = {str(block.attributes.get(key)) for block in blocks}
+        if len(values) == 1 and blocks[0].attributes.get(key) is not None:
+            group.attrs[key] = blocks[0].attributes[key]

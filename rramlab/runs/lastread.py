@@ -10,6 +10,7 @@ import numpy.typing as npt
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError
 from rramlab.macro.geometry import Geometry
+from rramlab.runs.ledgerview import LedgerView
 
 LAST_READ = "last_read.npz"
 
@@ -39,3 +40,15 @@ def load_last_read(folder: Path, geometry: Geometry) -> tuple[npt.NDArray[np.flo
             f"{path} holds {found.shape} cells, the die has {geometry.shape}; delete it and read the die again"
         )
     return found, operation
+
+
+def last_known(folder: Path, ledger: LedgerView) -> npt.NDArray[np.float32]:
+    """Return the last read of a die, NaN for what was pulsed since: a crash may lie between a pulse and the file.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    known, operation = load_last_read(folder, ledger.geometry)
+    for entry in ledger.since(operation):
+        known[entry.cells.bits] = np.nan
+    return known

@@ -6,10 +6,13 @@ import io
 import os
 import re
 import secrets
+import time
+import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +21,24 @@ import numpy.typing as npt
 
 from rramlab.base.errors import DataError
 from rramlab.base.files import read_object, write_atomic, write_json
+from rramlab.base.times import now
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.plan.operations import Read
 from rramlab.plan.plan import Plan
 
 Status = Literal["running", "done", "failed", "stopped", "refused"]
+_STAMP = "%Y%m%d-%H%M%S-%f"
+_LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_through calls a file that is not yet whole
+_BEGAN = time.time()  # of this process
+
+
+class DamagedBlock(UserWarning):
+    """The description of a block cannot be read: the block counts as not there."""
+
+
+class PassedOver(UserWarning):
+    """Runs that ``last`` could have meant, but that cannot go on."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +86,8 @@ class Run:
         ``texts``: file name → content of everything the run depends on (bench, board, protocol). ``about``: provenance.
         ``operation``: the last operation of the die's ledger before it.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", plan.name).strip("-")
-        folder = runs / f"{stamp}-{name}-{secrets.token_hex(2)}"
+        folder = runs / f"{_stamp(runs)}-{name}-{secrets.token_hex(2)}"
         (folder / "blocks").mkdir(parents=True)
         for name, text in texts.items():
             write_atomic(folder / name, text.encode())
@@ -86,7 +100,7 @@ class Run:
                 "die": die,
                 "name": plan.name,
                 "status": "running",
-                "started_at": _now(),
+                "started_at": now(),
                 "reason": "",
                 "operation": operation,
             },
@@ -117,51 +131,89 @@ class Run:
                 f"{path} is damaged; restore it from a copy, or start a new run for what is left"
             ) from error
 
+    def check_there(self) -> None:
+        """See that the folder is where it was: nothing is pulsed of which no run would tell.
+
+        Raises:
+            DataError: it is gone.
+        """
+        if not (self.folder / "run.json").exists():
+            raise DataError(
+                f"the folder {self.folder} of run {self.id} is gone or was moved while the run went on: nothing more is pulsed "
+                "and nothing is written there. The ledger of the die knows what was pulsed. Put the folder back and resume the "
+                "run, or start a new one for what is left"
+            )
+
     def update(self, **changes: Any) -> None:
         """Change entries of ``run.json``."""
         write_json(self.folder / "run.json", {**self.record, **changes})
 
     def resumed(self, about: dict[str, Any]) -> None:
-        """Write down with what the run goes on."""
+        """Write down with what the run goes on; what an earlier process left half written is removed."""
+        remove_leftovers(self.folder)
         number = len(list(self.folder.glob("provenance*.json")))
         write_json(self.folder / f"provenance-{number}.json", about)
 
     def finish(self, status: Status, reason: str = "", **results: Any) -> None:
         """Write down how the run ended."""
-        self.update(status=status, reason=reason, finished_at=_now(), **results)
+        self.update(status=status, reason=reason, finished_at=now(), **results)
 
-    def freeze(self, step: int, cells: CellSelection) -> None:
-        """Write the resolved selection of a step down, so that a resume means the same cells."""
-        write_atomic(self.folder / "selections" / f"{step:03d}.bits", cells.packed())
+    def freeze(self, step: int | str, cells: CellSelection) -> None:
+        """Write the resolved selection of a step down, so that a resume means the same cells.
 
-    def frozen(self, step: int, geometry: Geometry) -> CellSelection | None:
+        ``step``: its path with round numbers, "003" or "003-00002-001"; or the index of a step outside loops.
+        """
+        self.check_there()
+        write_atomic(self._selection(step), cells.packed())
+
+    def frozen(self, step: int | str, geometry: Geometry) -> CellSelection | None:
         """Return the selection that :meth:`freeze` wrote for a step, or None."""
-        path = self.folder / "selections" / f"{step:03d}.bits"
+        path = self._selection(step)
         try:
             return CellSelection.from_packed(path.read_bytes(), geometry) if path.exists() else None
         except ValueError as error:
             raise DataError(f"the frozen selection {path} is damaged: {error}") from error
 
+    def _selection(self, step: int | str) -> Path:
+        name = f"{step:03d}" if isinstance(step, int) else step
+        return self.folder / "selections" / f"{name}.bits"
+
+    def judge(self, position: str, found: dict[str, Any]) -> None:
+        """Write down what was found at a place of the plan, so that a resume goes the way that the run went."""
+        write_json(self.folder / "judgements" / f"{position}.json", found)
+
+    def judged(self, position: str) -> dict[str, Any] | None:
+        """Return what :meth:`judge` wrote, or None."""
+        path = self.folder / "judgements" / f"{position}.json"
+        return read_object(path) if path.exists() else None
+
     def append(self, position: str, dataset: str, block: npt.NDArray[Any], **attributes: Any) -> None:
-        """Add one array. It exists once its ``.json`` does: the array is written, synced and renamed before that."""
+        """Add one array, or measure it anew. It exists while its ``.json`` does: the array is written, synced and renamed
+        before that, and the ``.json`` of an older one removed before the array is touched.
+
+        Raises:
+            DataError: the run's folder is gone.
+        """
+        self.check_there()
         folder, stem = self.folder / "blocks", f"{position}-{dataset}"
         stream = io.BytesIO()
         np.save(stream, block, allow_pickle=False)
         data = stream.getvalue()
+        (folder / f"{stem}.json").unlink(missing_ok=True)
         write_atomic(folder / f"{stem}.npy", data)
         write_json(
             folder / f"{stem}.json",
             {
                 "position": position,
                 "dataset": dataset,
-                "written_at": _now(),
+                "written_at": now(),
                 "crc32": zlib.crc32(data),
                 **attributes,
             },
         )
 
     def append_cells(
-        self, position: str, read: Read, block: npt.NDArray[Any], calibration: str, operation: int
+        self, position: str, read: Read, block: npt.NDArray[Any], calibration: str, operation: int, **attributes: Any
     ) -> None:
         """Add what a read of cells gave: a structured array[rows spanned, columns], see the engine's station.
 
@@ -179,16 +231,19 @@ class Run:
             conversions=read.cells.count * read.repeats,
             operation=operation,
             calibration=calibration,
+            **attributes,
         )
 
     def has(self, position: str, dataset: str) -> bool:
-        return (self.folder / "blocks" / f"{position}-{dataset}.json").exists()
+        """Return whether the block is there; one whose description is damaged is not, and a warning says so."""
+        path = self.folder / "blocks" / f"{position}-{dataset}.json"
+        return path.exists() and _block(path) is not None
 
     def blocks(self, dataset: str | None = None) -> Iterator[Block]:
-        """Yield the whole blocks in order of step and operation."""
-        for path in sorted((self.folder / "blocks").glob("*.json")):
+        """Yield the whole blocks in order of step, round and operation."""
+        for path in sorted((self.folder / "blocks").glob("*.json"), key=_order):
             found = _block(path)
-            if dataset is None or found.dataset == dataset:
+            if found is not None and dataset in (None, found.dataset):
                 yield found
 
     def block(self, position: str, dataset: str) -> Block:
@@ -197,21 +252,57 @@ class Run:
         Raises:
             DataError: it is not there, or its description is damaged.
         """
-        if not self.has(position, dataset):
+        path = self.folder / "blocks" / f"{position}-{dataset}.json"
+        found = _block(path) if path.exists() else None
+        if found is None:
             raise DataError(f"run {self.id} has no block {position} of {dataset}")
-        return _block(self.folder / "blocks" / f"{position}-{dataset}.json")
+        return found
 
     def consolidate(self) -> Path:
         """Gather all whole blocks into ``run.h5``; can be repeated at any time, the blocks stay."""
         from rramlab.runs.hdf5 import consolidate
 
+        remove_leftovers(self.folder)
         return consolidate(self)
 
 
-def _block(path: Path) -> Block:
-    attributes = read_object(path, "position", "dataset", "form", "crc32")
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write in ``folder``; a younger file may be somebody's work."""
+    for path in folder.rglob(".*.tmp"):
+        with suppress(FileNotFoundError):  # renamed at this moment by whoever has written it
+            if _LEFT.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < _BEGAN:
+                path.unlink()
+
+
+def _stamp(runs: Path) -> str:
+    """Return a time for a new run's name that is after every other's, also where the clock was set back."""
+    at = datetime.now(UTC)
+    for folder in sorted(runs.glob("*"), reverse=True):
+        try:
+            newest = datetime.strptime("-".join(folder.name.split("-")[:3]), _STAMP).replace(tzinfo=UTC)
+        except ValueError:
+            continue  # not named by this function
+        at = max(at, newest + timedelta(milliseconds=1))
+        break
+    return at.strftime(_STAMP)[:-3]
+
+
+def _block(path: Path) -> Block | None:
+    try:
+        attributes = read_object(path, "position", "dataset", "form", "crc32")
+    except DataError as error:
+        warnings.warn(
+            f"{error}. Its block counts as not there: a resumed run measures it again", DamagedBlock, stacklevel=3
+        )
+        return None
     position, dataset = str(attributes.pop("position")), str(attributes.pop("dataset"))
     return Block(position, dataset, path.with_name(f"{path.stem}.npy"), attributes)
+
+
+def _order(path: Path) -> tuple[list[int], str]:
+    """Sort by numbers, not letters: step 1000 comes after step 999."""
+    position = re.match(r"[0-9.-]*", path.stem)
+    return [int(number) for number in re.findall(r"[0-9]+", position[0] if position else "")], path.stem
 
 
 def list_runs(runs: Path) -> list[Run]:
@@ -222,20 +313,15 @@ def list_runs(runs: Path) -> list[Run]:
 def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
     """Return the run called ``name`` (its id, an unambiguous beginning of it, or ``last``).
 
-    ``unfinished``: ``last`` means the last one that has a plan and is not done.
+    ``unfinished``: ``last`` means the last one that can go on: not done, with a plan that is more than a held route. Later
+    ones that are passed over are named in a warning.
 
     Raises:
         DataError: none, or several.
     """
     known = list_runs(runs)
     if name == "last" and known:
-        if not unfinished:
-            return known[-1]
-        for run in reversed(known):
-            record = run.record  # a run that cannot be read is not passed over in silence
-            if record["status"] != "done" and record["name"] != "interactive":
-                return run
-        raise DataError(f"there is nothing to resume: every run in {runs} that has a plan is done")
+        return _last_unfinished(runs, known) if unfinished else known[-1]
     found = [run for run in known if run.id == name] or [run for run in known if run.id.startswith(name)]
     if len(found) != 1:
         what = "several runs begin with" if found else "there is no run"
@@ -243,5 +329,31 @@ def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
     return found[0]
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def _last_unfinished(runs: Path, known: list[Run]) -> Run:
+    passed: list[str] = []
+    for run in reversed(known):
+        record = run.record  # a run that cannot be read is not passed over in silence
+        if record["status"] == "done":
+            continue
+        why = "interactive" if record["name"] == "interactive" else "a route that was held" if _only_routes(run) else ""
+        if why:
+            passed.append(f"{run.id} ({why})")
+            continue
+        if passed:
+            warnings.warn(
+                f"passed over, with nothing to go on with: {', '.join(passed)}; going on with {run.id}",
+                PassedOver,
+                stacklevel=3,
+            )
+        return run
+    hint = f". Passed over: {', '.join(passed)}; connect a route again with: rramlab route" if passed else ""
+    raise DataError(f"there is nothing to resume: every run in {runs} that can go on is done{hint}")
+
+
+def _only_routes(run: Run) -> bool:
+    """Connecting, measuring and releasing once more is a new run; the old one has nothing left to do."""
+    try:
+        steps = run.plan.steps
+    except DataError:
+        return False  # the resume says what is wrong with it
+    return bool(steps) and all(step.kind == "route" for step in steps)

@@ -392,17 +392,32 @@ class SimulatedController:
     def status(self) -> Status:
         return Status(self.load is not None, self.load is not None, self.board.temperature_C, 0, 0, ())
 
+    def wait(self, time_s: float, tick: Tick | None = None) -> None:
+        """Pass simulated time at once."""
+        self.die.pass_time(round(time_s * 1e9))
+        self._changed = True
+        if tick is not None:
+            tick()
+
     def heartbeat(self) -> None:
         """In process the host cannot fall silent without the board."""
 
     def safe_state(self) -> None:
         self._slots.clear()
+        routed = self.load is not None
         self._release()
-        if self._changed:
-            self.persist()
+        if routed and self._changed:
+            self.persist()  # what a sweep did to its cell
 
     def close(self) -> None:
         self.safe_state()
+        # Pulses are in the file since they were given; reads and time may wait, and a full disk must not stop a safe state.
+        self.settle()
+
+    def settle(self) -> None:
+        """Bring the state file up to what die and memory are now."""
+        if self._changed:
+            self.persist()
 
     def persist(self) -> None:
         """Write die and memory to the state file, if there is one."""

@@ -30,7 +30,7 @@ class Drive:
 
     def shots(self, chosen: Bools) -> npt.NDArray[np.int64]:
         """Count the pulses that each row of ``chosen`` takes: int64[rows]."""
-        return cost.shots(chosen, self.cells_per_pulse or 1)
+        return cost.shots(np.count_nonzero(chosen, axis=1), self.cells_per_pulse or 1)
 
 
 class Shots:

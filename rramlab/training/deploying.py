@@ -8,7 +8,7 @@ import numpy as np
 
 from rramlab.base.errors import OutOfLimits
 from rramlab.deploy import Deployment, Method, Verification, deployment_plan, verify
-from rramlab.engine.runner import RunResult
+from rramlab.engine.results import RunResult
 from rramlab.engine.session import Session
 from rramlab.training.experiment import Experiment
 

@@ -96,3 +96,93 @@ def test_a_source_is_written_as_editors_read_it():
     assert str(SourceRef("a.yaml", 3, 7)) == "a.yaml:3:7"
     assert str(SourceRef("a.yaml")) == "a.yaml"
     assert str(SourceRef()) == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("yes", "yes"),
+        ("No", "No"),
+        ("on", "on"),
+        ("off", "off"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("1e-6", 1e-6),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("+3", 3),
+        ("-0.25", -0.25),
+        ("1:30", "1:30"),
+        ("2026-01-31", "2026-01-31"),
+        ("2026-13-45", "2026-13-45"),
+        ("2026-01-31 10:00:00", "2026-01-31 10:00:00"),
+        ("3.75 V", "3.75 V"),
+        ("1.2.3", "1.2.3"),
+        ("'010'", "010"),
+        ('"yes"', "yes"),
+        ("1,5", "1,5"),
+    ],
+)
+def test_a_value_is_what_a_person_would_take_it_for(write, written, value):
+    found = load_yaml(write(f"key: {written}\n")).data["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("written", ["010", "0x1F", "0o17", "0b11", "1_000", "-007", "9" * 5000])
+def test_a_number_that_can_be_read_in_two_ways_is_refused(write, written):
+    with pytest.raises(UsageError, match="expected a decimal number") as caught:
+        load_yaml(write(f"key:\n  - {written}\n"))
+    assert (caught.value.source.line, caught.value.source.column) == (2, 5)
+
+
+@pytest.mark.parametrize(
+    "text", ["%YAML 1.1\n---\nkey: yes\nother: 1:30\n", "\ufeffkey: yes\nother: 1:30\n", "key: yes\r\nother: 1:30\r\n"]
+)
+def test_an_older_yaml_a_byte_order_mark_and_windows_lines_change_nothing(write, text):
+    assert load_yaml(write(text)).data == {"key": "yes", "other": "1:30"}
+
+
+_BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (_BOMB, "values, aliases counted"),
+        ("a: &a [*a]\n", "deep|alias"),
+        ("a: " + "[" * 100 + "]" * 100 + "\n", "deep"),
+        ("a: " + "[" * 600 + "\n", "YAML|deep"),
+        ("a: !!python/object:os.system x\n", "tag"),
+        ("a: !mine x\n", "tag"),
+        ("? [1, 2]\n: 3\n", "key"),
+        ("a: *nowhere\n", "alias"),
+        ("a: 1\n---\nb: 2\n", "document"),
+        ("a: 1\n\x07b: 2\n", "character"),
+        ("a: 1\n\tb: 2\n", "spaces"),
+        ("a:\n  <<: 3\n", "mapping"),
+    ],
+    ids=["bomb", "itself", "deep", "deeper", "python", "tag", "key", "alias", "two", "control", "tab", "merge"],
+)
+def test_what_could_surprise_is_refused_with_its_place(write, text, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        load_yaml(write(text))
+    assert caught.value.source.line > 0
+    assert caught.value.source.column > 0
+
+
+def test_an_alias_stands_where_its_anchor_does_and_own_keys_win_over_merged_ones(write):
+    document = load_yaml(write("base: &base {one: 1, two: 2}\nmine:\n  two: 3\n  <<: *base\nlist: [*base]\n"))
+    assert document.data["mine"] == {"one": 1, "two": 3}
+    assert document.at(("mine", "two")).line == 3
+    assert document.at(("list", 0, "two")).line == 1
+
+
+def test_text_with_a_comma_in_braces_is_told_what_it_needs(write):
+    with pytest.raises(UsageError, match="comma goes in quotes"):
+        load_model(write("name: x\nparts:\n  - {voltage: 1 V, because I say so}\n"), _Outer)

@@ -121,17 +121,17 @@ def test_bad_input_gets_an_error_and_no_pulse(rramlab, tmp_path, words, exit_cod
 
 
 BAD_FILES = {
-    "misspelt key": ("      gate: ${gate}", "      gaet: ${gate}", 2, "gaet", ":23:7"),
-    "wrong unit": ("      width: ${width}", "      width: 3 V", 2, "expected a quantity in s", ":22:7"),
-    "region off the die": ("      cells: ${cells}", "      cells: cols 0-512", 2, "columns 0-511", ":20:7"),
-    "unknown step": ("  - contact", "  - kontakt", 2, "unknown step 'kontakt'", ":18:5"),
+    "misspelt key": ("      gate: ${gate}", "      gaet: ${gate}", 2, "gaet", ":25:7"),
+    "wrong unit": ("      width: ${width}", "      width: 3 V", 2, "expected a quantity in s", ":24:7"),
+    "region off the die": ("      cells: ${cells}", "      cells: cols 0-512", 2, "columns 0-511", ":22:7"),
+    "unknown step": ("  - contact", "  - kontakt", 2, "unknown step 'kontakt'", ":20:5"),
     "no pilot block": ("      pilot: ", "      #", 2, "", ""),
     "over the limit of the bench": (
         "  electroform_voltage: 4.0 V",
         "  electroform_voltage: 3.6 V",
         3,
         "3.6 V",
-        ":19:5",
+        ":21:5",
     ),
 }
 
@@ -353,7 +353,7 @@ def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(rramlab, tmp_path
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     killed, calm = ("--bench", tmp_path / "killed"), ("--bench", tmp_path / "calm")
-    assert rramlab("runs", "show", "last", *killed, "--json").document["status"] == "running"
+    assert rramlab("runs", "show", "last", *killed, "--json").document["status"] == "interrupted"
     assert rramlab("resume", "last", "--arm", DIE, *killed).exit_code == 0
     assert rramlab("run", "electroform", "--arm", DIE, *calm).exit_code == 0
     truth = [load_arrays(tmp_path / name / "data" / "dies" / DIE / "die.npz") for name in ("killed", "calm")]

@@ -305,7 +305,7 @@ def test_a_wrong_voltage_stops_at_the_pilot_block(shipped):
     assert run.record["status"] == "failed"
     assert "pilot" in run.record["reason"]
     assert (folder / "run.h5").exists()
-    assert [block.dataset for block in run.blocks()] == ["contact", "pilot"]
+    assert [block.dataset for block in run.blocks()] == ["contact", "bystanders-before", "bystanders", "pilot"]
     # and going on with it does not get past the pilot block either
     with pytest.raises(OutOfLimits, match="pilot"):
         shipped.resume(run.id, arm="sim-0001")

@@ -28,8 +28,9 @@ from rramlab.macro.regions import Region
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
 from rramlab.plan.limits import WORST_CELL_S, Limits, intersect, of_board
 from rramlab.plan.operations import LoadGates, Multiply, PulseOp, Read, Route, Sweep
-from rramlab.plan.plan import Plan, worst_case
+from rramlab.plan.plan import Plan
 from rramlab.plan.steps import GateStep, MultiplyStep, PulseStep, ReadStep, RouteStep, SweepStep, encode_pattern
+from rramlab.plan.worst import worst_case
 from rramlab.runs.ledger import Ledger
 
 GEOMETRY = Geometry(4, 8)
@@ -341,8 +342,8 @@ def test_no_list_of_steps_sends_what_is_beyond_a_limit(table, wanted, bench, hel
         assert not recorder.sent
     else:
         SEEN["sent"] += 1
-        for _, operations in worst_case(plan, board):
-            for operation in operations:
+        for each in worst_case(plan, board):
+            for operation in each.operations:
                 recorder.sent.clear()
                 send(station, operation, protocol)
                 purpose = operation.purpose if isinstance(operation, Sweep) else "read"

@@ -11,8 +11,9 @@ from workbench import SmallBench, conducting_now, hidden, ledger_of, plain_plan,
 from rramlab.base.errors import InstrumentError, OutOfLimits, Refused, Stopped, UsageError
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
 from rramlab.plan.limits import Limits
-from rramlab.plan.plan import Plan, worst_case
+from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ContactStep, ExpectStep, ReadStep, RouteStep, SweepStep, Window
+from rramlab.plan.worst import worst_case
 from rramlab.runs.store import Run, find_run
 
 DIE = "small-1"
@@ -220,7 +221,7 @@ def test_a_sweep_that_stresses_is_held_to_everything_that_a_pulse_is(session, be
 def test_the_guard_asks_again_as_a_sweep_is_sent(session, bench_unit):
     _, log = bench_unit
     station = session.stations[DIE]
-    ((_, (operation,)),) = worst_case(plan_of(sweep_step()), station.board)
+    (operation,) = worst_case(plan_of(sweep_step()), station.board)[0].operations
     with pytest.raises(Refused, match="armed"):
         station.sweep(operation, "r", "000.00000")
     assert not log

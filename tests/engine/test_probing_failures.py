@@ -58,9 +58,9 @@ def test_a_cell_whose_curve_was_lost_is_not_judged_by_what_it_was_before(tmp_pat
         sweep = SweepStep(cell="(3, 7)", purpose="electroform", voltage=3.9, points=5, dwell=1e-3)
         session.macro.read()
         plan = plain_plan(sweep, ExpectStep(cells="cell (3, 7)", window=window))
-        runner_keep = "rramlab.engine.runner.Runner._keep"
+        keep = "rramlab.engine.performing.Performer._keep"
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(runner_keep, lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
+            patched.setattr(keep, lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
             with pytest.raises(OSError, match="disk"):
                 session.run(plan, arm="small-1")
         from rramlab.runs.store import list_runs

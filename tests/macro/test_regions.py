@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import cell_states, geometries, selections
 
 from rramlab.base.errors import Refused, UsageError
-from rramlab.macro.cells import CellState
+from rramlab.macro.cells import CellSelection, CellState
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
 
@@ -226,3 +226,113 @@ def test_a_spelled_selection_of_another_geometry_is_refused():
     text = Region.of(Region("all").bound(Geometry(8, 8))).text
     with pytest.raises(UsageError):
         Region(text).bound(Geometry(16, 8))
+
+
+@given(st.data())
+def test_the_algebra_has_its_laws(data):
+    geometry = data.draw(geometries)
+    (a, _), (b, _), (c, _) = (data.draw(spellings(geometry)) for _ in range(3))
+    state = data.draw(cell_states(geometry))
+    known = CellState(state.pulses, np.nan_to_num(state.conductance_S, nan=1e-7), state.unknown)
+
+    def cells(text):
+        return Region(text).resolve(geometry, known).bits
+
+    for one, other in (
+        (f"({a}) & ({b})", f"({b}) & ({a})"),
+        (f"({a}) | ({b})", f"({b}) | ({a})"),
+        (f"(({a}) & ({b})) & ({c})", f"({a}) & (({b}) & ({c}))"),
+        (f"({a}) & (({b}) | ({c}))", f"(({a}) & ({b})) | (({a}) & ({c}))"),
+        (f"~(({a}) | ({b}))", f"~({a}) & ~({b})"),
+        (f"({a}) - ({b})", f"({a}) & ~({b})"),
+        (f"~~({a})", a),
+        (f"({a}) | ~({a})", "all"),
+    ):
+        assert np.array_equal(cells(one), cells(other)), (one, other)
+    assert not cells(f"({a}) - ({a})").any()
+
+
+@given(st.data())
+def test_what_is_printed_is_read_back(data):
+    geometry = data.draw(geometries)
+    region = Region(data.draw(spellings(geometry))[0])
+    assert Region(region.text) == region
+    if len(region.text) <= 60:
+        assert Region(str(region)) == region
+    frozen = Region.of(region.bound(geometry))
+    assert frozen.bound(geometry) == region.bound(geometry)
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)).map(sorted), min_size=1, max_size=5), st.booleans())
+def test_a_list_of_lines_is_each_of_them(ranges, along_rows):
+    word = "rows" if along_rows else "cols"
+    listed = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in ranges)
+    joined = " | ".join(f"{word} {first}-{last}" for first, last in ranges)
+    assert Region(f"{word} {listed}").bound(Geometry(8, 8)) == Region(joined).bound(Geometry(8, 8))
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("rows 0-3, 6, 7 & col 0", "(rows 0-3 | rows 6-7) & col 0"),
+        ("row 1,2", "rows 1-2"),
+        ("columns 0 to 2, 4", "cols 0-2 | col 4"),
+        ("rows 0–2", "rows 0-2"),
+        ("cells (1, 2), (3, 4)", "cell (1, 2) | cell (3, 4)"),
+        ("all - cell (0,0)", "~cell (0, 0)"),
+    ],
+)
+def test_lists_and_spellings_that_people_use(text, same):
+    assert Region(text).bound(Geometry(8, 8)) == Region(same).bound(Geometry(8, 8))
+
+
+def test_an_array_becomes_a_region():
+    mask = np.zeros((4, 6), np.bool_)
+    mask[1, 2] = mask[3, 5] = True
+    assert np.array_equal(Region.of(mask).bound(Geometry(4, 6)).bits, mask)
+    assert Region.of(mask.tolist()) == Region.of(mask)
+    for wrong in (mask.astype(int), mask[0], np.zeros((2, 2, 2), np.bool_)):
+        with pytest.raises(UsageError, match=r"expected bool\[rows, columns\]"):
+            Region.of(wrong)
+
+
+def test_a_mask_file_is_read_by_who_knows_where_it_is():
+    asked = []
+    mask = np.eye(4, dtype=np.bool_)
+
+    def read(name):
+        asked.append(name)
+        return CellSelection(mask)
+
+    region = Region("mask(a.npy) & rows 0-1 | mask( \"b (2).npy\" ) - mask('c.npy')").with_masks(read)
+    assert asked == ["a.npy", "b (2).npy", "c.npy"]
+    assert "mask" not in region.text
+    assert np.array_equal(region.bound(Geometry(4, 4)).bits, mask & (np.arange(4) < 2)[:, None])
+    with pytest.raises(UsageError, match="was not read"):
+        Region("mask(a.npy)").bound(Geometry(4, 4))
+    assert not Region("mask(unknown.npy)").depends_on_data
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "character", "expected"),
+    [
+        ("raws 0-3", "'raws'", 1, "did you mean 'rows 0-63'?"),
+        ("rows 0-3 & conduting", "'conduting'", 12, "did you mean 'conducting'?"),
+        ("rows", "'rows'", 1, "'rows 0-63'"),
+        ("rows 0-3, all", "','", 9, "| to join regions"),
+        ("(rows 0-3 & col 1", "no ')'", 1, "a closing parenthesis"),
+        ("rows 0-3)", "')'", 9, "an opening parenthesis"),
+        ("rows 0-3 &", "the end", 11, "one of: all, rows"),
+        ("rows 0-3 col 1", "'col 1'", 10, "an operator"),
+        ("rows 0-3 | | col 1", "'|'", 12, "one of: all, rows"),
+        ("cell (1)", "'cell (1)'", 1, "'cell (3, 7)'"),
+        ("one-of-pair(seed=x)", "'one-of-pair(seed=x)'", 1, "'one-of-pair(seed=7)'"),
+        ("(" * 60 + "all" + ")" * 60, "parentheses", 51, "a simpler region"),
+    ],
+)
+def test_a_mistake_is_told_with_its_place_in_the_text(text, found, character, expected):
+    with pytest.raises(UsageError) as caught:
+        Region(text)
+    assert f"found {found}" in str(caught.value)
+    assert f"at character {character} of the region" in str(caught.value)
+    assert expected in str(caught.value).partition("expected")[2]

@@ -15,7 +15,7 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import Contact, Expect, LoadGates, Multiply, PulseOp, Read
-from rramlab.plan.plan import Plan, bounds, operations, selection, worst_case
+from rramlab.plan.plan import Plan, operations, selection
 from rramlab.plan.steps import (
     ContactStep,
     ExpectStep,
@@ -28,6 +28,7 @@ from rramlab.plan.steps import (
     decode_pattern,
     encode_pattern,
 )
+from rramlab.plan.worst import bounds, worst_case
 
 positive = st.floats(1e-9, 1e3)
 fractions = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(lambda pair: tuple(sorted(pair)))
@@ -162,7 +163,11 @@ def test_reads_cover_the_region_once_in_blocks(small_table, block_rows):
 def test_expansion_is_deterministic(small_table):
     plan = forming_plan("one-of-pair(seed=9)", block_rows=3)
     first, second = (
-        [(type(op).__name__, getattr(op, "cells", None)) for _, each in worst_case(plan, small_table) for op in each]
+        [
+            (type(op).__name__, getattr(op, "cells", None))
+            for each in worst_case(plan, small_table)
+            for op in each.operations
+        ]
         for _ in range(2)
     )
     assert first == second
@@ -217,7 +222,7 @@ def test_each_step_becomes_its_operation(small_table):
     plan = Plan(
         name="m", steps=(ContactStep(), GateStep(slot=1), MultiplyStep(slot=1, inputs="random", bits=3, batch=5))
     )
-    (contact,), (load,), (multiply,) = (each for _, each in worst_case(plan, small_table))
+    (contact,), (load,), (multiply,) = (each.operations for each in worst_case(plan, small_table))
     assert isinstance(contact, Contact)
     assert contact.cells.count == GEOMETRY.cells
     assert isinstance(load, LoadGates)

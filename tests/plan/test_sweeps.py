@@ -15,8 +15,9 @@ from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
 from rramlab.plan import cost
 from rramlab.plan.limits import Limits, check, of_board
 from rramlab.plan.operations import Route, Sweep, pulse_of
-from rramlab.plan.plan import Plan, bounds, worst_case
+from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ContactStep, RouteStep, Step, SweepStep
+from rramlab.plan.worst import bounds, worst_case
 
 GEOMETRY = Geometry(4, 8)
 FORMING = {"cell": "(3, 7)", "purpose": "electroform", "voltage": 3.75, "compliance": 2e-4}
@@ -39,7 +40,7 @@ def route(target=None, voltage_V=0.1, compliance_A=1e-4, gate_V=3.0, **more):
 @pytest.mark.parametrize("text", ["(3, 7)", "3,7", " 3 , 7 ", "cell (3, 7)", "row 3 & col 7"])
 def test_one_cell_can_be_written_in_several_ways(small_table, text):
     for step in (SweepStep(cell=text, voltage=0.1), RouteStep(cell=text)):
-        ((_, (operation,)),) = worst_case(Plan(name="p", steps=(step,)), small_table)
+        (operation,) = worst_case(Plan(name="p", steps=(step,)), small_table)[0].operations
         assert operation.target == RoutedCell(3, 7)
 
 
@@ -73,7 +74,7 @@ def test_an_empty_text_leaves_a_key_out():
 )
 def test_direction_and_gate_follow_what_a_sweep_is_for(small_table, purpose, line, gate_V):
     step = SweepStep(cell="3,7", purpose=purpose, voltage=0.2)
-    ((_, (operation,)),) = worst_case(Plan(name="p", steps=(step,)), small_table)
+    (operation,) = worst_case(Plan(name="p", steps=(step,)), small_table)[0].operations
     assert operation.target.line == line
     assert operation.gate_V == gate_V
     assert step.model_copy(update={"gate": 2.0}).gate_V == 2.0
@@ -108,7 +109,7 @@ def test_a_stressing_sweep_is_one_pulse_of_its_kind(small_table):
     plan = Plan(name="p", steps=(ContactStep(), SweepStep(**FORMING, points=11, dwell=1e-2, both_ways=True)))
     assert plan.destructive
     expanded = worst_case(plan, small_table)
-    pulse = pulse_of(expanded[1][1][0])
+    pulse = pulse_of(expanded[1].operations[0])
     assert (pulse.kind, pulse.cells.count, pulse.cells_per_pulse) == ("electroform", 1, 1)
     assert (pulse.pulse.amplitude_V, pulse.pulse.gate_V) == (3.75, 1.6)
     assert pulse.pulse.width_s == pytest.approx(21 * 1e-2)

@@ -1,12 +1,28 @@
-"""A mistake in a protocol is refused with file, line and column, before anything is energised."""
+"""A mistake in a protocol is refused with file, line and column, before anything is energised.
+
+The mistakes are those of ``mistakes.py``: all that were written by hand, and of the shipped protocols with something broken
+(1,300 and more) every thirteenth; with ``RRAMLAB_ALL_MISTAKES=1`` in the environment all of them.
+"""
+
+import os
+import re
 
 import numpy as np
 import pytest
+from mistakes import broken_shipped, written_by_hand
 from workbench import hidden
 
-from rramlab.base.errors import UsageError
+import rramlab
+from rramlab.base.errors import RramlabError, UsageError
+from rramlab.base.folders import listing, shipped
+from rramlab.engine.guard import check_worst_case
 from rramlab.macro.geometry import Geometry
 from rramlab.protocols.files import load_protocol
+
+BROKEN = list(broken_shipped())[:: 1 if os.environ.get("RRAMLAB_ALL_MISTAKES") else 13]
+WRONG = [*written_by_hand(), *BROKEN]
+# In what words a file is refused: what was found, or what is wrong with it.
+SAID = re.compile(r"found|unknown|missing|twice|not valid YAML|the limit|without a pilot|no earlier|which has|has no")
 
 GOOD = """\
 name: mine
@@ -165,3 +181,63 @@ def test_a_protocol_runs_on_the_die_it_was_checked_for(small_bench):
         expected = np.zeros((32, 16), np.uint32)
         expected[:4] = 1
         assert np.array_equal(hidden(session).pulses, expected)
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """An empty bench folder, served by the shipped simulated bench: the array is whole."""
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def session(bench):
+    with rramlab.open_bench(bench) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def examples(bench):
+    return {name: load_protocol(bench, name).examples() for name in listing(shipped().path, "protocols")}
+
+
+def test_there_are_enough_of_them():
+    assert len(WRONG) >= 200
+    assert len({each.name for each in WRONG}) == len(WRONG)
+    assert {each.text for each in WRONG}.isdisjoint(
+        located.path.read_text(encoding="utf-8") for located in listing(shipped().path, "protocols").values()
+    )
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda each: each.name)
+def test_it_is_refused_by_a_dry_run_and_by_a_run(bench, session, examples, wrong):
+    path = bench / f"{wrong.name}.yaml"
+    path.write_text(wrong.text, encoding="utf-8")
+    of = max((name for name in examples if wrong.name.startswith(f"{name}-")), key=len, default=None)
+    given = examples.get(of, {})
+
+    def dry_run():
+        description = session.description
+        plan = load_protocol(bench, str(path)).plan(description.board.geometry, given)
+        check_worst_case(plan, description.limits, description.board, description.smu_files)
+
+    def run():
+        session.run(path, arm="sim-0001", parameters=given)
+
+    said = []
+    for attempt in (dry_run, run):
+        with pytest.raises(RramlabError) as caught:
+            attempt()
+        error = caught.value
+        assert error.exit_code in (2, 3)
+        assert (error.source.file, error.source.column > 0) == (str(path), True)
+        assert error.source.line == wrong.line or (not wrong.line and error.source.line > 0)
+        assert wrong.word in str(error)
+        assert SAID.search(str(error))
+        assert "\n" not in str(error)
+        said.append(str(error))
+    assert said[0] == said[1]
+    state = hidden(session)
+    assert not state.pulses.any()
+    assert state.conversions == 0
+    assert state.clock_s == 0
+    assert not session.runs.exists() or not list(session.runs.iterdir())

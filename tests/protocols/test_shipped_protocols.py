@@ -1,26 +1,30 @@
 """Every protocol in protocols/ loads, and says truthfully what it would do."""
 
 import pytest
+from workbench import SmallBench
 
 from rramlab.base.errors import UsageError
 from rramlab.base.folders import listing, shipped
 from rramlab.macro.geometry import Geometry
 from rramlab.plan.limits import intersect, of_board
-from rramlab.plan.plan import Plan, bounds, worst_case
+from rramlab.plan.plan import Plan, leaves
 from rramlab.plan.steps import ContactStep, PulseStep, ReadStep
+from rramlab.plan.worst import bounds, worst_case
 from rramlab.protocols.files import load_protocol, parse_assignments
 
-NEEDED = {name: {"cells": "rows 0-7"} for name in ("prune", "set")}
-NEEDED |= {name: {"cell": "(3, 7)"} for name in ("route", "sweep")}
 SHIPPED = sorted(listing(shipped().path, "protocols"))
+HARMLESS = {"contact", "read-array", "read-noise", "retention", "multiply-ones", "route"}
 
 
 def plan_of(tmp_path, name, **given):
-    return load_protocol(tmp_path, name).plan(Geometry(), {**NEEDED.get(name, {}), **given})
+    protocol = load_protocol(tmp_path, name)
+    return protocol.plan(Geometry(), {**protocol.examples(), **given})
 
 
 def test_those_a_technician_needs_are_there():
-    assert {"electroform", "read-array", "prune", "set", "contact"} <= set(SHIPPED)
+    assert set(SHIPPED) == HARMLESS | {
+        "electroform", "electroform-ramp", "prune", "set", "reset", "write-verify", "endurance", "relaxation", "sweep",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -37,17 +41,27 @@ def test_it_loads_survives_json_and_obeys_the_shipped_board(tmp_path, table, nam
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_step_knows_its_line(tmp_path, name):
-    for step in plan_of(tmp_path, name).steps:
+    lines = (shipped().path / "protocols" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    for _, step, _ in leaves(plan_of(tmp_path, name).steps):
         assert step.source.file.endswith(f"{name}.yaml")
-        line = (
-            (shipped().path / "protocols" / f"{name}.yaml")
-            .read_text(encoding="utf-8")
-            .splitlines()[step.source.line - 1]
-        )
-        assert step.kind in line
+        assert step.kind in lines[step.source.line - 1]
 
 
-@pytest.mark.parametrize("name", sorted(NEEDED.keys() - {"route"}))  # which needs one of several
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_says_whether_it_changes_the_die_and_every_assumption(tmp_path, name):
+    protocol = load_protocol(tmp_path, name)
+    assert protocol.changes == ("no" if name in HARMLESS else "depends" if name == "sweep" else "yes")
+    if protocol.changes != "depends":
+        assert plan_of(tmp_path, name).destructive == (protocol.changes == "yes")
+    for key, parameter in protocol.file.parameters.items():
+        if key.endswith(("width", "gate")):
+            assert "assumed" in parameter.description, key
+        if parameter.type in ("quantity", "integer", "number"):
+            assert parameter.minimum is not None, key
+            assert parameter.maximum is not None, key
+
+
+@pytest.mark.parametrize("name", ["prune", "set", "reset", "write-verify", "endurance", "relaxation", "sweep"])
 def test_a_parameter_without_default_must_be_given(tmp_path, name):
     with pytest.raises(UsageError, match=r"'cells?'.*--set cells?="):
         load_protocol(tmp_path, name).plan(Geometry())
@@ -80,8 +94,8 @@ def test_parameters_reach_every_place_that_refers_to_them(tmp_path):
 
 def test_a_region_parameter_within_a_longer_region_keeps_its_meaning(tmp_path, table):
     plan = plan_of(tmp_path, "prune", cells="row 0 | row 1")
-    (reset,) = (each for step, each in worst_case(plan, table) if isinstance(step, PulseStep))
-    assert {int(row) for operation in reset for row in operation.cells.rows} == {0, 1}
+    (reset,) = (each for each in worst_case(plan, table) if isinstance(each.step, PulseStep))
+    assert reset.cells.rows.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -119,3 +133,47 @@ def test_assignments_on_the_command_line():
     for wrong in (["voltage"], ["=3"], ["a=1", "a=2"]):
         with pytest.raises(UsageError):
             parse_assignments(wrong)
+
+
+CELLS = {
+    "electroform": "rows 0-3",
+    "electroform-ramp": "rows 28-31",
+    "endurance": "rows 0-1 & cols 0-3",
+    "read-array": "all",
+    "read-noise": "rows 0-1",
+    "retention": "rows 0-1",
+}
+SMALLER = {
+    "endurance": {"rounds": 2, "cycles": 2},
+    "read-noise": {"reads": 5},
+    "retention": {"reads": 3},
+    "route": {"reference": "0"},
+    "write-verify": {"cells": "row 0", "budget": 5},
+    "sweep": {"cell": "(3, 7)"},
+    "electroform-ramp": {"step": "150 mV"},
+    "multiply-ones": {"rows": "rows 0-3"},
+}
+
+
+def given_for(name, protocol):
+    cells = {"cells": CELLS.get(name, "rows 0-1")} if "cells" in protocol.file.parameters else {}
+    return {**cells, **SMALLER.get(name, {})}
+
+
+@pytest.fixture(scope="module")
+def formed(tmp_path_factory):
+    """A session on a small bench, with a source-measure unit, whose first rows are formed."""
+    bench = SmallBench(tmp_path_factory.mktemp("shipped") / "small").write()
+    with (bench.folder / "bench.yaml").open("a") as file:
+        file.write("smus: [{name: smu, driver: keysight-b2900, address: simulated}]\n")
+    with bench.open() as session:
+        assert session.run("electroform", arm="small-1", parameters={"cells": "rows 0-3"}).passed
+        yield session
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name != "electroform"])
+def test_it_runs_on_a_simulated_die(formed, name):
+    protocol = load_protocol(formed.description.root, name)
+    result = formed.run(name, arm="small-1", parameters=given_for(name, protocol))
+    assert result.passed, result.checks
+    assert (result.pulses > 0) == (name not in HARMLESS | {"sweep"})

@@ -16,7 +16,8 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse
 from rramlab.macro.regions import Region
 from rramlab.plan.operations import PulseOp
-from rramlab.runs.ledger import Ledger
+from rramlab.runs.comparing import pulses_by_position
+from rramlab.runs.ledger import MEMORY, Ledger
 
 GEOMETRY = Geometry(8, 8)
 NOTHING = CellSelection(np.zeros(GEOMETRY.shape, np.bool_))
@@ -156,7 +157,7 @@ def test_operations_are_found_by_run_and_position(open_ledger):
     assert [entry.op_id for entry in ledger.of_run("r")] == [first, second]
     assert [entry.op_id for entry in ledger.of_run("r", "b")] == [second]
     assert [entry.op_id for entry in ledger.since(first)] == [second, third]
-    assert ledger.of_run("t") == []
+    assert not list(ledger.of_run("t"))
 
 
 def test_pulses_are_synced_before_the_call_returns(open_ledger, tmp_path):
@@ -353,3 +354,34 @@ def test_another_database_is_not_made_a_ledger(tmp_path):
     with pytest.raises(DataError, match="no ledger"):
         Ledger(path, "d", GEOMETRY)
     assert path.read_bytes() == left
+
+
+def test_the_operations_of_a_run_come_one_at_a_time(open_ledger):
+    """Those of a long run on a large array, all at once, would fill the memory."""
+    ledger = open_ledger()
+    ids = [ledger.intend(operation("row 0"), "r", "a", 1) for _ in range(3)]
+    entries = ledger.of_run("r")
+    assert next(entries).op_id == ids[0]
+    assert [entry.op_id for entry in entries] == ids[1:]
+
+
+def test_attempts_at_one_operation_are_put_together(open_ledger):
+    ledger = open_ledger()
+    for done in ("row 0", "row 1"):
+        ledger.finish(ledger.intend(operation("rows 0-1"), "r", "000.00000", 1), cells(done))
+    ledger.finish(ledger.intend(operation("rows 0-1"), "whole", "000.00000", 1), cells("rows 0-1"))
+    ledger.finish(ledger.intend(operation("rows 0-1"), "half", "000.00000", 1), cells("row 0"))
+    ledger.intend(operation("row 5"), "half", "000.00001", 1)
+    whole, half = (pulses_by_position(ledger.of_run(name)) for name in ("whole", "half"))
+    assert pulses_by_position(ledger.of_run("r")) == whole
+    assert whole != half
+    assert set(half) == {"000.00000"}
+
+
+def test_a_ledger_in_memory_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ledger = Ledger(MEMORY, "d", GEOMETRY)
+    ledger.finish(ledger.intend(operation("row 0"), "r", "a", 1), cells("row 0"))
+    assert ledger.pulse_counts().sum() == 8
+    ledger.close()
+    assert not list(tmp_path.iterdir())

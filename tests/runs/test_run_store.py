@@ -1,5 +1,6 @@
 """A run is a folder of whole blocks that can be gathered into run.h5 at any time."""
 
+import io
 import time
 
 import h5py
@@ -9,9 +10,12 @@ from hypothesis import given
 from strategies import selections
 
 from rramlab.base.errors import DataError
+from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
+from rramlab.plan.operations import Read
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ReadStep
+from rramlab.runs.snapshot import SNAPSHOT, keep_snapshot, load_snapshot
 from rramlab.runs.store import Run, find_run, list_runs
 
 GEOMETRY = Geometry(8, 8)
@@ -220,6 +224,11 @@ def test_a_frozen_selection_stays_what_it_was(run):
 
     round_trip()
     assert run.frozen(4, GEOMETRY) is None
+    assert run.frozen("003", GEOMETRY) == run.frozen(3, GEOMETRY)
+    nothing = CellSelection(np.zeros(GEOMETRY.shape, bool))
+    run.freeze("003-0000002-001", nothing)
+    assert run.frozen("003-0000002-001", GEOMETRY) == nothing
+    (run.folder / "selections" / "003-0000002-001.bits").unlink()
     (path,) = run.folder.glob("selections/*")
     path.write_bytes(b"1234")
     with pytest.raises(DataError, match="damaged"):
@@ -265,3 +274,31 @@ def test_a_finished_run_says_how(run):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="no run"):
         Run(tmp_path)
+
+
+def test_a_snapshot_keeps_arrays_bit_for_bit_and_noise_as_it_is(run):
+    noise = np.random.default_rng(3).standard_normal(10_000)
+    archive, plain = io.BytesIO(), bytes(range(256)) * 10
+    np.savez(archive, noise=noise, nothing=np.zeros(100_000), empty=np.zeros(0))
+    keep_snapshot(run, {"die.npz": archive.getvalue(), "ledger.db": plain})
+    found = load_snapshot(run)
+    assert found["ledger.db"] == plain
+    with np.load(io.BytesIO(found["die.npz"])) as arrays:
+        assert set(arrays) == {"noise", "nothing", "empty"}
+        assert np.array_equal(arrays["noise"], noise)
+        assert np.array_equal(arrays["nothing"], np.zeros(100_000))
+        assert not arrays["empty"].size
+    assert noise.nbytes < (run.folder / SNAPSHOT).stat().st_size < noise.nbytes + 10_000
+
+
+def test_values_of_whole_rows_are_stored_as_they_are_and_sparse_ones_compressed(run):
+    for dataset, valid in (("whole", None), ("sparse", np.eye(4, 8, dtype=bool))):
+        block = cells_block(4, value=7, valid=valid)
+        read = Read(CellSelection(np.vstack([block["valid"], np.zeros((4, 8), bool)])), dataset=dataset)
+        run.append_cells("000.00000", read, block, "nominal", 0)
+    with h5py.File(run.consolidate()) as file:
+        for dataset in ("whole", "sparse"):
+            group = file[f"step-000-{dataset}"]
+            assert (group["codes"].compression is None) == (dataset == "whole")
+            assert np.array_equal(group["codes"][0, :4] == 7, group["valid"][:4])
+            assert not group["valid"][4:].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from rramlab.macro.pulses import PulseKind, PulseReport
 from rramlab.macro.routes import Target
 
 _FENCE = 1024
+_NAP_S = 0.05  # a stop comes through within it
 # Of one answer: little enough that a lost one costs little on a slow link, enough that what surrounds it is below 1 %.
 _READ_BYTES = 1 << 16
 _MULTIPLY_BYTES = 1 << 15
@@ -168,6 +170,13 @@ class WireController:
             return messages.unpack_status(answer)
         except ValueError as error:
             raise self._unclear(Opcode.STATUS, error) from error
+
+    def wait(self, time_s: float, tick: Tick | None = None) -> None:
+        until = time.monotonic() + time_s
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _NAP_S))
+            if tick is not None:
+                tick()
 
     def heartbeat(self) -> None:
         self._exchange.beat()

@@ -1,0 +1,285 @@
+"""Does the operations of a run, each once: what a resumed run finds done is taken from its blocks and the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.base.errors import DataError, OutOfLimits
+from rramlab.engine.contact import ContactReport
+from rramlab.engine.expectation import compare, compare_bystanders
+from rramlab.engine.guard import chosen_smu
+from rramlab.engine.probing import Curve, summary
+from rramlab.engine.results import RunResult
+from rramlab.engine.station import Station
+from rramlab.macro.cells import CellSelection
+from rramlab.plan.limits import Limits
+from rramlab.plan.operations import (
+    Contact,
+    Expect,
+    LoadGates,
+    Multiply,
+    Operation,
+    PulseOp,
+    Read,
+    Route,
+    Sweep,
+    Unchanged,
+    Wait,
+)
+from rramlab.plan.plan import BEFORE
+from rramlab.runs.store import Run
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a run an operation stands. ``attributes``: of the blocks that it writes: step, round and labels in loops."""
+
+    position: str
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+class Performer:
+    """One run's operations on one station.
+
+    ``seen_S``: what this run has read last of each cell and not pulsed since: float32[rows, columns], NaN where nothing.
+    """
+
+    def __init__(self, station: Station, run: Run, limits: Limits, result: RunResult, resumed: bool) -> None:
+        self._behind = resumed  # an earlier attempt may have done what comes now, and things after it
+        self.station, self.run, self.limits, self.result = station, run, limits, result
+        self.seen_S = station.conductance_S.copy()
+        self.pulsed = np.zeros(self.seen_S.shape, np.bool_)  # by this run
+        self._before: tuple[int, npt.NDArray[Any]] | None = (
+            None  # the last read of bystanders before a pulse, from a row
+        )
+
+    def perform(self, operation: Operation, at: Place) -> None:
+        """Do one operation that is not yet done; what it measured is kept.
+
+        Raises:
+            OutOfLimits: what was read is not as expected. DataError: the run's folder or the ledger is gone.
+        """
+        self.run.check_there()
+        match operation:
+            case PulseOp():
+                self._pulse(operation, at.position)
+            case Read():
+                self._read(operation, at)
+            case LoadGates():
+                self.station.load_gates(operation, self.limits)
+            case Multiply():
+                self._multiply(operation, at)
+            case Contact():
+                self._contact(operation, at)
+            case Sweep():
+                self._sweep(operation, at)
+            case Route():
+                self._route(operation, at)
+            case Expect():
+                self._expect(operation, at.position)
+            case Unchanged():
+                self._unchanged(operation)
+            case Wait():
+                self._wait(operation, at.position)
+
+    def _contact(self, operation: Contact, at: Place) -> None:
+        """Test the lines, each time anew: what a resumed run knew of them may be no longer true."""
+        last = self.station.ledger.last_id
+
+        def keep(report: ContactReport, block: npt.NDArray[Any]) -> None:
+            conversions = operation.cells.count
+            self.result.contact = {**report.as_json(), "verdict": str(report), "conversions": conversions}
+            read = Read(operation.cells, 1, "contact", "contact")
+            self.run.append_cells(at.position, read, block, self.station.calibration.record, last, **at.attributes)
+
+        self.station.contact(operation, self.limits, keep)
+
+    def _sweep(self, operation: Sweep, at: Place) -> None:
+        curve = self._known(at.position, operation.dataset)
+        if operation.as_pulse is not None:
+            self.seen_S[operation.cells.bits] = np.nan
+        if curve is None:
+            had_its_pulse = any(entry.spent.count for entry in self.station.ledger.of_run(self.run.id, at.position))
+            if had_its_pulse:
+                lost = {"dataset": operation.dataset, "kind": operation.purpose, "lost": True}
+                target = operation.target
+                self.result.sweeps.append({**lost, "row": target.row, "column": target.column})
+                return
+            curve = self.station.sweep(operation, self.run.id, at.position, self.limits)
+            self._keep(operation, at, curve, operation.purpose)
+        self.result.sweeps.append(self._summary(operation, curve))
+
+    def _route(self, operation: Route, at: Place) -> None:
+        curve = self._known(at.position, operation.dataset)
+        if curve is None:
+            curve = self.station.route(operation, self.limits)
+            self._keep(operation, at, curve, "route")
+        self.result.routes.append(self._summary(operation, curve))
+
+    def _known(self, position: str, dataset: str) -> Curve | None:
+        return self.run.block(position, dataset).load() if self.run.has(position, dataset) else None
+
+    def _summary(self, operation: Sweep | Route, curve: Curve) -> dict[str, Any]:
+        found = summary(operation, curve, self.station.board.read_voltage_V)
+        return {**found, "smu": chosen_smu(operation, self.station.smus)}
+
+    def _keep(self, operation: Sweep | Route, at: Place, curve: Curve, kind: str) -> None:
+        found = self._summary(operation, curve)
+        place = ("row", "column", "target", "peak_V")
+        self.run.append(
+            at.position,
+            operation.dataset,
+            curve,
+            form="curve",
+            kind=kind,
+            smu=found["smu"],
+            compliance_A=operation.compliance_A,
+            gate_V=operation.gate_V,
+            conversions=0,
+            **{name: found[name] for name in place if name in found},
+            **at.attributes,
+        )
+
+    def _pulse(self, operation: PulseOp, position: str) -> None:
+        spent = np.zeros(self.station.board.geometry.shape, np.bool_)
+        for entry in self.station.ledger.of_run(self.run.id, position):
+            spent |= entry.spent.bits
+        self.seen_S[operation.cells.bits] = np.nan
+        self.pulsed |= operation.cells.bits
+        remaining = CellSelection(operation.cells.bits & ~spent)
+        if not remaining.count:
+            return
+        left = PulseOp(operation.kind, remaining, operation.pulse, operation.cells_per_pulse, operation.source)
+        self.station.pulse(left, self.run.id, position, self.limits)
+
+    def _read(self, operation: Read, at: Place) -> None:
+        position = at.position
+        start = int(operation.cells.rows[0])
+        if self.run.has(position, operation.dataset):
+            known = self.run.block(position, operation.dataset)
+            try:
+                block = known.load()
+            except DataError:
+                # A read is harmless: it is taken again, unless its cells were pulsed since and would read otherwise.
+                pulsed = self.station.ledger.since(known.attributes["operation"])
+                if any((operation.cells & entry.spent).count for entry in pulsed):
+                    raise
+            else:
+                self._see(operation.dataset, block, start)
+                self.station.take(block, start, known.attributes["operation"])
+                return
+        since = self._pulsed_since(operation, position) if self._behind else 0
+        if since:
+            self.seen_S[operation.cells.bits] = np.nan
+            # What would be read now is what came of those pulses.
+            self.result.lost.append({"position": position, "dataset": operation.dataset, "cells": since})
+            return
+        last = self.station.ledger.last_id
+        block = self.station.read(operation, self.limits)
+        self._see(operation.dataset, block, start)
+        self.run.append_cells(at.position, operation, block, self.station.calibration.record, last, **at.attributes)
+
+    def _pulsed_since(self, operation: Read, position: str) -> int:
+        """Count the cells of a read that this run has pulsed at a later place of its plan."""
+        later = np.zeros(self.seen_S.shape, np.bool_)
+        self._behind = False
+        for entry in self.station.ledger.of_run(self.run.id):
+            if entry.position > position:
+                self._behind = True
+                later |= entry.spent.bits
+        return int(np.count_nonzero(later & operation.cells.bits))
+
+    def _see(self, dataset: str, block: npt.NDArray[Any], start: int) -> None:
+        """Take a block of this run as what its expectations are about, whatever other runs have read since."""
+        if dataset == BEFORE:
+            self._before = start, block
+        self.seen_S[start : start + len(block)][block["valid"]] = block["conductance"][block["valid"]]
+
+    def _multiply(self, operation: Multiply, at: Place) -> None:
+        if self.run.has(at.position, operation.dataset):
+            return
+        columns = np.flatnonzero(operation.pattern.enabled)
+        sums, products = self.station.multiply(operation, columns, self.limits)
+        saturated = int(sums.saturated.sum())
+        self.result.saturated += saturated
+        columns_S = products.mean(axis=0)
+        self.result.products.append(
+            {
+                "dataset": operation.dataset,
+                "vectors": len(products),
+                "columns": len(columns),
+                "mean_S": float(columns_S.mean()),
+                "column_spread_S": float(columns_S.std()),
+                "vector_spread_S": float(products.std(axis=0).mean()),
+                "saturated": saturated,
+            }
+        )
+        block = np.zeros(products.shape, [("sums", np.int32), ("product", np.float32)])
+        block["sums"], block["product"] = sums.codes, products
+        self.run.append(
+            at.position,
+            operation.dataset,
+            block,
+            form="products",
+            columns=columns.tolist(),
+            bits=operation.bits,
+            conversions=sums.conversions,
+            gates=operation.pattern.digest,
+            saturated=saturated,
+            calibration=self.station.calibration.record,
+            **at.attributes,
+        )
+
+    def _expect(self, operation: Expect, position: str) -> None:
+        """Judge once what passed: cells that were pulsed since would be judged by another read."""
+        known = self.run.judged(position)
+        if known is not None:
+            self.result.checks.append(known)
+            return
+        found = self.judgement(operation)
+        if found["passed"] or not operation.stop:
+            self.run.judge(position, found)
+        hint = f" {operation.window.hint}" if operation.window.hint else ""
+        self._judge(operation, found, operation.stop, hint)
+
+    def judgement(self, operation: Expect) -> dict[str, Any]:
+        """Compare what was read last with a window."""
+        ledger = self.station.ledger
+        return compare(operation, self.seen_S, ledger.doubtful().bits, ledger.unknown().bits)
+
+    def _wait(self, operation: Wait, position: str) -> None:
+        """Time that has passed is not waited again."""
+        if self.run.judged(position) is None:
+            self.station.wait(operation)
+            self.run.judge(position, {"waited_s": operation.time_s})
+
+    def _unchanged(self, operation: Unchanged) -> None:
+        before_S = np.full(self.seen_S.shape, np.nan, np.float32)
+        if self._before is not None:
+            start, block = self._before
+            before_S[start : start + len(block)] = block["conductance"]
+        found = compare_bystanders(operation, before_S, self.seen_S)
+        hint = (
+            " Cells that were not meant changed with those that were: look for a stuck select bit with rramlab contact"
+        )
+        if not found["passed"]:
+            self._judge(operation, found, True, hint)
+        else:
+            self.result.bystanders += 1
+
+    def _judge(self, operation: Expect | Unchanged, found: dict[str, Any], stop: bool, hint: str) -> None:
+        self.result.checks.append(found)
+        if not found["passed"] and stop:
+            raise OutOfLimits(
+                f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
+                f"{self.pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{hint}",
+                operation.source,
+            )
+
+    def pulses(self) -> int:
+        """Pulses of this run, all attempts together, by the ledger."""
+        return sum(entry.done.count for entry in self.station.ledger.of_run(self.run.id))

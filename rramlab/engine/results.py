@@ -1,0 +1,83 @@
+"""Where a run is, how far it is, and what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class State(Enum):
+    """Where a run is. ``DONE``, ``FAILED``, ``STOPPED`` and ``REFUSED`` end it; all but ``DONE`` can be resumed."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    REFUSED = "refused"
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.CREATED: frozenset({State.RUNNING, State.REFUSED}),
+    State.RUNNING: frozenset({State.DONE, State.FAILED, State.STOPPED, State.REFUSED}),
+    State.FAILED: frozenset({State.RUNNING}),
+    State.STOPPED: frozenset({State.RUNNING}),
+    State.REFUSED: frozenset({State.RUNNING}),
+    State.DONE: frozenset(),
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Told before each operation. ``done`` of ``total`` operations; the total is the worst case of the plan.
+
+    ``eta_s``: how long the rest will take at worst, None while that cannot be told. ``pulsed``: cells that the run has
+    pulsed and read since; ``formed``: how many of them conduct; ``mean_S``: what those conduct, None where there are none.
+    """
+
+    run: str
+    step: int
+    steps: int
+    done: int
+    total: int
+    message: str
+    eta_s: float | None = None
+    pulsed: int = 0
+    formed: int = 0
+    mean_S: float | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+@dataclass
+class RunResult:
+    """What a run did. ``checks``: every ``expect``, pilot and bystander judgement, in order; ``programs``: write-verify.
+
+    ``sweeps``, ``routes``: a summary of every curve and of everything measured at a source-measure unit, see
+    :func:`rramlab.engine.probing.summary`; a sweep whose curve was lost has ``lost``.
+    """
+
+    run_id: str
+    die: str
+    folder: str
+    pulses: int = 0
+    conversions: int = 0
+    saturated: int = 0
+    checks: list[dict[str, Any]] = field(default_factory=list)
+    contact: dict[str, Any] | None = None
+    products: list[dict[str, Any]] = field(default_factory=list)
+    sweeps: list[dict[str, Any]] = field(default_factory=list)
+    routes: list[dict[str, Any]] = field(default_factory=list)
+    programs: list[dict[str, Any]] = field(default_factory=list)
+    bystanders: int = 0  # how often cells beside those that were pulsed were found unchanged
+    lost: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # reads whose block is gone and whose cells were pulsed since
+    reconciled: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return all(check["passed"] for check in self.checks)

@@ -1,0 +1,240 @@
+"""Steps as a person wrote them become the steps of a plan; every error names the line and column of what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rramlab.base.errors import DataError, SourceRef, UsageError
+from rramlab.base.yamlfile import Location, YamlDocument, validate
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import PULSE_KINDS
+from rramlab.macro.regions import Region
+from rramlab.plan.plan import selection
+from rramlab.plan.steps import (
+    MOST_DEPTH,
+    AmplitudeLadder,
+    ContactStep,
+    ExpectStep,
+    ForEachStep,
+    GateStep,
+    MultiplyStep,
+    ProgramStep,
+    PulseStep,
+    ReadStep,
+    RepeatStep,
+    Round,
+    RouteStep,
+    Step,
+    StepModel,
+    SweepStep,
+    WaitStep,
+    WidthLadder,
+)
+from rramlab.protocols.attached import Attached
+from rramlab.protocols.loops import MOST_ROUNDS, values_of
+from rramlab.protocols.parameters import Named, references, substitute
+
+STEPS: dict[str, type[StepModel]] = {
+    "contact": ContactStep,
+    "read": ReadStep,
+    **dict.fromkeys(PULSE_KINDS, PulseStep),
+    "program": ProgramStep,
+    "wait": WaitStep,
+    "repeat": RepeatStep,
+    "for_each": ForEachStep,
+    "gate": GateStep,
+    "multiply": MultiplyStep,
+    "sweep": SweepStep,
+    "route": RouteStep,
+    "expect": ExpectStep,
+}
+_REGION_KEYS = ("cells", "rows", "columns")
+
+
+class Builder:
+    """Makes the steps of one plan, for one set of parameters and one array."""
+
+    def __init__(self, document: YamlDocument, attached: Attached, geometry: Geometry) -> None:
+        self._document, self._attached, self._geometry = document, attached, geometry
+        self._rounds = 0
+        self._good: set[str] = set()  # regions that were found to lie on the die
+
+    def steps(self, nodes: Any, at: Location, known: Mapping[str, Named], depth: int = 0) -> tuple[Step, ...]:
+        """Return the steps that ``nodes``, which stand at ``at``, spell where ``known`` names have values.
+
+        Raises:
+            UsageError: file, line and column, what was found and what was expected.
+        """
+        if not isinstance(nodes, list) or not nodes:
+            raise UsageError(f"found {nodes!r}, expected a list of steps, at least one", self._document.at(at))
+        return tuple(self._step(node, (*at, index), known, depth) for index, node in enumerate(nodes))
+
+    def _step(self, node: Any, at: Location, known: Mapping[str, Named], depth: int) -> Step:
+        here = self._document.at(at)
+        if isinstance(node, str):
+            node = {node: None}
+        if not isinstance(node, dict) or len(node) != 1:
+            raise UsageError(f"found {_short(node)}, expected one step such as 'read: {{cells: all}}'", here)
+        (kind, body), *_ = node.items()
+        if kind not in STEPS:
+            raise UsageError(f"unknown step {kind!r}; known steps: {', '.join(STEPS)}", here)
+        at = (*at, kind)
+        body = {} if body is None else body
+        if not isinstance(body, dict):
+            raise UsageError(
+                f"found {_short(body)} in the step {kind!r}, expected keys and values", self._document.at(at)
+            )
+        reserved = ("source",) if kind == "sweep" else ("kind", "source")
+        for key in reserved:
+            if key in body:
+                raise UsageError(f"unknown key {key!r}", self._document.at((*at, key)))
+        if kind in ("repeat", "for_each"):
+            if depth == MOST_DEPTH:
+                raise UsageError(f"found a loop in {MOST_DEPTH} others, expected loops at most {MOST_DEPTH} deep", here)
+            loop = self._repeat if kind == "repeat" else self._for_each
+            return loop(body, at, known, depth + 1, here)
+        return self._leaf(kind, body, at, known, here)
+
+    def _leaf(self, kind: str, body: dict[str, Any], at: Location, known: Mapping[str, Named], here: SourceRef) -> Step:
+        names = {"purpose": "kind"} if kind == "sweep" else {}
+        keys = [names.get(name, name) for name, field in STEPS[kind].model_fields.items() if field.repr]
+        for key in body:
+            if key not in keys:
+                place = self._document.at((*at, key))
+                raise UsageError(f"unknown key {key!r}; known keys: {', '.join(sorted(keys))}", place)
+        filled = self._filled(body, at, known)
+        document = self._document
+        if kind == "sweep" and "kind" in filled:
+            filled = {("purpose" if key == "kind" else key): value for key, value in filled.items()}
+            document = replace(document, places={**document.places, (*at, "purpose"): document.places[(*at, "kind")]})
+        if kind == "program":
+            self._program(filled, at)
+        step = validate(document, STEPS[kind], {**filled, "kind": kind, "source": here}, at)
+        self._check_regions(step, at)
+        return step  # type: ignore[return-value]  # the models of STEPS are those of Step
+
+    def _filled(self, body: dict[str, Any], at: Location, known: Mapping[str, Named]) -> dict[str, Any]:
+        """Put values in place of references, and cells in place of mask files."""
+        filled = {}
+        for key, value in body.items():
+            if isinstance(value, (int, float)) or (isinstance(value, str) and "$" not in value and "mask" not in value):
+                filled[key] = value  # most values are plain, and plans can have many
+                continue
+            with self._placed((*at, key)):
+                filled[key] = self._attached.with_masks(substitute(value, known), key)
+        return filled
+
+    def _program(self, filled: dict[str, Any], at: Location) -> None:
+        """Read the file of targets, and each ladder at its own place."""
+        target = filled.get("target")
+        if isinstance(target, str) and target.endswith((".npy", ".npz")):
+            with self._placed((*at, "target")):
+                filled["target"] = self._attached.target(target)
+        if filled.get("by", "amplitude") not in ("amplitude", "width"):
+            raise UsageError(f"found {filled['by']!r}, expected amplitude or width", self._document.at((*at, "by")))
+        ladder = WidthLadder if filled.get("by") == "width" else AmplitudeLadder
+        for key in ("set", "reset"):
+            if key in filled:
+                filled[key] = validate(self._document, ladder, filled[key], (*at, key))
+
+    def _repeat(
+        self, body: dict[str, Any], at: Location, known: Mapping[str, Named], depth: int, here: SourceRef
+    ) -> Step:
+        filled = self._filled({key: value for key, value in body.items() if key != "steps"}, at, known)
+        steps = self.steps(body.get("steps"), (*at, "steps"), known, depth)
+        step = validate(self._document, RepeatStep, {**filled, "steps": steps, "kind": "repeat", "source": here}, at)
+        if step.until is not None:
+            self._check_region(step.until.cells, (*at, "until", "cells"))
+        return step
+
+    def _for_each(
+        self, body: dict[str, Any], at: Location, known: Mapping[str, Named], depth: int, here: SourceRef
+    ) -> Step:
+        for key in body:
+            if key not in ("values", "steps"):
+                raise UsageError(f"unknown key {key!r}; known keys: steps, values", self._document.at((*at, key)))
+        written = body.get("values")
+        if not isinstance(written, dict) or len(written) != 1:
+            raise UsageError(
+                f"found {_short(written)}, expected one name with its values, such as 'values: {{voltage: [1.8 V, 2 V]}}'",
+                self._document.at((*at, "values")),
+            )
+        (name, spec), *_ = written.items()
+        place = (*at, "values", name)
+        with self._placed(place):
+            if name in known:
+                raise UsageError(f"found the name {name!r}, which is taken already, expected one of its own")
+            values = values_of(substitute(spec, known), name)
+            self._rounds += len(values)
+            if self._rounds > MOST_ROUNDS:
+                raise UsageError(
+                    f"found {self._rounds:,} rounds up to here, expected at most {MOST_ROUNDS:,} in a protocol"
+                )
+        if name not in references(body.get("steps")):
+            raise UsageError(
+                f"found steps that do not use ${{{name}}}, expected them to; to do the same again, use 'repeat'",
+                self._document.at(place),
+            )
+        rounds = []
+        for each in values:
+            with self._in_round(name, each):
+                steps = self.steps(body.get("steps"), (*at, "steps"), {**known, name: each}, depth)
+            rounds.append(Round(value=each.value, unit=each.unit, steps=steps))
+        found = {"name": name, "rounds": tuple(rounds), "kind": "for_each", "source": here}
+        document = replace(
+            self._document, places={**self._document.places, (*at, "name"): self._document.places[place]}
+        )
+        return validate(document, ForEachStep, found, at)
+
+    @contextmanager
+    def _placed(self, at: Location) -> Iterator[None]:
+        """Give an error that has no place the one of ``at``."""
+        try:
+            yield
+        except (UsageError, DataError) as error:
+            if error.source is not None:
+                raise
+            raise type(error)(str(error), self._document.at(at)) from None
+
+    @contextmanager
+    def _in_round(self, name: str, value: Named) -> Iterator[None]:
+        """Say in which round of a loop something is wrong: the line alone does not tell."""
+        try:
+            yield
+        except UsageError as error:
+            message = str(error).removeprefix(f"{error.source}: ")
+            raise UsageError(f"{message} (where {name} is {value})", error.source) from None
+
+    def _check_regions(self, step: StepModel, at: Location) -> None:
+        if isinstance(step, (SweepStep, RouteStep)):
+            selection(step.model_copy(update={"source": self._document.at((*at, "cell"))}), self._geometry, None)
+            return
+        for key in _REGION_KEYS:
+            text = getattr(step, key, None)
+            if text is not None:
+                self._check_region(text, (*at, key))
+        if isinstance(step, GateStep):
+            step.gate_pattern(self._geometry)
+        if isinstance(step, ProgramStep) and isinstance(step.target, str):
+            with self._placed((*at, "target")):
+                step.targets_S(Region(step.cells).bound(self._geometry))
+
+    def _check_region(self, text: str, at: Location) -> None:
+        if text in self._good:
+            return
+        with self._placed(at):
+            region = Region(text)
+            if not region.bound(self._geometry).count:
+                raise UsageError(f"found the region '{region}', which means no cell")
+        self._good.add(text)
+
+
+def _short(node: Any) -> str:
+    text = repr(node)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+__all__ = ["STEPS", "Builder"]

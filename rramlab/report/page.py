@@ -1,0 +1,148 @@
+"""The report of a run: one HTML file that needs nothing else, to be looked at, printed and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+import rramlab
+from rramlab.base.files import write_atomic
+from rramlab.macro.cells import is_conducting
+from rramlab.report import origins, sections
+from rramlab.report.findings import Findings
+from rramlab.report.markup import Html, join, quoted, section, tag
+from rramlab.report.runfigures import known, pictures
+from rramlab.report.theme import variables
+from rramlab.report.verdict import MARKS, WORDS, Verdict, checks, verdict
+from rramlab.report.wording import clock, percent
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a report came to: its file, the files of its figures, how the run was judged."""
+
+    path: Path
+    figures: tuple[Path, ...]
+    headline: str
+    problems: tuple[str, ...]
+
+
+def write_report(found: Findings, path: Path, figures: Path | None = None) -> Written:
+    """Write the report of a run; with ``figures`` also every figure of it as PNG and PDF into that folder."""
+    shown = pictures(found)
+    write_atomic(path, page(found).encode())
+    made: list[Path] = []
+    if figures is not None:
+        heading = f"{found.record['die']}, {found.id}"
+        made = [each for group in shown.values() for picture in group for each in picture.save(figures, heading)]
+    return Written(path, tuple(made), verdict(found).headline, tuple(found.problems))
+
+
+def page(found: Findings) -> str:
+    """Return the whole page."""
+    shown, judgement = pictures(found), verdict(found)
+    parts = [
+        sections.judged(found),
+        sections.probed(found, shown),
+        sections.products(found, shown),
+        sections.rounds(found, shown),
+        sections.die(found, shown),
+        sections.pulses(found),
+        sections.contact(found, shown),
+        origins.when(found),
+        origins.parameters(found),
+        origins.bounds(found),
+        origins.provenance(found),
+        origins.texts(found),
+        _problems(found),
+    ]
+    style = variables() + files("rramlab.report").joinpath("page.css").read_text(encoding="utf-8")
+    title = f"{found.record['name']} on {found.record['die']}: {judgement.headline}"
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta name="color-scheme" content="light dark"><title>{quoted(title)}</title><style>{style}</style>'
+    )
+    body = join((_header(found, judgement), _strip(found), tag("main", *parts), _footer(found)))
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _header(found: Findings, judgement: Verdict) -> Html:
+    record = found.record
+    began, lasted = origins.times(found)
+    description = origins.about_protocol(found).get("description")
+    sign = tag("span", MARKS[judgement.tone], class_="sign", role="img", aria_label=WORDS[judgement.tone])
+    ended = tag(
+        "div",
+        tag("p", sign, tag("strong", judgement.headline), class_="headline"),
+        tag("p", judgement.reason, class_="reason") if judgement.reason else None,
+        tag("p", judgement.advice) if judgement.advice else None,
+        tag("p", tag("code", judgement.command)) if judgement.command else None,
+        class_=f"verdict {judgement.tone}",
+        role="status",
+    )
+    return tag(
+        "header",
+        tag("p", f"Run report · die {record['die']}", class_="eyebrow"),
+        tag("h1", str(record["name"])),
+        tag("p", str(description), class_="lead") if isinstance(description, str) else None,
+        tag("p", tag("code", found.id), f" · {began}{f' · {lasted}' if lasted else ''}", class_="note"),
+        ended,
+    )
+
+
+def _strip(found: Findings) -> Html:
+    """The run in a handful of figures; what was not measured is left out."""
+    tiles: list[tuple[str, str, str]] = []
+    given, after = found.given, found.after_S
+    pulses = given.pulses if given is not None else found.record.get("pulses")
+    if pulses is not None:
+        count = int(np.count_nonzero(given.counts)) if given is not None else 0
+        cells = f"on {count:,} cell{'' if count == 1 else 's'}" if count else ""
+        tiles.append(("pulses", f"{int(pulses):,}", cells))
+    if given is not None and after is not None and given.counts.shape == after.shape:
+        formed = np.zeros(after.shape, np.bool_)
+        for each in given.settings:
+            formed |= each.cells & (each.kind == "electroform")
+        read = after[formed & ~np.isnan(after)]
+        if read.size:
+            conducting = int(np.count_nonzero(is_conducting(read)))
+            tiles.append(("formed fraction", percent(conducting, read.size), f"{conducting:,} of {read.size:,}"))
+    if after is not None and known(after):
+        conducting_S = after[is_conducting(after)]
+        if conducting_S.size:
+            spread = f"ln-σ {np.log(conducting_S).std():.3f}" if conducting_S.size > 1 else ""
+            tiles.append(("median conductance", f"{np.median(conducting_S) * 1e6:.2f} µS", spread or "of one cell"))
+        share = f"of {np.count_nonzero(np.isfinite(after)):,} cells read"
+        tiles.append(("conducting cells", f"{conducting_S.size:,}", share))
+    every = checks(found)
+    if every:
+        tiles.append(("checks passed", f"{sum(bool(each.get('passed')) for each in every)} of {len(every)}", ""))
+    if pulses or found.unknown:
+        tiles.append(("cells unknown", f"{found.unknown:,}", "" if given is not None else "by the run's record"))
+    lasted = origins.times(found)[1]
+    if lasted:
+        tiles.append(("duration", lasted, ""))
+    made = (
+        tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
+        for name, value, more in tiles
+    )
+    return tag("dl", *made, class_="strip", aria_label="The run in figures")
+
+
+def _problems(found: Findings) -> Html | None:
+    said = (tag("li", each) for each in found.problems)
+    return section("What could not be read", "problems", tag("ul", *said)) if found.problems else None
+
+
+def _footer(found: Findings) -> Html:
+    return tag(
+        "footer",
+        tag(
+            "p",
+            f"Made by rramlab {rramlab.__version__} on {clock(datetime.now(UTC))} from the folder of run {found.id}.",
+        ),
+    )

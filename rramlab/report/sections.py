@@ -1,0 +1,323 @@
+"""The parts of a run's report that say what it measured and did to the die."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rramlab.base.units import show
+from rramlab.macro.cells import is_conducting
+from rramlab.report.findings import Findings
+from rramlab.report.markup import Content, Html, facts, section, table, tag
+from rramlab.report.pictures import Picture
+from rramlab.report.rounds import Point, Series
+from rramlab.report.runfigures import known, say_value, step_number
+from rramlab.report.verdict import checks
+from rramlab.report.wording import percent, quantity
+
+Rows = list[Sequence[Content]]
+_MOST_ROWS = 40  # of a table; what is left out is counted
+_WHICH = "of the cells that this run pulsed, where there are any among them;"
+_GONE = "The die's ledger is not there or cannot be read: "
+
+
+def figures(pictures: Sequence[Picture]) -> Html | None:
+    """Return pictures side by side, each with its title and caption."""
+    if not pictures:
+        return None
+    made = (
+        tag(
+            "figure",
+            tag("figcaption", tag("strong", each.title), f" {each.caption}" if each.caption else None),
+            each.svg(),
+            class_="wide" if each.size[0] > 6 else "",
+        )
+        for each in pictures
+    )
+    return tag("div", *made, class_="figures")
+
+
+def shortened(
+    head: Sequence[str], rows: Sequence[Sequence[Content]], caption: str, numbers: Iterable[int]
+) -> Html | None:
+    """Return a table of the first and last rows, without the columns in which nothing stands; None where there is none."""
+    filled = [index for index in range(len(head)) if any(row[index] not in (None, "") for row in rows)]
+    if not filled:
+        return None
+    right = set(numbers)
+    numbers = [place for place, index in enumerate(filled) if index in right]
+    head, rows = [head[index] for index in filled], [[row[index] for index in filled] for row in rows]
+    if len(rows) > _MOST_ROWS:
+        half = _MOST_ROWS // 2
+        gap: Sequence[Content] = (f"… {len(rows) - 2 * half:,} more", *("" for _ in head[1:]))
+        rows = [*rows[:half], gap, *rows[-half:]]
+    return table(head, rows, caption, numbers)
+
+
+def die(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
+    """The maps or why there are none, the histogram, the lines, every data set of cells."""
+    notes: list[str] = []
+    if found.pulsed:
+        if not known(found.before_S):
+            notes.append("Before: no cell was read before its first pulse of this run.")
+        elif found.before_S is not None and np.isnan(found.before_S).any():
+            notes.append(_not_read_before(found))
+        if not known(found.after_S):
+            notes.append("After: nothing was read since the last pulses; what came of them is not known.")
+        if found.given is None:
+            notes.append(
+                f"{_GONE}cells that were pulsed after their last read of this run cannot be told from the others."
+            )
+    elif not known(found.after_S):
+        notes.append("This run read no cell, so there is no map.")
+    said = (tag("p", each, class_="note") for each in notes)
+    return section("The die", "die", *said, figures(pictures.get("die", [])), _reads(found))
+
+
+def _not_read_before(found: Findings) -> str:
+    assert found.before_S is not None
+    unread = np.isnan(found.before_S)
+    said = f"Before: {np.count_nonzero(unread):,} cells were not read before their first pulse of this run"
+    if found.given is not None and found.given.others.shape == unread.shape:
+        pristine = int(np.count_nonzero(unread & ~found.given.others))
+        said += f"; by the ledger {pristine:,} of them were pristine then"
+    return f"{said}."
+
+
+def _reads(found: Findings) -> Html | None:
+    """Every data set of cells in figures."""
+    rows: Rows = []
+    for series in found.reads.series.values():
+        last = series.points[-1]
+        name = f"step {step_number(series.step)}: {series.dataset}"
+        rows.append((name, f"{len(series.points):,}", *_figures_of(last)))
+    head = (
+        "data set",
+        "reads",
+        "cells",
+        "conducting",
+        "median of these",
+        "quartiles of all",
+        "lowest and highest",
+        "noise",
+    )
+    return shortened(head, rows, f"What was read: {_WHICH} figures are those of a data set's last read", range(1, 8))
+
+
+def _figures_of(point: Point) -> tuple[str, ...]:
+    def micro(siemens: float) -> str:
+        return f"{siemens * 1e6:.2f}"
+
+    if not point.cells:
+        return "0", "none", "none", "none", "none", ""
+    low, _, high = point.quartiles_S
+    return (
+        f"{point.cells:,}" + (f" × {point.repeats}" if point.repeats > 1 else ""),
+        percent(point.conducting, point.cells),
+        f"{micro(point.median_conducting_S)} µS" if point.conducting else "none",
+        f"{micro(low)} to {micro(high)} µS",
+        f"{micro(point.lowest_S)} to {micro(point.highest_S)} µS",
+        f"{point.noise:.2%}" if np.isfinite(point.noise) else "",
+    )
+
+
+def judged(found: Findings) -> Html | None:
+    """Every check: what was expected, what was found, whether it passed."""
+    rows: Rows = []
+    for check in checks(found):
+        left_out = int(check.get("left_out") or 0)  # type: ignore[call-overload]  # a record's figures
+        rows.append(
+            (
+                str(check.get("what")),
+                mark(bool(check.get("passed"))),
+                quantity("cells", check.get("cells")) + (f" ({left_out:,} left out)" if left_out else ""),
+                percent(float(check.get("formed_fraction") or 0)),  # type: ignore[arg-type]
+                f"{float(check.get('median_S') or 0) * 1e6:.2f} µS",  # type: ignore[arg-type]
+                _window(check.get("window")) or str(check.get("reason") or ""),
+            )
+        )
+    compared = found.record.get("bystanders")
+    undisturbed = isinstance(compared, int) and compared and all(check.get("passed") for check in checks(found))
+    note = (
+        f"Cells beside those that were pulsed were compared {compared:,} times; none was disturbed."
+        if undisturbed
+        else ""
+    )
+    head = ("check", "verdict", "cells", "conducting", "median", "expected")
+    return section(
+        "Checks",
+        "checks",
+        shortened(head, rows, "Every judgement of this run", (2, 3, 4)),
+        tag("p", note, class_="note") if note else None,
+    )
+
+
+def _window(window: Any) -> str:
+    if not isinstance(window, dict):
+        return ""
+    parts = [
+        f"{name.replace('_', ' ')} {quantity(name, bounds)}"
+        for name, bounds in window.items()
+        if isinstance(bounds, (list, tuple))
+    ]
+    return ", ".join(parts)
+
+
+def mark(passed: bool) -> Html:
+    """A verdict that does not live by its colour."""
+    return tag("span", "✓ passed" if passed else "✗ failed", class_="mark good" if passed else "mark bad")
+
+
+def contact(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
+    """The contact test's verdict, its lines and cells."""
+    report = found.record.get("contact")
+    if not isinstance(report, dict):
+        return None
+    wrong = [
+        (name.replace("_", " "), f"{len(found_there):,}: {', '.join(str(each) for each in found_there[:40])}")
+        for name, found_there in report.items()
+        if isinstance(found_there, list) and found_there
+    ]
+    said = tag("p", mark(bool(report.get("passed"))), f" {report.get('verdict', '')}.")
+    return section(
+        "Contact test", "contact", said, facts(wrong) if wrong else None, figures(pictures.get("contact", []))
+    )
+
+
+def pulses(found: Findings) -> Html | None:
+    """Pulses by kind, cells that nobody can decide, what was decided after a crash."""
+    given = found.given
+    decided = [each for each in found.record.get("reconciled") or [] if isinstance(each, dict)]
+    parts: list[Html | None] = []
+    if given is None and found.pulsed:
+        total = found.record.get("pulses")
+        said = (
+            f"the run's own record says {int(total):,} pulses in all."
+            if total is not None
+            else "how many is not known."
+        )
+        parts.append(tag("p", f"{_GONE}{said}", class_="note"))
+    if given is not None and given.settings:
+        rows: Rows = []
+        for each in given.settings:
+            chosen = each.cells & ~np.isnan(found.after_S) if found.after_S is not None else np.zeros(0, np.bool_)
+            read = found.after_S[chosen] if found.after_S is not None else np.zeros(0, np.float32)
+            conducting = read[is_conducting(read)] if read.size else read
+            doubt = each.unknown + each.undecided
+            rows.append(
+                (
+                    each.kind,
+                    show(each.amplitude_V, "V"),
+                    show(each.width_s, "s"),
+                    show(each.gate_V, "V"),
+                    f"{each.pulses:,}",
+                    f"{np.count_nonzero(each.cells):,}",
+                    f"{doubt:,}",
+                    percent(conducting.size, read.size) if read.size else "not read",
+                    f"{np.median(conducting) * 1e6:.2f} µS" if conducting.size else "none",
+                )
+            )
+        head = (
+            "kind",
+            "amplitude",
+            "width",
+            "gate",
+            "pulses",
+            "cells",
+            "not decided",
+            "conduct at the end",
+            "their median",
+        )
+        parts.append(shortened(head, rows, "Pulses by kind and form, by the die's ledger", range(1, 9)))
+        most = int(given.counts.max())
+        wear = f"No cell had more than {most} pulse{'' if most == 1 else 's'} of this run."
+        parts.append(tag("p", wear, class_="note"))
+        if given.unknown.any():
+            listed = ", ".join(f"({row}, {column})" for row, column in np.argwhere(given.unknown)[:20].tolist())
+            more = " …" if np.count_nonzero(given.unknown) > 20 else ""
+            parts.append(tag("p", f"Cells of which nobody knows whether they had their pulse: {listed}{more}. They are not "
+                             "pulsed again.", class_="note"))  # fmt: skip
+    if decided:
+        doubtful = ("operation", "kind", "cells", "pulsed", "unknown", "decided by")
+        keys = ("operation", "kind", "cells", "pulsed", "unknown", "decided_by")
+        doubts = [[quantity(key, each.get(key, "")) for key in keys] for each in decided]
+        parts.append(shortened(doubtful, doubts, "Operations that were in doubt after a crash", (2, 3, 4)))
+    return section("Pulses", "pulses", *parts)
+
+
+def rounds(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
+    """How data sets went from round to round, and write-verify."""
+    parts: list[Html | None] = [figures(pictures.get("rounds", []))]
+    for loop, all_series in found.reads.loops.items():
+        tables = (_round_table(series) for series in all_series)
+        parts.append(tag("details", tag("summary", f"Every round of step {step_number(loop)} in figures"), *tables))
+    programs = [each for each in found.record.get("programs") or [] if isinstance(each, dict)]
+    keys = ("dataset", "cells", "reached", "pulses", "most_pulses", "rounds", "tolerance_S", "rms_error_S")
+    verified = (
+        "write-verify",
+        "cells",
+        "in tolerance",
+        "pulses",
+        "most a cell",
+        "verifications",
+        "tolerance",
+        "RMS error",
+    )
+    done = [[quantity(key, each.get(key, "")) for key in keys] for each in programs]
+    parts.append(shortened(verified, done, "Write-verify", range(1, 8)))
+    return section("Rounds", "rounds", *parts)
+
+
+def _round_table(series: Series) -> Html | None:
+    rows: Rows = []
+    for point in series.points:
+        labels = ", ".join(f"{name} {say_value(value, str(unit))}" for name, (value, unit) in point.labels.items())
+        reached = percent(point.reached, point.cells) if point.reached is not None else ""
+        rows.append((".".join(str(each + 1) for each in point.rounds), labels, *_figures_of(point)[:4], reached))
+    head = ("round", "label", "cells", "conducting", "median of these", "quartiles of all", "in tolerance")
+    return shortened(head, rows, f"Data set {series.dataset}", range(2, 7))
+
+
+def probed(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
+    """Sweeps and routes at a source-measure unit."""
+    rows: Rows = []
+    for each in (*(found.record.get("sweeps") or ()), *(found.record.get("routes") or ())):
+        what = each.get("target") or f"{each.get('kind')} sweep of cell ({each.get('row')}, {each.get('column')})"
+        if each.get("lost"):
+            rows.append(
+                (str(what), "its curve was lost with a process that was killed; it is not repeated", "", "", "", "")
+            )
+            continue
+        conductance = each.get("conductance_S")
+        at = f" at {show(each['at_V'], 'V')}" if each.get("at_V") else ""
+        rows.append(
+            (
+                str(what),
+                f"{int(each.get('points', 0)):,}",
+                f"{int(each.get('in_compliance', 0)):,}",
+                show(float(each.get("max_current_A", 0.0)), "A"),
+                f"{show(conductance, 'S')}{at}" if conductance is not None else "none",
+                str(each.get("smu", "")),
+            )
+        )
+    head = ("what", "points", "in compliance", "highest current", "conductance", "unit")
+    return section(
+        "Source-measure unit",
+        "probed",
+        figures(pictures.get("curves", [])),
+        shortened(head, rows, "Sweeps and routes", (1, 2, 3, 4)),
+    )
+
+
+def products(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
+    """Multiplies."""
+    keys = ("dataset", "vectors", "columns", "mean_S", "column_spread_S", "vector_spread_S", "saturated")
+    head = ("data set", "vectors", "columns", "mean", "spread of columns", "spread of vectors", "saturated conversions")
+    rows: Rows = [
+        tuple(quantity(key, each.get(key, "")) for key in keys) for each in found.record.get("products") or ()
+    ]
+    return section(
+        "Multiplies", "products", figures(pictures.get("products", [])), shortened(head, rows, "Products", range(1, 7))
+    )

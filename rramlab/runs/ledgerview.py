@@ -1,0 +1,280 @@
+"""What a ledger says, for whoever only looks: nothing is locked, created or changed."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.base.errors import DataError
+from rramlab.macro.cells import CellSelection
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.pulses import Pulse, PulseKind
+
+SCHEMA_VERSION = 1
+LOG = "-wal"  # beside the file: the newest operations may stand in the write-ahead log alone
+_INDEX = "-shm"  # there while a process has the ledger open, and after one was killed
+_FOR_DISKS = {
+    sqlite3.SQLITE_FULL: "Make room on the disk, then run the command again",
+    sqlite3.SQLITE_IOERR: "Make room on the disk, or see that it can be reached, then run the command again",
+    sqlite3.SQLITE_READONLY: "Make the file and its folder writable for this user, then run the command again",
+    sqlite3.SQLITE_CANTOPEN: "Make the folder and the file writable for this user, then run the command again",
+    sqlite3.SQLITE_PERM: "Make the file and its folder writable for this user, then run the command again",
+}
+Outcome = Literal["intended", "done", "undelivered"]
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest of it tells apart what one remedy is for
+
+
+def of_the_disk(error: sqlite3.Error) -> bool:
+    """Return whether an error says nothing of the ledger, but of the disk or folder that it is on."""
+    return _code(error) in _FOR_DISKS
+
+
+def remedy(error: sqlite3.Error) -> str:
+    """Say what to do about an error of a ledger."""
+    code = _code(error)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "It is in use by another program: close it there and try again"
+    restore = f"Without its ledger a die must not be pulsed: restore the file, and the {LOG} beside it, from a copy"
+    return _FOR_DISKS.get(code, restore)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One pulse operation in a die's life."""
+
+    op_id: int
+    run: str
+    position: str
+    kind: PulseKind
+    pulse: Pulse
+    cells_per_pulse: int
+    boot_nonce: int
+    cells: CellSelection
+    outcome: Outcome
+    done: CellSelection
+    unknown: CellSelection
+    intended_at: str
+
+    @property
+    def spent(self) -> CellSelection:
+        """Cells that count as pulsed: delivered, possibly delivered, or intended and not yet decided."""
+        return self.cells if self.outcome == "intended" else self.done | self.unknown
+
+
+class LedgerView:
+    """The questions that a ledger answers. ``database``: a connection whose tables were found to be a ledger's.
+
+    Raises:
+        DataError: on any question, when a selection is damaged or the file cannot be read.
+    """
+
+    def __init__(self, path: Path, die_id: str, geometry: Geometry, database: sqlite3.Connection) -> None:
+        self.path, self.die_id, self.geometry = path, die_id, geometry
+        self._db = database
+        self._nothing = CellSelection(np.zeros(geometry.shape, np.bool_))
+        self._pulses = np.zeros(geometry.shape, np.uint32)
+        self._unknown = np.zeros(geometry.shape, np.bool_)
+        self._doubtful = np.zeros(geometry.shape, np.bool_)
+
+    def get(self, key: str) -> str | None:
+        """Return a fact about the die, such as when its contact test last passed."""
+        return next((str(value) for (value,) in self._ask("SELECT value FROM die WHERE key = ?", (key,))), None)
+
+    def entry(self, op_id: int) -> Entry:
+        """Return one operation.
+
+        Raises:
+            DataError: there is none with that id.
+        """
+        for found in self._select("WHERE id = ?", (op_id,)):
+            return found
+        raise DataError(f"the ledger {self.path} has no operation {op_id}")
+
+    def dangling(self) -> list[Entry]:
+        """Return the operations that were intended and have no outcome: a crash lies between."""
+        return list(self._select("WHERE outcome = 'intended'", ()))
+
+    def of_run(self, run: str, position: str | None = None) -> Iterator[Entry]:
+        """Yield the operations of a run, oldest first; one of a large array takes as much memory as a map."""
+        if position is None:
+            return self._select("WHERE run = ?", (run,))
+        return self._select("WHERE run = ? AND position = ?", (run, position))
+
+    def touched(self, run: str, step: str) -> bool:
+        """Return whether a run has begun with a step, by its path, that pulses."""
+        return any(
+            True
+            for _ in self._ask(
+                "SELECT 1 FROM operations WHERE run = ? AND position >= ? AND position < ? LIMIT 1",
+                (run, f"{step}.", f"{step}/"),
+            )
+        )
+
+    def since(self, op_id: int) -> Iterator[Entry]:
+        """Yield the operations after ``op_id``, oldest first."""
+        return self._select("WHERE id > ?", (op_id,))
+
+    @property
+    def last_id(self) -> int:
+        """The newest operation id, 0 when there is none."""
+        return max((int(op_id) for (op_id,) in self._ask("SELECT max(id) FROM operations") if op_id), default=0)
+
+    def history(self) -> list[Entry]:
+        """Return the whole life of the die, oldest first."""
+        return list(self.entries())
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the whole life of the die, oldest first; one operation of a large array takes as much memory as a map."""
+        return self._select("", ())
+
+    def pulse_counts(self, kind: PulseKind | None = None) -> npt.NDArray[np.uint32]:
+        """Return pulses delivered, possibly delivered or intended, uint32[rows, columns]; of one kind or of all."""
+        if kind is None:
+            return self._pulses.copy()
+        counts = np.zeros(self.geometry.shape, np.uint32)
+        for entry in self._select("WHERE kind = ?", (kind,)):
+            counts += entry.spent.bits
+        return counts
+
+    def peak_voltage(self, kind: PulseKind) -> npt.NDArray[np.float32]:
+        """Return the highest voltage of one kind that each cell had or may have had: float32[rows, columns], 0 for none."""
+        peak = np.zeros(self.geometry.shape, np.float32)
+        for entry in self._select("WHERE kind = ?", (kind,)):
+            np.maximum(peak, entry.spent.bits * np.float32(entry.pulse.amplitude_V), out=peak)
+        return peak
+
+    def unknown(self) -> CellSelection:
+        """Return the cells whose last pulse could not be decided."""
+        return CellSelection(self._unknown)
+
+    def doubtful(self) -> CellSelection:
+        """Return the cells whose last operation was decided by reading: those of them that are known to have had their pulse
+        are known because they conduct, so they say nothing of how many do."""
+        return CellSelection(self._doubtful)
+
+    def _replay(self) -> None:
+        """Take the whole life in: how often each cell was pulsed, and what is not decided."""
+        for entry in self.entries():
+            self._pulses += entry.spent.bits
+            self._unknown = (self._unknown & ~entry.done.bits) | entry.unknown.bits
+            self._doubtful = (self._doubtful & ~entry.done.bits) | (entry.cells.bits & entry.unknown.bits.any())
+
+    def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Entry]:
+        """Yield entries by id; ``where`` is one of the constant clauses above."""
+        rows = self._ask(
+            "SELECT id, run, position, kind, amplitude_V, width_s, gate_V, cells_per_pulse, boot_nonce, cells, outcome, "
+            f"done, unknown, intended_at FROM operations {where} ORDER BY id",
+            values,
+        )
+        return map(self._entry, rows)
+
+    def _ask(self, question: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(question, values)
+        except sqlite3.Error as error:
+            raise DataError(
+                f"the ledger {self.path} of die {self.die_id!r} cannot be read ({error}); it is left as it is. {remedy(error)}"
+            ) from error
+
+    def _entry(self, row: tuple[object, ...]) -> Entry:
+        op_id, run, position, kind, amplitude, width, gate, shots, nonce, cells, outcome, done, unknown, at = row
+        selection = self._unpack(cells)
+        finished = outcome in ("done", "undelivered")
+        return Entry(
+            op_id,  # type: ignore[arg-type]  # the table is STRICT: its columns have the types of its schema
+            run,  # type: ignore[arg-type]
+            position,  # type: ignore[arg-type]
+            kind,  # type: ignore[arg-type]
+            Pulse(amplitude, width, gate),  # type: ignore[arg-type]
+            shots,  # type: ignore[arg-type]
+            nonce,  # type: ignore[arg-type]
+            selection,
+            outcome,  # type: ignore[arg-type]
+            (selection if done is None else self._unpack(done)) if finished else self._nothing,
+            self._nothing if unknown is None else self._unpack(unknown),
+            at,  # type: ignore[arg-type]
+        )
+
+    def _unpack(self, blob: object) -> CellSelection:
+        try:
+            return CellSelection.from_packed(zlib.decompress(blob), self.geometry)  # type: ignore[arg-type]
+        except (zlib.error, ValueError, TypeError) as error:
+            raise DataError(
+                f"the ledger {self.path} of die {self.die_id!r} holds a damaged selection ({error}); the file is left as it "
+                "is. Restore it from a copy"
+            ) from error
+
+
+@contextmanager
+def view_ledger(path: Path) -> Iterator[LedgerView]:
+    """Look into a ledger as it is now, also while another process works with it; no lock is taken that one could feel.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    if not path.exists():
+        raise DataError(
+            f"there is no ledger {path}: this die is not enrolled here, nothing was ever pulsed under its id"
+        )
+    with _readable(path) as database:
+        try:
+            database.execute("BEGIN")  # one moment of the die's life, whatever is written meanwhile
+            about = dict(database.execute("SELECT key, value FROM die"))
+            if about.get("schema") != str(SCHEMA_VERSION):
+                raise DataError(
+                    f"the ledger {path} is of version {about.get('schema')}, this program reads {SCHEMA_VERSION}; use the "
+                    "version of rramlab that wrote it"
+                )
+            view = LedgerView(path, about["die"], Geometry(int(about["rows"]), int(about["columns"])), database)
+            view._replay()
+        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+            raise DataError(
+                f"the ledger {path} cannot be read ({error}); it is left as it is. Restore the file, and the {LOG} beside "
+                "it, from a copy"
+            ) from error
+        yield view
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a ledger so that neither it nor its folder changes.
+
+    While its index is there SQLite's own read-only mode shares it with whoever writes. Otherwise nobody has it open: that
+    mode would make an index, so the file is read as it lies, or with its log in a copy.
+    """
+    log, index = (path.with_name(path.name + ending) for ending in (LOG, _INDEX))
+    where = path.absolute().as_uri()
+    if index.exists():
+        with closing(sqlite3.connect(f"{where}?mode=ro", uri=True, isolation_level=None)) as database:
+            yield database
+    elif log.exists():
+        with copied(path) as copy, closing(sqlite3.connect(copy, isolation_level=None)) as database:
+            yield database
+    else:
+        with closing(sqlite3.connect(f"{where}?immutable=1", uri=True, isolation_level=None)) as database:
+            yield database
+
+
+@contextmanager
+def copied(path: Path) -> Iterator[Path]:
+    """Copy a ledger and its log into a temporary folder: SQLite recovers and truncates the files that it opens."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / path.name
+        for ending in ("", LOG):
+            part = path.with_name(path.name + ending)
+            if part.exists():
+                shutil.copyfile(part, copy.with_name(copy.name + ending))
+        yield copy
