@@ -90,21 +90,53 @@ def announce(out: Output, description: BenchDescription, plan: Plan) -> None:
 
 def _worst(total: Bounds) -> str:
     from rramlab.base.units import show as spell
+    from rramlab.base.units import show_duration
 
-    return (
-        f"highest voltage {spell(total.max_voltage_V, 'V')}; {total.pulses:,} pulses on {total.cells:,} cells, at most "
-        f"{total.pulses_per_cell} a cell; {total.conversions:,} conversions; {spell(total.time_s, 's')} at the bench; "
-        f"{spell(total.energy_J, 'J')}"
+    pulses = (
+        f"{total.pulses:,} pulses on {total.cells:,} cells, at most {total.pulses_per_cell} a cell"
+        if total.pulses
+        else "no pulse"
     )
+    return (
+        f"highest voltage {spell(total.max_voltage_V, 'V')}; {pulses}; {total.conversions:,} conversions; "
+        f"{show_duration(total.time_s)} at the bench; {spell(total.energy_J, 'J')}"
+    )
+
+
+def _refuse_worn(description: BenchDescription, plan: Plan) -> None:
+    """Compare a plan with what the cells of its die have been through, where a ledger says so; nothing is opened.
+
+    Raises:
+        Refused: as the run would be.
+    """
+    import numpy as np
+
+    from rramlab.engine.session import LEDGER
+    from rramlab.engine.wear import check_wear
+    from rramlab.plan.limits import intersect
+    from rramlab.runs.ledgerview import view_ledger
+
+    budget = intersect(description.limits, plan.limits).pulses_per_cell
+    geometry = description.board.geometry
+    if len(description.file.dies) != 1:
+        return  # it is not said which one is meant: the run will ask
+    ledger = description.data / "dies" / description.file.dies[0].id / LEDGER
+    if not ledger.exists():
+        check_wear(plan, geometry, budget, np.zeros(geometry.shape, np.uint32))
+        return
+    with view_ledger(ledger) as view:
+        check_wear(plan, geometry, budget, view.pulse_counts())
 
 
 def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
     """Print what a plan would do, at worst; open and energise nothing."""
     from rramlab.base.units import show as spell
+    from rramlab.base.units import show_duration
     from rramlab.engine.guard import check_worst_case
     from rramlab.plan.worst import bounds
 
     expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
+    _refuse_worn(description, plan)
     total = bounds(expanded, description.board)
     table = out.table(
         "step", "times", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
@@ -118,7 +150,7 @@ def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
         if len(steps) <= _MOST_LINES:
             table.add_row(
                 f"{each.path} {each.step.kind}", f"{each.times:,}", f"{each.count * each.times:,}", f"{each.cells.count:,}",
-                f"{cost.pulses:,}", spell(cost.time_s, "s"), spell(cost.energy_J, "J"),
+                f"{cost.pulses:,}", show_duration(cost.time_s), spell(cost.energy_J, "J"),
             )  # fmt: skip
     if len(steps) > _MOST_LINES:
         table.add_row(f"… and {len(steps) - _MOST_LINES:,} more: --json has them all")
