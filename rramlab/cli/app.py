@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import rramlab
-from rramlab.cli import bench, demo, dies, drivers, learn, probe, protocols, report, run, runs, sim, view
+from rramlab.cli import bench, calibrate, demo, dies, drivers, learn, probe, protocols, report, run, runs, sim, view
 
 app = typer.Typer(
     name="rramlab",
@@ -55,4 +55,5 @@ app.command("train")(learn.train)
 app.command("deploy")(learn.deploy)
 app.command("evaluate")(learn.evaluate)
 app.add_typer(learn.data_app, name="data")
+app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(sim.app, name="sim")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import OutOfLimits
+from rramlab.base.errors import OutOfLimits, UsageError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
 from rramlab.cli.output import Output, command, fail, note_bench
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rramlab.engine.results import Listener, Progress, RunResult
     from rramlab.plan.plan import Plan
     from rramlab.plan.worst import Bounds
+    from rramlab.protocols.files import Protocol
 
 _MOST_LINES = 60  # of a dry run's table
 _LINE_EVERY_S = 10.0  # of progress, where nobody watches
@@ -33,6 +34,12 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done, at worst; open and energise nothing.")
     ] = False,
+    fraction: Annotated[
+        float | None,
+        typer.Option(
+            "--fraction", help="Form this share of the chosen cells: the voltage comes from the die's record."
+        ),
+    ] = None,
     trace: Trace = None,
     bench: BenchPath = None,
     as_json: Json = False,
@@ -45,9 +52,10 @@ def run(
     out = Output(as_json)
     description = describe_bench(bench, die, trace)
     note_bench(description)
-    plan = load_protocol(description.root, protocol).plan(
-        description.board.geometry, parse_assignments(assignments or [])
-    )
+    found, given = load_protocol(description.root, protocol), parse_assignments(assignments or [])
+    if fraction is not None:
+        given |= _for_fraction(out, description, found, given, fraction)
+    plan = found.plan(description.board.geometry, given)
     if dry_run:
         preview(out, description, plan)
         return
@@ -77,6 +85,45 @@ def resume(
     with Session(description) as session, progress(out) as listen:
         result = session.resume(wanted.id, arm=arm, listen=listen)
     conclude(out, result, tell(out, result))
+
+
+def _for_fraction(
+    out: Output, description: BenchDescription, protocol: Protocol, given: dict[str, str], fraction: float
+) -> dict[str, str]:
+    """Return the parameters that form a share of the cells, by the forming record of the die.
+
+    Raises:
+        UsageError: the protocol has no such parameters, they are given twice, or no such share. DataError: no record.
+    """
+    from rramlab.base.units import parse, show
+    from rramlab.calibration.records import newest
+
+    names = ("voltage", "expected")
+    missing = [name for name in (*names, "width", "gate", "together") if name not in protocol.file.parameters]
+    if missing:
+        raise UsageError(
+            f"--fraction is for a protocol such as electroform; {protocol.file.name!r} has no {missing[0]!r}"
+        )
+    if twice := [name for name in names if name in given]:
+        raise UsageError(f"found --fraction and --set {twice[0]}=…, expected one of the two")
+    if not 0.01 <= fraction <= 0.99:
+        raise UsageError(f"found --fraction {fraction:g}, expected a share from 0.01 to 0.99")
+    if len(description.file.dies) != 1:
+        raise UsageError("--fraction needs one die; say which with --die")
+    record = newest(description.root, description.file.dies[0].id, description.file.controller.board)
+    for name, unit, measured in (("width", "s", record.width), ("gate", "V", record.gate)):
+        asked = parse(given.get(name, protocol.file.parameters[name].default), unit)
+        if abs(asked - measured) > 1e-6 * measured:
+            raise UsageError(
+                f"found a {name} of {show(asked, unit)}, the forming record of die {record.die!r} was measured at "
+                f"{show(measured, unit)}; nothing was energised. Measure one at this {name}, or form at that of the record"
+            )
+    spelled = show(record.curve.voltage_V(fraction), "V", 5)
+    out.say(
+        f"To form {fraction:.0%} of the cells of die {record.die}: {spelled}, by the record of {record.measured_at:%Y-%m-%d}."
+    )
+    # One at a time, as in the ramp: cells that form together lift their bit line, and fewer of them form.
+    return {"voltage": spelled, "expected": f"{fraction:g}", "together": "1"}
 
 
 def announce(out: Output, description: BenchDescription, plan: Plan) -> None:
