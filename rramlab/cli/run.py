@@ -271,9 +271,8 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
     if result.contact:
         out.say(f"Contact test: {result.contact['verdict']}.")
     if result.bystanders:
-        out.say(
-            f"Bystanders: cells beside those that were pulsed were compared {result.bystanders} times, none was disturbed."
-        )
+        often = "once" if result.bystanders == 1 else f"{result.bystanders} times"
+        out.say(f"Bystanders: cells beside those that were pulsed were compared {often}, none was disturbed.")
     for product in result.products:
         out.say(
             f"{product['dataset']}: {product['vectors']:,} vectors into {product['columns']} columns; mean "

@@ -64,7 +64,8 @@ def compare_bystanders(
 
     Returns what was found, with ``passed`` and ``reason``, as :func:`compare`.
     """
-    before, after = before_S[operation.cells.bits], after_S[operation.cells.bits]
+    compared = operation.cells.bits & ~np.isnan(before_S) & ~np.isnan(after_S)
+    before, after = before_S[compared], after_S[compared]
     change = np.abs(after - before)
     changed = change > np.maximum(CHANGE_S, CHANGE_SHARE * np.maximum(before, after))
     count = int(np.count_nonzero(changed))
@@ -80,7 +81,7 @@ def compare_bystanders(
         "reason": "",
     }
     if not found["passed"]:
-        row, column = (int(index) for index in np.argwhere(operation.cells.bits)[np.flatnonzero(changed)[0]])
+        row, column = (int(index) for index in np.argwhere(compared)[np.flatnonzero(changed)[0]])
         found["reason"] = (
             f"{count} of {before.size} cells on the same lines that were not pulsed changed, the first at ({row}, {column}) "
             f"from {before[changed][0] * 1e6:.3g} to {after[changed][0] * 1e6:.3g} µS"

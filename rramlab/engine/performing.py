@@ -31,7 +31,7 @@ from rramlab.plan.operations import (
     Wait,
 )
 from rramlab.plan.plan import BEFORE
-from rramlab.runs.store import Run
+from rramlab.runs.store import Run, in_order
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Performer:
         self.station, self.run, self.limits, self.result = station, run, limits, result
         self.seen_S = station.conductance_S.copy()
         self.pulsed = np.zeros(self.seen_S.shape, np.bool_)  # by this run
+        self._tested = False  # the lines, by this attempt
         self._before: tuple[int, npt.NDArray[Any]] | None = (
             None  # the last read of bystanders before a pulse, from a row
         )
@@ -88,15 +89,20 @@ class Performer:
 
     def _contact(self, operation: Contact, at: Place) -> None:
         """Test the lines, each time anew: what a resumed run knew of them may be no longer true."""
+        known = self.run.has(at.position, "contact")
+        if known and self._tested:
+            return
         last = self.station.ledger.last_id
 
         def keep(report: ContactReport, block: npt.NDArray[Any]) -> None:
             conversions = operation.cells.count
             self.result.contact = {**report.as_json(), "verdict": str(report), "conversions": conversions}
             read = Read(operation.cells, 1, "contact", "contact")
-            self.run.append_cells(at.position, read, block, self.station.calibration.record, last, **at.attributes)
+            if not known:  # what the lines were when the run was here stays as it was
+                self.run.append_cells(at.position, read, block, self.station.calibration.record, last, **at.attributes)
 
         self.station.contact(operation, self.limits, keep)
+        self._tested = True
 
     def _sweep(self, operation: Sweep, at: Place) -> None:
         curve = self._known(at.position, operation.dataset)
@@ -119,6 +125,16 @@ class Performer:
             curve = self.station.route(operation, self.limits)
             self._keep(operation, at, curve, "route")
         self.result.routes.append(self._summary(operation, curve))
+
+    def knows(self, position: str, dataset: str) -> bool:
+        """Return whether a block is there and whole."""
+        if not self.run.has(position, dataset):
+            return False
+        try:
+            self.run.block(position, dataset).load()
+        except DataError:
+            return False
+        return True
 
     def _known(self, position: str, dataset: str) -> Curve | None:
         return self.run.block(position, dataset).load() if self.run.has(position, dataset) else None
@@ -175,6 +191,7 @@ class Performer:
         since = self._pulsed_since(operation, position) if self._behind else 0
         if since:
             self.seen_S[operation.cells.bits] = np.nan
+            self._before = None
             # What would be read now is what came of those pulses.
             self.result.lost.append({"position": position, "dataset": operation.dataset, "cells": since})
             return
@@ -188,7 +205,7 @@ class Performer:
         later = np.zeros(self.seen_S.shape, np.bool_)
         self._behind = False
         for entry in self.station.ledger.of_run(self.run.id):
-            if entry.position > position:
+            if in_order(entry.position) > in_order(position):
                 self._behind = True
                 later |= entry.spent.bits
         return int(np.count_nonzero(later & operation.cells.bits))
@@ -201,23 +218,13 @@ class Performer:
 
     def _multiply(self, operation: Multiply, at: Place) -> None:
         if self.run.has(at.position, operation.dataset):
+            known = self.run.block(at.position, operation.dataset)
+            self._count(operation, known.load()["product"], int(known.attributes["saturated"]))
             return
         columns = np.flatnonzero(operation.pattern.enabled)
         sums, products = self.station.multiply(operation, columns, self.limits)
         saturated = int(sums.saturated.sum())
-        self.result.saturated += saturated
-        columns_S = products.mean(axis=0)
-        self.result.products.append(
-            {
-                "dataset": operation.dataset,
-                "vectors": len(products),
-                "columns": len(columns),
-                "mean_S": float(columns_S.mean()),
-                "column_spread_S": float(columns_S.std()),
-                "vector_spread_S": float(products.std(axis=0).mean()),
-                "saturated": saturated,
-            }
-        )
+        self._count(operation, products, saturated)
         block = np.zeros(products.shape, [("sums", np.int32), ("product", np.float32)])
         block["sums"], block["product"] = sums.codes, products
         self.run.append(
@@ -232,6 +239,21 @@ class Performer:
             saturated=saturated,
             calibration=self.station.calibration.record,
             **at.attributes,
+        )
+
+    def _count(self, operation: Multiply, products: npt.NDArray[np.float32], saturated: int) -> None:
+        columns_S = products.mean(axis=0)
+        self.result.saturated += saturated
+        self.result.products.append(
+            {
+                "dataset": operation.dataset,
+                "vectors": len(products),
+                "columns": products.shape[1],
+                "mean_S": float(columns_S.mean()),
+                "column_spread_S": float(columns_S.std()),
+                "vector_spread_S": float(products.std(axis=0).mean()),
+                "saturated": saturated,
+            }
         )
 
     def _expect(self, operation: Expect, position: str) -> None:
@@ -268,8 +290,7 @@ class Performer:
         )
         if not found["passed"]:
             self._judge(operation, found, True, hint)
-        else:
-            self.result.bystanders += 1
+        self.result.bystanders += found["cells"] > 0  # a read that is lost compares nothing
 
     def _judge(self, operation: Expect | Unchanged, found: dict[str, Any], stop: bool, hint: str) -> None:
         self.result.checks.append(found)

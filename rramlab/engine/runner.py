@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,20 +10,19 @@ import numpy as np
 from rramlab.base.errors import DataError, Refused, RramlabError, Stopped
 from rramlab.base.times import now
 from rramlab.engine.interrupts import Interrupts
+from rramlab.engine.pace import Pace
 from rramlab.engine.performing import Performer, Place
 from rramlab.engine.results import TRANSITIONS, Listener, Progress, RunResult, State
 from rramlab.engine.station import Station
-from rramlab.macro.cells import CellSelection, is_conducting
+from rramlab.macro.cells import CellSelection
 from rramlab.macro.regions import Region
 from rramlab.plan import cost
-from rramlab.plan.operations import Expect, LoadGates, Operation, Read, describe
+from rramlab.plan.operations import Expect, LoadGates, Operation, describe
 from rramlab.plan.plan import Plan, leaves, operations, place, selection
 from rramlab.plan.programming import ProgramStep, WriteVerify
 from rramlab.plan.steps import ForEachStep, Leaf, RepeatStep, Step, Until
 from rramlab.plan.worst import Bounds
-from rramlab.runs.store import Run, Status
-
-_LOOK_S = 0.2  # between two looks at how many cells formed, for the progress
+from rramlab.runs.store import Run, Status, in_order
 
 
 class Runner:
@@ -46,9 +44,12 @@ class Runner:
         self.state = State.CREATED
         self.result = RunResult(run.id, station.die_id, str(run.folder))
         self.made_safe = False  # tried, whatever came of it
+        self._resumed = resumed
         self._performer = Performer(station, run, plan.limits, self.result, resumed)
-        self._pace = _Pace(bounds)
-        self._meant: dict[str, CellSelection] = {}  # region text -> cells of the last step that named it
+        self._pace = Pace(bounds)
+        self._meant: dict[
+            str, CellSelection
+        ] = {}  # region text that depends on data -> cells of the last step that named it
         self._fixed: dict[str, CellSelection] = {}  # the same, where it depends on no data
         self._patterns: dict[int, LoadGates] = {}
         self._timeline: list[dict[str, Any]] = []
@@ -172,7 +173,9 @@ class Runner:
 
     def _leaf(self, step: Leaf, path: str, attributes: dict[str, Any]) -> None:
         cells = self._frozen(path, step)
-        self._meant[getattr(step, "cells", "all")] = cells
+        text = getattr(step, "cells", "all")
+        if Region(text).depends_on_data and not isinstance(step, ProgramStep):
+            self._meant[text] = cells
         if isinstance(step, ProgramStep):
             self._program(step, cells, path, attributes)
             return
@@ -186,14 +189,13 @@ class Runner:
         number = rounds = 0
         while verify.pending.count:
             here = _inside(attributes or {"step": path}, path, rounds)
-            batch: list[Operation] = [
-                Read(part, step.repeats, step.name, source=step.source)
-                for _, _, part in verify.pending.blocks(self.plan.block_rows)
-            ]
-            for operation in batch:
-                self._do(operation, Place(f"{path}.{number:05d}", here))
-                number += 1
-            self._refuse_lost(batch, f"{path}.{number:05d}")
+            board, block_rows = self.station.board, self.plan.block_rows
+            batch = list(operations(step, verify.pending, board, block_rows, self._patterns))
+            places = [Place(f"{path}.{number + index:05d}", here) for index in range(len(batch))]
+            self._refuse_lost(step, path, places)
+            for operation, at in zip(batch, places, strict=True):
+                self._do(operation, at)
+            number += len(batch)
             verify.see(np.where(verify.pending.bits, self._performer.seen_S, np.float32(np.nan)))
             for pulse in verify.pulses(self.plan.block_rows):
                 self._do(pulse, Place(f"{path}.{number:05d}"))
@@ -201,16 +203,18 @@ class Runner:
             rounds += 1
         self.result.programs.append(_outcome(step, verify, rounds))
 
-    def _refuse_lost(self, reads: list[Operation], position: str) -> None:
-        """A verification that is lost cannot be made again: what would be read is what came of the pulses after it."""
-        seen_S = self._performer.seen_S
-        bits = [each.cells.bits for each in reads if isinstance(each, Read)]
-        unread = sum(int(np.count_nonzero(np.isnan(seen_S[each]))) for each in bits)
-        if unread:
+    def _refuse_lost(self, step: ProgramStep, path: str, places: list[Place]) -> None:
+        """A verification that is lost cannot be made again: its pulses followed from what was read, noise and all."""
+        lost = [at for at in places if self._resumed and not self._performer.knows(at.position, step.name)]
+        if not lost:
+            return
+        first = in_order(lost[0].position)
+        own = self.station.ledger.of_run(self.run.id)
+        if any(entry.position.startswith(f"{path}.") and in_order(entry.position) > first for entry in own):
             raise DataError(
-                f"what run {self.run.id} has read of {unread:,} cells before position {position} is lost, and they were "
-                "pulsed since, so it is not to be told how often they may be pulsed again. Nothing was pulsed. Start a new run "
-                "for what is out of tolerance"
+                f"what run {self.run.id} has read at {lost[0].position} to verify is lost, and pulses came of it since: how "
+                "often each cell may be pulsed again is not to be told. Nothing was pulsed. Start a new run for what is out of "
+                "tolerance"
             )
 
     def _do(self, operation: Operation, at: Place) -> None:
@@ -299,40 +303,6 @@ class Runner:
                         "it began; nothing was pulsed. Start a new run for what is left",
                         step.source,
                     )
-
-
-class _Pace:
-    """How far a run is, how fast it goes, and what formed."""
-
-    def __init__(self, bounds: Bounds) -> None:
-        self._total_s, self._bounds = bounds.time_s, bounds
-        self._began = time.monotonic()
-        self._passed_s = 0.0  # of the plan's own estimate
-        self._looked = -1.0
-        self.count = 0
-        self.pulsed = self.formed = 0
-        self.mean_S: float | None = None
-
-    def passed(self, estimate_s: float) -> None:
-        self.count += 1
-        self._passed_s += estimate_s
-
-    def eta_s(self) -> float | None:
-        """Return the seconds that the rest takes if it goes on at the same pace; None before there is one."""
-        share = self._passed_s / self._total_s if self._total_s else self.count / max(1, self._bounds.operations)
-        elapsed = time.monotonic() - self._began
-        return elapsed * max(0.0, 1 - share) / share if share > 0.01 and elapsed > 1 else None
-
-    def look(self, performer: Performer) -> None:
-        now = time.monotonic()
-        if now - self._looked < _LOOK_S:
-            return
-        self._looked = now
-        read = performer.seen_S[performer.pulsed]
-        read = read[~np.isnan(read)]
-        conducting = is_conducting(read)
-        self.pulsed, self.formed = int(read.size), int(np.count_nonzero(conducting))
-        self.mean_S = float(read[conducting].mean()) if self.formed else None
 
 
 def _round(path: str, number: int) -> str:

@@ -23,7 +23,7 @@ from rramlab.macro.cells import CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, Wait, describe
-from rramlab.runs.lastread import load_last_read, save_last_read
+from rramlab.runs.lastread import last_known, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
 Floats = npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ class Station:
         self.smus = smus or {}
         self.ledger, self.guard, self.calibration = ledger, guard, calibration
         self.folder = folder
-        self.conductance_S = self._load_last_read()
+        self.conductance_S = last_known(folder, ledger)
         self.interrupts = interrupts
         self._acknowledged = False  # whether the board was told of all outcomes before this session
 
@@ -166,8 +166,8 @@ class Station:
         ``operation``: the last operation of the ledger before an older block; what was pulsed since is left as it is.
         """
         current = block["valid"].copy()
-        for entry in self.ledger.since(operation) if operation is not None else ():
-            current &= ~entry.cells.bits[start : start + len(block)]
+        if operation is not None:
+            current &= self.ledger.last_operation()[start : start + len(block)] <= operation
         self.conductance_S[start : start + len(block)][current] = block["conductance"][current]
 
     def load_gates(self, operation: LoadGates, limits: Limits | None = None) -> None:
@@ -326,10 +326,3 @@ class Station:
     def keep_last_read(self) -> None:
         """Write the last read of every cell beside the ledger, for the next session and for maps."""
         save_last_read(self.folder, self.conductance_S, self.ledger.last_id)
-
-    def _load_last_read(self) -> Floats:
-        known, operation = load_last_read(self.folder, self.board.geometry)
-        # A crash may lie between a pulse and the file: what was pulsed since is not known.
-        for entry in self.ledger.since(operation):
-            known[entry.cells.bits] = np.nan
-        return known

@@ -207,21 +207,7 @@ Leaf = (
     | ProgramStep
 )
 Loop = RepeatStep | ForEachStep
-Step = Annotated[
-    PulseStep
-    | ReadStep
-    | GateStep
-    | MultiplyStep
-    | ContactStep
-    | SweepStep
-    | RouteStep
-    | ExpectStep
-    | WaitStep
-    | ProgramStep
-    | RepeatStep
-    | ForEachStep,
-    Field(discriminator="kind"),
-]
+Step = Annotated[Leaf | Loop, Field(discriminator="kind")]
 RepeatStep.model_rebuild()
 Round.model_rebuild()
 ForEachStep.model_rebuild()

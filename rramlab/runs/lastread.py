@@ -49,6 +49,5 @@ def last_known(folder: Path, ledger: LedgerView) -> npt.NDArray[np.float32]:
         DataError: the file is damaged.
     """
     known, operation = load_last_read(folder, ledger.geometry)
-    for entry in ledger.since(operation):
-        known[entry.cells.bits] = np.nan
+    known[ledger.last_operation() > operation] = np.nan
     return known

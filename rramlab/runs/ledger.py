@@ -194,6 +194,8 @@ class Ledger(LedgerView):
         if op_id is None:
             raise DataError(f"the ledger {self.path} gave no operation id; nothing was pulsed")
         self._pulses += operation.cells.bits
+        self._last[operation.cells.bits] = op_id
+        self._open.add(op_id)
         return op_id
 
     def finish(self, op_id: int, done: CellSelection, unknown: CellSelection | None = None) -> None:
@@ -226,6 +228,7 @@ class Ledger(LedgerView):
             ).rowcount
             if changed != 1:
                 raise DataError(f"operation {op_id} of die {self.die_id!r} already has an outcome; it is left as it is")
+        self._open.discard(op_id)
         self._pulses -= entry.cells.bits & ~(done.bits | undecided.bits)
         # A cell whose last pulse is decided is no longer unknown, whatever was before.
         self._unknown = (self._unknown & ~done.bits) | undecided.bits

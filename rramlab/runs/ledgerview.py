@@ -88,6 +88,8 @@ class LedgerView:
         self._pulses = np.zeros(geometry.shape, np.uint32)
         self._unknown = np.zeros(geometry.shape, np.bool_)
         self._doubtful = np.zeros(geometry.shape, np.bool_)
+        self._last = np.zeros(geometry.shape, np.int64)
+        self._open: set[int] = set()  # ids of operations without an outcome
 
     def get(self, key: str) -> str | None:
         """Return a fact about the die, such as when its contact test last passed."""
@@ -105,7 +107,7 @@ class LedgerView:
 
     def dangling(self) -> list[Entry]:
         """Return the operations that were intended and have no outcome: a crash lies between."""
-        return list(self._select("WHERE outcome = 'intended'", ()))
+        return [self.entry(op_id) for op_id in sorted(self._open)]
 
     def of_run(self, run: str, position: str | None = None) -> Iterator[Entry]:
         """Yield the operations of a run, oldest first; one of a large array takes as much memory as a map."""
@@ -165,9 +167,16 @@ class LedgerView:
         are known because they conduct, so they say nothing of how many do."""
         return CellSelection(self._doubtful)
 
+    def last_operation(self) -> npt.NDArray[np.int64]:
+        """Return the newest operation that was meant for each cell: int64[rows, columns], 0 for none."""
+        return self._last
+
     def _replay(self) -> None:
         """Take the whole life in: how often each cell was pulsed, and what is not decided."""
         for entry in self.entries():
+            self._last[entry.cells.bits] = entry.op_id
+            if entry.outcome == "intended":
+                self._open.add(entry.op_id)
             self._pulses += entry.spent.bits
             self._unknown = (self._unknown & ~entry.done.bits) | entry.unknown.bits
             self._doubtful = (self._doubtful & ~entry.done.bits) | (entry.cells.bits & entry.unknown.bits.any())
@@ -183,7 +192,9 @@ class LedgerView:
 
     def _ask(self, question: str, values: tuple[object, ...] = ()) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self._db.execute(question, values)
+            # No "yield from": it would close the cursor of a question that is left half-way, perhaps after its database.
+            for row in self._db.execute(question, values):  # noqa: UP028
+                yield row
         except sqlite3.Error as error:
             raise DataError(
                 f"the ledger {self.path} of die {self.die_id!r} cannot be read ({error}); it is left as it is. {remedy(error)}"

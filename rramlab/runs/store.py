@@ -302,7 +302,12 @@ def _block(path: Path) -> Block | None:
 def _order(path: Path) -> tuple[list[int], str]:
     """Sort by numbers, not letters: step 1000 comes after step 999."""
     position = re.match(r"[0-9.-]*", path.stem)
-    return [int(number) for number in re.findall(r"[0-9]+", position[0] if position else "")], path.stem
+    return in_order(position[0] if position else ""), path.stem
+
+
+def in_order(position: str) -> list[int]:
+    """Return what positions are compared by: their numbers."""
+    return [int(number) for number in re.findall(r"[0-9]+", position)]
 
 
 def list_runs(runs: Path) -> list[Run]:
