@@ -246,7 +246,8 @@ def trace_(
 @command
 def estop(bench: BenchPath = None, as_json: Json = False) -> None:
     """Bring the bench to its safe state now: signal the process that holds it, or do it here if none does."""
-    from rramlab.drivers.bench import Bench, BenchLock, describe_bench
+    from rramlab.drivers.bench import Bench, describe_bench
+    from rramlab.drivers.lock import BenchLock
 
     out = Output(as_json)
     description = describe_bench(bench)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import DataError, RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json
 from rramlab.cli.output import Output, command
 
@@ -141,8 +141,8 @@ def _say_wear(out: Output, die: str, region: str, found: Wear) -> None:
         f"the budget of {found.budget:,} is used up in {found.used_up:,} cells, the most worn cell has used {found.share:.2%}"
     )  # fmt: skip
     out.say(
-        f"[bold]{die}[/], {region}: {found.cells:,} cells had {found.pulses:,} pulses, {found.mean:.3g} each, at most "
-        f"{found.most:,}; {several}."
+        f"[bold]{die}[/], {region}: {found.cells:,} cell{'' if found.cells == 1 else 's'} had {found.pulses:,} "
+        f"pulse{'' if found.pulses == 1 else 's'}, {found.mean:.3g} each, at most {found.most:,}; {several}."
     )
     table = out.table("pulses", "cells", "")
     longest = max(1, *(count for _, _, count in found.histogram))
@@ -214,11 +214,11 @@ def _entry(description: BenchDescription, die: str, on_bench: bool) -> dict[str,
     from rramlab.engine.session import LEDGER
 
     about: dict[str, Any] = {"die": die, "on_bench": on_bench, "enrolled": False, "problem": ""}
-    if not (description.data / "dies" / die / LEDGER).exists():
-        return {**about, "problem": "not enrolled"}
     try:
+        if not (description.data / "dies" / die / LEDGER).exists():
+            return {**about, "problem": "not enrolled"}
         life, contact = _life(description, die)
-    except (DataError, UsageError) as error:
+    except (RramlabError, OSError, ValueError) as error:
         return {**about, "enrolled": True, "problem": str(error)}
     return {**about, "enrolled": True, **_facts(description, life, contact)}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import json
+import os
 import sys
 import traceback
 import warnings
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 
 import typer
 
-from rramlab.base.errors import RramlabError, Stopped
+from rramlab.base.errors import OutOfLimits, RramlabError, Stopped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +26,38 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 
+def console(stderr: bool, **options: Any) -> Console:
+    """Return a console that falls silent when nobody reads it any more: a run goes on without its prose."""
+    from rich.console import Console
+
+    class Lasting(Console):
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            _fall_silent()
+
+    return Lasting(stderr=stderr, **options)
+
+
+def whisper(line: str) -> None:
+    """Print a line on stderr, if anybody still reads it."""
+    try:
+        typer.echo(line, err=True)
+    except OSError:
+        _fall_silent()
+
+
+def _fall_silent() -> None:
+    """Send what is still printed nowhere: Python itself flushes both streams at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, AttributeError):
+            with contextlib.suppress(OSError, AttributeError, ValueError):
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 class Output:
     """Prose and tables for people; with ``json`` they go to stderr and one document goes to stdout."""
 
@@ -32,11 +66,9 @@ class Output:
 
     @functools.cached_property
     def console(self) -> Console:
-        from rich.console import Console
-
         stream = sys.stderr if self.json else sys.stdout
         # A pipe has no width: lines are left whole for whatever reads them.
-        return Console(stderr=self.json, highlight=False, width=None if stream.isatty() else 160)
+        return console(self.json, highlight=False, width=None if stream is not None and stream.isatty() else 160)
 
     def say(self, *parts: Any) -> None:
         self.console.print(*parts)
@@ -71,6 +103,8 @@ def note_bench(description: BenchDescription) -> None:
 
 
 def print_json(document: dict[str, Any]) -> None:
+    if sys.stdout is None:
+        return  # it was closed before the program began
     sys.stdout.write(json.dumps(document, indent=1, ensure_ascii=False, default=_plain) + "\n")
     sys.stdout.flush()
 
@@ -107,7 +141,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             fail("stopped by the user", Stopped.exit_code, as_json)
         except RramlabError as error:
             document = {"run": error.run} if error.run else None
-            fail(f"{error}{_going_on(error.run)}", error.exit_code, as_json, document)
+            fail(f"{error}{_going_on(error)}", error.exit_code, as_json, document)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             remedy = _REMEDIES.get(error.errno or 0, "Correct that")
@@ -124,10 +158,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-def _going_on(run: str) -> str:
-    if not run:
+def _going_on(error: RramlabError) -> str:
+    """Say where what was measured is, and how to go on."""
+    if not error.run:
         return ""
-    return f"\nThe run is {run}; what it measured is kept. See: rramlab report {run}; go on: rramlab resume {run}"
+    kept = f"\nThe run is {error.run}; what it measured is kept. See: rramlab report {error.run}"
+    if isinstance(error, OutOfLimits):
+        return (
+            f"{kept}. A resume would fail at the same check: when the cause is found, start a new run for what is left"
+        )
+    return f"{kept}; go on: rramlab resume {error.run}"
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -136,7 +176,10 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
 
 def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] | None = None) -> NoReturn:
     """End the command with an error; ``document``: what it has to say nevertheless."""
-    if as_json:
-        print_json({"error": message, "exit_code": exit_code, **(document or {})})
-    typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    with contextlib.suppress(OSError):  # nobody reads it, or there is no room: the exit code says it all the same
+        if as_json:
+            print_json({"error": message, "exit_code": exit_code, **(document or {})})
+    with contextlib.suppress(OSError):
+        typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
+    _fall_silent()
     raise Ended(exit_code)

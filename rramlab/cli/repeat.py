@@ -41,7 +41,8 @@ def repeat(
 ) -> None:
     """Execute a run again on the simulated die as it was then, apart from the bench, and compare bit for bit."""
     from rramlab.cli.run import progress
-    from rramlab.drivers.bench import BenchLock, describe_bench
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.drivers.lock import BenchLock
     from rramlab.engine.repeating import repeat as execute
     from rramlab.runs.comparing import software_differences
     from rramlab.runs.store import find_run
@@ -49,7 +50,7 @@ def repeat(
     out = Output(as_json)
     data = describe_bench(bench).data
     run = find_run(data / "runs", name)
-    if run.record["status"] == "running" and BenchLock(data).path.exists() and BenchLock(data).holder() is not None:
+    if run.record["status"] == "running" and BenchLock(data).holder() is not None:
         raise UsageError(f"run {run.id} may still go on: a process holds the bench; wait for it")
     with (
         tempfile.TemporaryDirectory(prefix="rramlab-repeat-") if output is None else nullcontext(str(output)) as folder
@@ -149,7 +150,9 @@ def _compare_cells(run: Run, repetition: Repetition, die_folder: Path) -> tuple[
 
 def _conclude(out: Output, run: Run, repetition: Repetition, verdict: Verdict, output: Path | None) -> None:
     out.say(f"Run {run.id} was {verdict.promise}.")
-    out.say(f"{verdict.blocks_equal:,} blocks are equal bit for bit, {len(verdict.blocks):,} are not.")
+    are = "block is" if verdict.blocks_equal == 1 else "blocks are"
+    others = "is" if len(verdict.blocks) == 1 else "are"
+    out.say(f"{verdict.blocks_equal:,} {are} equal bit for bit, {len(verdict.blocks):,} {others} not.")
     if verdict.blocks:
         table = out.table("block", "differs in", "cells", "conduct in one alone")
         for each in verdict.blocks[:_SHOWN]:

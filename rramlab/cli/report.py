@@ -26,7 +26,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a run's report: one HTML file that needs no network. Energises nothing."""
-    from rramlab.drivers.bench import BenchLock, describe_bench
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.drivers.lock import BenchLock
+    from rramlab.engine.session import LEDGER
     from rramlab.report.findings import gather
     from rramlab.report.page import write_report
     from rramlab.runs.store import find_run
@@ -34,7 +36,7 @@ def report(
     out = Output(as_json)
     data = describe_bench(bench).data
     run = find_run(data / "runs", name)
-    found = gather(run, data / "dies" / run.die / "ledger.db", busy=BenchLock(data).holder() is not None)
+    found = gather(run, data / "dies" / run.die / LEDGER, busy=BenchLock(data).holder() is not None)
     written = write_report(found, output or run.folder / "report.html", figures)
     out.say(f"{run.id}: {written.headline}.")
     out.say(f"Report: {written.path}")

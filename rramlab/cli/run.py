@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import OutOfLimits, UsageError
+from rramlab.base.errors import OutOfLimits, Refused, RramlabError, UsageError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
-from rramlab.cli.output import Output, command, fail, note_bench
+from rramlab.cli.output import Output, command, console, fail, note_bench, whisper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rramlab.drivers.bench import BenchDescription
     from rramlab.engine.results import Listener, Progress, RunResult
+    from rramlab.engine.session import Session
     from rramlab.plan.plan import Plan
     from rramlab.plan.worst import Bounds
     from rramlab.protocols.files import Protocol
@@ -46,7 +47,6 @@ def run(
 ) -> None:
     """Execute a protocol on the die."""
     from rramlab.drivers.bench import describe_bench
-    from rramlab.engine.session import Session
     from rramlab.protocols.files import load_protocol, parse_assignments
 
     out = Output(as_json)
@@ -59,10 +59,9 @@ def run(
     if dry_run:
         preview(out, description, plan)
         return
+    refuse_other_die(description, arm)
     announce(out, description, plan)
-    with Session(description) as session, progress(out) as listen:
-        result = session.run(plan, arm=arm, die=die, listen=listen)
-    conclude(out, result, tell(out, result))
+    _concluded(out, description, lambda session, listen: session.run(plan, arm=arm, die=die, listen=listen))
 
 
 @command
@@ -75,16 +74,44 @@ def resume(
 ) -> None:
     """Go on with a run that was killed, stopped or failed. No cell gets a second pulse."""
     from rramlab.drivers.bench import describe_bench
-    from rramlab.engine.session import Session
     from rramlab.runs.store import find_run
 
     out = Output(as_json)
     description = describe_bench(bench)
     wanted = find_run(description.data / "runs", name, unfinished=True)
     description = describe_bench(bench, wanted.die, trace)
-    with Session(description) as session, progress(out) as listen:
-        result = session.resume(wanted.id, arm=arm, listen=listen)
+    record = wanted.record
+    out.say(
+        f"Going on with {wanted.id}: {record['name']}, die {wanted.die}, {record['status']}. {record['reason'][:200]}"
+    )
+    refuse_other_die(description, arm)
+    _concluded(out, description, lambda session, listen: session.resume(wanted.id, arm=arm, listen=listen))
+
+
+def _concluded(out: Output, description: BenchDescription, execute: Callable[[Session, Listener], RunResult]) -> None:
+    """Execute a run and say what came of it, also where the bench cannot be closed after it."""
+    from rramlab.engine.session import Session
+
+    result = None
+    try:
+        with Session(description) as session, progress(out) as listen:
+            result = execute(session, listen)
+    except RramlabError:
+        if result is not None:
+            tell(out, result)
+        raise
     conclude(out, result, tell(out, result))
+
+
+def refuse_other_die(description: BenchDescription, arm: str | None) -> None:
+    """Compare the die that was armed with those that are meant, before anything is opened or made.
+
+    Raises:
+        Refused: it is none of them.
+    """
+    dies = [die.id for die in description.file.dies]
+    if arm is not None and arm not in dies:
+        raise Refused(f"armed for die {arm!r}, but it goes to {', '.join(map(repr, dies))}; nothing was energised")
 
 
 def _for_fraction(
@@ -191,14 +218,28 @@ def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
     steps = []
     for each in expanded:
         cost = each.cost * each.times
-        steps.append({"path": each.path, "kind": each.step.kind, "times": each.times, "cells": each.cells.count,
-                      "operations": each.count * each.times, "pulses": cost.pulses, "time_s": cost.time_s,
-                      "energy_J": cost.energy_J, "conversions": cost.conversions, "source": str(each.step.source)})  # fmt: skip
+        of_round = f" ({', '.join(each.values)})" if each.values else ""
+        about = {
+            "path": each.path,
+            "values": each.values,
+            "kind": each.step.kind,
+            "times": each.times,
+            "cells": each.cells.count,
+            "operations": each.count * each.times,
+            "pulses": cost.pulses,
+            "time_s": cost.time_s,
+            "energy_J": cost.energy_J,
+            "conversions": cost.conversions,
+            "source": str(each.step.source),
+        }
+        steps.append(about)
         if len(steps) <= _MOST_LINES:
             table.add_row(
-                f"{each.path} {each.step.kind}", f"{each.times:,}", f"{each.count * each.times:,}", f"{each.cells.count:,}",
-                f"{cost.pulses:,}", show_duration(cost.time_s), spell(cost.energy_J, "J"),
-            )  # fmt: skip
+                f"{each.path} {each.step.kind}{of_round}",
+                *(f"{about[name]:,}" for name in ("times", "operations", "cells", "pulses")),
+                show_duration(cost.time_s),
+                spell(cost.energy_J, "J"),
+            )
     if len(steps) > _MOST_LINES:
         table.add_row(f"… and {len(steps) - _MOST_LINES:,} more: --json has them all")
     out.say(table)
@@ -213,11 +254,10 @@ def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
 @contextmanager
 def progress(out: Output) -> Iterator[Listener]:
     """Show a bar on stderr while a run goes on; where stderr is no terminal a plain line now and then, without escape codes."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
+    terminal = console(stderr=True)
     said = time.monotonic()
     with Bar(
         TextColumn("{task.description}"),
@@ -226,9 +266,9 @@ def progress(out: Output) -> Iterator[Listener]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[formed]}"),
-        console=console,
+        console=terminal,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not terminal.is_terminal,
     ) as bar:
         task = bar.add_task("starting", total=None, left="", formed="")
 
@@ -239,10 +279,10 @@ def progress(out: Output) -> Iterator[Listener]:
             bar.update(
                 task, total=told.total, completed=told.done, description=told.message[:40], left=left, formed=formed
             )
-            if not console.is_terminal and time.monotonic() - said > _LINE_EVERY_S:
+            if not terminal.is_terminal and time.monotonic() - said > _LINE_EVERY_S:
                 said = time.monotonic()
                 parts = [f"{told.done:,} of at most {told.total:,} operations", left, formed, told.message]
-                typer.echo("; ".join(part for part in parts if part), err=True)
+                whisper("; ".join(part for part in parts if part))
 
         yield listen
 
@@ -295,7 +335,7 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
     for decided in result.reconciled:
         out.say(
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
-            f"{decided['unknown']:,} unknown, by {decided['decided_by']}."
+            f"{decided['unknown']:,} unknown ({decided['decided_by']})."
         )
     say_checks(out, result.checks)
     out.say(f"Data: {result.folder}/run.h5")
@@ -357,10 +397,18 @@ def say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
     for check in checks:
         verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
         table.add_row(
-            check["what"],
+            check["what"] + _round_of(check),
             f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
             f"{check['formed_fraction']:.2%}",
-            f"{check['median_S'] * 1e6:.2f} µS",
+            f"{check['median_S'] * 1e6:.2f} µS" if check["formed_fraction"] else "none",
             verdict,
         )
     out.say(table)
+
+
+def _round_of(check: dict[str, Any]) -> str:
+    """Say in which round of a loop a check was made."""
+    labels = [f"{name} {value:g} {unit}".strip() if isinstance(value, int | float) else f"{name} {value}"
+              for name, (value, unit) in check.get("labels", {}).items()]  # fmt: skip
+    rounds = ".".join(str(number) for number in check.get("round", ()))
+    return f", round {rounds}{': ' if labels else ''}{', '.join(labels)}" if rounds else ""

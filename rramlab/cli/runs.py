@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rramlab.runs.comparing import CellComparison
     from rramlab.runs.store import Run
 
+_MOST_REASON = 120  # characters in a table
 app = typer.Typer(help="What was run, and what came of it.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")]
 
@@ -43,13 +44,14 @@ def list_(
 ) -> None:
     """List the runs, the newest last."""
     from rramlab.drivers.bench import describe_bench
+    from rramlab.drivers.lock import BenchLock
     from rramlab.runs.store import list_runs
 
     out = Output(as_json)
     data = describe_bench(bench).data
     earliest = _moment(since) if since is not None else None
     wanted = {"die": die, "status": status, "name": protocol}
-    held = held_now(data)
+    held = BenchLock(data).holder() is not None
     everything = [_summary(run, held) for run in list_runs(data / "runs")]
     records = [
         record
@@ -61,7 +63,12 @@ def list_(
     for record in records:
         took = "" if record["duration_s"] is None else _spell(record["duration_s"])
         table.add_row(
-            record["id"], record["die"], record["status"], f"{record.get('pulses', 0):,}", took, record["reason"]
+            record["id"],
+            record["die"],
+            record["status"],
+            _count(record.get("pulses", 0)),
+            took,
+            _short(record["reason"]),
         )
     if records:
         out.say(table)
@@ -78,13 +85,14 @@ def show(name: Name, bench: BenchPath = None, as_json: Json = False) -> None:
     """Show one run: how it ended, what was checked, what it measured."""
     from rramlab.base.files import read_json
     from rramlab.drivers.bench import describe_bench
+    from rramlab.drivers.lock import BenchLock
     from rramlab.runs.snapshot import SNAPSHOT
     from rramlab.runs.store import find_run
 
     out = Output(as_json)
     data = describe_bench(bench).data
     found = find_run(data / "runs", name)
-    record = {**found.record, **_summary(found, held_now(data))}
+    record = {**found.record, **_summary(found, BenchLock(data).holder() is not None)}
     blocks: dict[str, int] = {}
     for block in found.blocks():
         key = f"step {block.attributes.get('step') or block.position.split('.')[0]}: {block.dataset}"
@@ -95,11 +103,11 @@ def show(name: Name, bench: BenchPath = None, as_json: Json = False) -> None:
     if record["duration_s"] is not None:
         table.add_row("took", _spell(record["duration_s"]))
     for key in ("pulses", "conversions"):
-        table.add_row(key, f"{record.get(key, 0):,}")
+        table.add_row(key, _count(record.get(key, 0)))
     for key, value in found.plan.parameters.items():
         table.add_row(f"parameter {key}", str(value))
     for key, count in blocks.items():
-        table.add_row(key, f"{count} blocks")
+        table.add_row(key, f"{count:,} block{'' if count == 1 else 's'}")
     repeatable = (found.folder / SNAPSHOT).exists()
     table.add_row("can be repeated", "yes, its die was kept" if repeatable else "no, its die was not kept")
     table.add_row("folder", str(found.folder))
@@ -242,23 +250,33 @@ def consolidate(
 app.command("repeat")(repeat)
 
 
-def held_now(data: Path) -> bool:
-    """Return whether a process holds the bench; makes no file to find that out."""
-    from rramlab.drivers.bench import BenchLock
-
-    lock = BenchLock(data)
-    return lock.path.exists() and lock.holder() is not None
-
-
 def _summary(run: Run, held: bool) -> dict[str, Any]:
     """Return a run's record, whatever state it is in, with how long it took: None where nobody wrote that down."""
     try:
         record = run.record
     except DataError as error:
         return {"id": run.id, "die": "", "name": "", "status": "unreadable", "reason": str(error), "duration_s": None}
-    if record["status"] == "running" and not held:
-        record["status"] = "interrupted"  # its process is gone, and nobody wrote how it ended
+    if record["status"] == "running":
+        if not held:
+            record["status"] = "interrupted"  # its process is gone, and nobody wrote how it ended
+        record["pulses"] = _pulses(run)  # what the record says is of an earlier attempt, if of any
     return {**record, "duration_s": _duration_s(record)}
+
+
+def _pulses(run: Run) -> int | None:
+    """Count a run's pulses by its die's ledger; None where that cannot be read."""
+    from rramlab.engine.session import LEDGER
+    from rramlab.runs.ledgerview import view_ledger
+
+    try:
+        with view_ledger(run.folder.parents[1] / "dies" / run.die / LEDGER) as ledger:
+            return sum(entry.done.count for entry in ledger.of_run(run.id))
+    except DataError:
+        return None
+
+
+def _count(number: int | None) -> str:
+    return "not known" if number is None else f"{number:,}"
 
 
 def _duration_s(record: dict[str, Any]) -> float | None:
@@ -306,3 +324,8 @@ def _spell(seconds: float) -> str:
     from rramlab.base.units import show_duration
 
     return show_duration(seconds)
+
+
+def _short(reason: str) -> str:
+    """Return what fits a table; the whole reason is in ``runs show``."""
+    return reason if len(reason) <= _MOST_REASON else f"{reason[:_MOST_REASON]}…"

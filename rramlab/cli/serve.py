@@ -54,7 +54,8 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Serve the simulated board, its die and its SMUs until Ctrl-C. Each start is a power-up of the board."""
-    from rramlab.drivers.bench import BenchLock, describe_bench
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.drivers.lock import BenchLock
     from rramlab.sim.emulator.serving import serve_bench, write_host
 
     out = Output(as_json)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from rramlab.base.errors import BenchLocked, InstrumentError, RramlabError, UsageError
-from rramlab.base.files import read_json, write_json
+from rramlab.base.errors import InstrumentError, RramlabError, UsageError
 from rramlab.base.folders import Located, bench_file
 from rramlab.base.names import NAME, checked
 from rramlab.base.yamlfile import load_model, load_yaml
@@ -27,6 +21,7 @@ from rramlab.drivers.boardfile import BoardFile, load_board
 from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
 from rramlab.drivers.driverfile import load_smu, make_smu
 from rramlab.drivers.links import Link
+from rramlab.drivers.lock import BenchLock
 from rramlab.drivers.smu.conversation import Unanswered
 from rramlab.drivers.smu.instrument import Smu
 from rramlab.drivers.smu.readings import SmuIdentity
@@ -351,63 +346,6 @@ class Bench:
                 self._lock.release()
         if failures:
             raise InstrumentError("the bench was brought to its safe state, but could not close " + "; ".join(failures))
-
-
-class BenchLock:
-    """One process a bench; the lock names its holder."""
-
-    def __init__(self, data: Path) -> None:
-        self.path = data / "bench.lock"
-        self._holder = data / "bench.holder.json"
-        self._lock = FileLock(self.path)
-
-    def acquire(self) -> None:
-        """Take the lock at once or say who has it.
-
-        Raises:
-            BenchLocked: another process, or another session of this one, holds the bench.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            who = self.holder() or {}
-            raise BenchLocked(
-                f"the bench in {self.path.parent} is held by process {who.get('pid', 'unknown')} on "
-                f"{who.get('host', 'this host')} ({who.get('command', 'unknown command')}, since "
-                f"{who.get('since', 'unknown')}); nothing was energised. Wait for it, or stop it with: rramlab estop"
-            ) from None
-        try:
-            self._holder.unlink(missing_ok=True)  # of a predecessor that was killed
-            write_json(
-                self._holder,
-                {
-                    "pid": os.getpid(),
-                    "host": socket.gethostname(),
-                    "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                    "since": datetime.now(UTC).isoformat(timespec="seconds"),
-                },
-            )
-        except OSError:
-            self._lock.release()
-            raise
-
-    def release(self) -> None:
-        if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
-            self._lock.release()
-
-    def holder(self) -> dict[str, Any] | None:
-        """Return what the holder wrote down, or None when no process holds the lock."""
-        if not self._lock.is_locked:
-            try:
-                with FileLock(self.path, timeout=0):
-                    return None
-            except Timeout:
-                pass
-        if not self._holder.exists():
-            return {}
-        return dict(read_json(self._holder))
 
 
 def _backend(description: BenchDescription) -> OpenBackend:

@@ -53,7 +53,8 @@ def compare(
         failures.append(f"formed fraction {fraction:.4f}, expected {low:.4g} to {high:.4g}")
     if window.median and not window.median[0] <= median <= window.median[1]:
         low, high = window.median
-        failures.append(f"median {median * 1e6:.2f} µS, expected {low * 1e6:.4g} to {high * 1e6:.4g} µS")
+        found = f"median {median * 1e6:.2f} µS" if conducting.any() else "no cell conducts, so there is no median"
+        failures.append(f"{found}, expected {low * 1e6:.4g} to {high * 1e6:.4g} µS")
     return {**counts, "passed": not failures, "reason": "; ".join(failures)}
 
 

@@ -160,10 +160,10 @@ class Guard:
 
     @staticmethod
     def _tests_contact_first(plan: Plan) -> bool:
-        for _, step, _ in leaves(plan.steps):
-            if isinstance(step, ContactStep):
+        for each in leaves(plan.steps):
+            if isinstance(each.step, ContactStep):
                 return True
-            if step.stresses:
+            if each.step.stresses:
                 return False
         return False
 

@@ -11,6 +11,9 @@ from typing import Any
 
 from rramlab.base.errors import Stopped
 
+# A terminal that is closed (SIGHUP, where there is one) ends a run as termination does.
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
 
 class Interrupts:
     """Holds the signals while a session lasts, so that nothing is interrupted in the middle of a pulse frame.
@@ -29,7 +32,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._received)
         return self
 
@@ -63,11 +66,12 @@ class Interrupts:
             self._held -= 1
 
     def _received(self, number: int, frame: FrameType | None) -> None:
-        self.requests += 2 if number == signal.SIGTERM else 1
-        if self._held or (self._depth and (self.requests <= 2 or number == signal.SIGTERM)):
+        ends = number != signal.SIGINT
+        self.requests += 2 if ends else 1
+        if self._held or (self._depth and (self.requests <= 2 or ends)):
             return
         self.requests = 0
-        if number == signal.SIGTERM:
+        if ends:
             raise Stopped("stopped by the user (terminated)")
         raise KeyboardInterrupt
 

@@ -81,9 +81,9 @@ class Performer:
             case Route():
                 self._route(operation, at)
             case Expect():
-                self._expect(operation, at.position)
+                self._expect(operation, at)
             case Unchanged():
-                self._unchanged(operation)
+                self._unchanged(operation, at)
             case Wait():
                 self._wait(operation, at.position)
 
@@ -256,15 +256,15 @@ class Performer:
             }
         )
 
-    def _expect(self, operation: Expect, position: str) -> None:
+    def _expect(self, operation: Expect, at: Place) -> None:
         """Judge once what passed: cells that were pulsed since would be judged by another read."""
-        known = self.run.judged(position)
+        known = self.run.judged(at.position)
         if known is not None:
             self.result.checks.append(known)
             return
-        found = self.judgement(operation)
+        found = {**self.judgement(operation), **_loop(at)}
         if found["passed"] or not operation.stop:
-            self.run.judge(position, found)
+            self.run.judge(at.position, found)
         hint = f" {operation.window.hint}" if operation.window.hint else ""
         self._judge(operation, found, operation.stop, hint)
 
@@ -279,12 +279,12 @@ class Performer:
             self.station.wait(operation)
             self.run.judge(position, {"waited_s": operation.time_s})
 
-    def _unchanged(self, operation: Unchanged) -> None:
+    def _unchanged(self, operation: Unchanged, at: Place) -> None:
         before_S = np.full(self.seen_S.shape, np.nan, np.float32)
         if self._before is not None:
             start, block = self._before
             before_S[start : start + len(block)] = block["conductance"]
-        found = compare_bystanders(operation, before_S, self.seen_S)
+        found = {**compare_bystanders(operation, before_S, self.seen_S), **_loop(at)}
         hint = (
             " Cells that were not meant changed with those that were: look for a stuck select bit with rramlab contact"
         )
@@ -293,6 +293,8 @@ class Performer:
         self.result.bystanders += found["cells"] > 0  # a read that is lost compares nothing
 
     def _judge(self, operation: Expect | Unchanged, found: dict[str, Any], stop: bool, hint: str) -> None:
+        if not found["passed"] and not stop and hint:
+            found["reason"] += f".{hint}"
         self.result.checks.append(found)
         if not found["passed"] and stop:
             raise OutOfLimits(
@@ -304,3 +306,8 @@ class Performer:
     def pulses(self) -> int:
         """Pulses of this run, all attempts together, by the ledger."""
         return sum(entry.done.count for entry in self.station.ledger.of_run(self.run.id))
+
+
+def _loop(at: Place) -> dict[str, Any]:
+    """Return in which round of a loop something was judged."""
+    return {name: at.attributes[name] for name in ("round", "labels") if name in at.attributes}

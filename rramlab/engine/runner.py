@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rramlab.base.errors import DataError, Refused, RramlabError, Stopped
+from rramlab.base.errors import DataError, InstrumentError, Refused, RramlabError, Stopped
 from rramlab.base.times import now
 from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.pace import Pace
@@ -82,7 +82,7 @@ class Runner:
                         duty()
                     except (RramlabError, OSError) as problem:  # each is tried, and none hides why the run ended
                         problems.append(str(problem))
-                        kind = type(problem) if isinstance(problem, RramlabError) else DataError
+                        kind = InstrumentError if isinstance(problem, InstrumentError) else DataError
                 if len(problems) > 1:
                     failed = kind(". And then: ".join(problems))
                     failed.run = self.run.id
@@ -281,7 +281,7 @@ class Runner:
             return
         own = list(self.station.ledger.of_run(self.run.id))
         geometry = self.station.board.geometry
-        for path, step, times in leaves(self.plan.steps):
+        for path, step, times, _ in leaves(self.plan.steps):
             looped = times > 1 or "-" in path or isinstance(step, ProgramStep)
             cells = None if looped else self.run.frozen(path, geometry)
             if (

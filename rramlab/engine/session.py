@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rramlab.base.errors import DataError, Refused, Stopped, Uncalibrated, UsageError
+from rramlab.base.errors import DataError, Refused, RramlabError, Stopped, Uncalibrated, UsageError
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -111,7 +111,12 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except RramlabError as problem:
+            if not isinstance(error, RramlabError):
+                raise
+            error.args = (f"{error}. And then: {problem}",)  # the first is why, and must not be hidden
         if error is None and self.interrupts.requests:
             raise Stopped("stopped by the user while the bench was being released; it is in its safe state")
 
@@ -233,6 +238,17 @@ class Session:
                 if begins:
                     capture(run, station, self.description)
                 return runner.execute()
+        except OSError as error:
+            if not runner.made_safe:
+                self._make_safe()
+            where = f" ({error.filename})" if error.filename else ""
+            failed = DataError(
+                f"the operating system refused{where}: {error.strerror or error}. No pulse was sent that the ledger of die "
+                f"{station.die_id!r} does not know, and what was measured before is whole. Make room, or correct that; then go "
+                "on"
+            )
+            failed.run = run.id
+            raise failed from error
         except BaseException:  # also what came after the last operation: a stop, a file that could not be written
             if not runner.made_safe:
                 self._make_safe()

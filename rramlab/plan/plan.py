@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rramlab.base.errors import Refused, UsageError
+from rramlab.base.units import show
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection, CellState
 from rramlab.macro.geometry import Geometry
@@ -71,24 +73,36 @@ class Plan(BaseModel):
 
     @property
     def destructive(self) -> bool:
-        return any(step.stresses for _, step, _ in leaves(self.steps))
+        return any(each.step.stresses for each in leaves(self.steps))
 
 
-def leaves(steps: tuple[Step, ...], prefix: str = "", times: int = 1) -> Iterator[tuple[str, Leaf, int]]:
-    """Yield (path, step, how often at most) for each step that is no loop, in order; a loop's body once.
+class Placed(NamedTuple):
+    """A step that is no loop: its path, itself, how often it is executed at most, and the values of loops around it.
 
     A path is the place of a step in its list and, for each loop around it, that of the loop: ``003-001``.
     """
+
+    path: str
+    step: Leaf
+    times: int
+    values: tuple[str, ...]
+
+
+def leaves(steps: tuple[Step, ...], prefix: str = "", times: int = 1, values: tuple[str, ...] = ()) -> Iterator[Placed]:
+    """Yield each step that is no loop, in order; the body of a ``repeat`` once, that of a ``for_each`` for each value."""
     for index, step in enumerate(steps):
         path = place(prefix, index, len(steps))
         match step:
             case RepeatStep():
-                yield from leaves(step.steps, path, times * step.times)
+                yield from leaves(step.steps, path, times * step.times, values)
             case ForEachStep():
                 for each in step.rounds:
-                    yield from leaves(each.steps, path, times)
+                    value = (
+                        show(each.value, each.unit) if isinstance(each.value, float) and each.unit else str(each.value)
+                    )
+                    yield from leaves(each.steps, path, times, (*values, f"{step.name} {value}"))
             case _:
-                yield path, step, times
+                yield Placed(path, step, times, values)
 
 
 def place(prefix: str, index: int, count: int) -> str:

@@ -15,7 +15,7 @@ from rramlab.macro.regions import Region
 from rramlab.plan import cost
 from rramlab.plan.cost import Cost
 from rramlab.plan.operations import Contact, LoadGates, Multiply, Operation, PulseOp, Read, Route, Sweep, Unchanged
-from rramlab.plan.plan import AFTER, BEFORE, BYSTANDER_ROWS, Plan, leaves, operations, selection
+from rramlab.plan.plan import AFTER, BEFORE, BYSTANDER_ROWS, Placed, Plan, leaves, operations, selection
 from rramlab.plan.steps import Leaf, ProgramStep, PulseStep, ReadStep
 
 
@@ -37,11 +37,13 @@ class Bounds(BaseModel):
 class StepAtWorst:
     """A step that is no loop, with every data-dependent region at its largest.
 
-    ``times``: how often it is executed. ``operations``: what is checked, each kind once, of all row blocks together.
+    ``values``: of the loops around it. ``times``: how often it is executed.
+    ``operations``: what is checked, each kind once, of all row blocks together.
     ``count``, ``cost``: of one execution.
     """
 
     path: str
+    values: tuple[str, ...]
     step: Leaf
     times: int
     cells: CellSelection
@@ -70,9 +72,10 @@ class _Expansion:
         self._patterns: dict[int, LoadGates] = {}
 
     def steps(self) -> list[StepAtWorst]:
-        return [self._step(path, step, times) for path, step, times in leaves(self._plan.steps)]
+        return [self._step(each) for each in leaves(self._plan.steps)]
 
-    def _step(self, path: str, step: Leaf, times: int) -> StepAtWorst:
+    def _step(self, placed: Placed) -> StepAtWorst:
+        path, step, times, values = placed
         cells = self._selection(step)
         match step:
             case PulseStep():
@@ -80,16 +83,16 @@ class _Expansion:
                 pulse = PulseOp(step.kind, cells, step.pulse, shots, step.source)
                 count, looks, others = self._shape(step, cells)
                 total = looks + cost.of(pulse, self._board)
-                return StepAtWorst(path, step, times, cells, (pulse, *others), count, total)
+                return StepAtWorst(path, values, step, times, cells, (pulse, *others), count, total)
             case ProgramStep():
-                return self._program(path, step, times, cells)
+                return self._program(placed, step, cells)
             case ReadStep():
                 count, total, others = self._shape(step, cells)
-                return StepAtWorst(path, step, times, cells, others, count, total)
+                return StepAtWorst(path, values, step, times, cells, others, count, total)
             case _:
                 found = tuple(operations(step, cells, self._board, self._plan.block_rows, self._patterns))
                 total = sum((cost.of(each, self._board) for each in found), Cost())
-                return StepAtWorst(path, step, times, cells, found, len(found), total)
+                return StepAtWorst(path, values, step, times, cells, found, len(found), total)
 
     def _selection(self, step: Leaf) -> CellSelection:
         if not isinstance(step, (PulseStep, ReadStep)):
@@ -127,7 +130,7 @@ class _Expansion:
         blocks = len(list(cells.blocks(self._plan.block_rows))) + (step.pilot is not None)
         return looks * blocks if step.bystanders else []
 
-    def _program(self, path: str, step: ProgramStep, times: int, cells: CellSelection) -> StepAtWorst:
+    def _program(self, placed: Placed, step: ProgramStep, cells: CellSelection) -> StepAtWorst:
         """Every cell needs its whole budget, with the longest pulses, each level in a block of its own."""
         together = step.cells_per_pulse or self._board.cells_per_pulse
         ladders = (("set", step.set), ("reset", step.reset))
@@ -141,7 +144,7 @@ class _Expansion:
         blocks = len(list(cells.blocks(self._plan.block_rows)))
         count = blocks * (step.budget * (1 + groups) + 1)
         total = cost.of(read, self._board) * (step.budget + 1) + dearest * step.budget
-        return StepAtWorst(path, step, times, cells, (read, *pulses), count, total)
+        return StepAtWorst(placed.path, placed.values, step, placed.times, cells, (read, *pulses), count, total)
 
     def _round(self, pulse: PulseOp, groups: int) -> Cost:
         """Return what one pulse of every cell costs when the cells of a row are at up to ``groups`` levels."""

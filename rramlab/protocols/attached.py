@@ -15,9 +15,9 @@ from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
 from rramlab.plan.steps import encode_array
+from rramlab.protocols.parameters import REGION_KEYS
 
 _ARRAYS = (".npy", ".npz")
-_REGION_KEYS = frozenset({"cells", "rows", "columns", "cell"})
 
 
 class Attached:
@@ -35,7 +35,7 @@ class Attached:
         """
         if isinstance(node, dict):
             return {name: self.with_masks(value, name) for name, value in node.items()}
-        if key in _REGION_KEYS and isinstance(node, str) and "mask" in node:
+        if key in REGION_KEYS and isinstance(node, str) and "mask" in node:
             return Region(node).with_masks(self.mask).text
         return node
 

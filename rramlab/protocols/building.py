@@ -124,7 +124,7 @@ class Builder:
                 filled[key] = value  # most values are plain, and plans can have many
                 continue
             with self._placed((*at, key)):
-                filled[key] = self._attached.with_masks(substitute(value, known), key)
+                filled[key] = self._attached.with_masks(substitute(value, known, key), key)
         return filled
 
     def _program(self, filled: dict[str, Any], at: Location) -> None:

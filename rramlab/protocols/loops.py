@@ -13,7 +13,9 @@ MOST_ROUNDS = 100_000  # of all for_each of a protocol together
 
 _WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}\s*")
 _DECIMAL = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
-_QUANTITY = re.compile(rf"{_DECIMAL.pattern}[a-zA-Zµμ]??(?P<unit>{'|'.join([*UNITS, 'Ohm', 'ohm'])})\s*")
+_QUANTITY = re.compile(
+    rf"{_DECIMAL.pattern}(?:[a-zA-Zµμ]??(?P<unit>{'|'.join([*UNITS, 'Ohm', 'ohm'])})|(?P<long>min|h|d))\s*"
+)
 
 
 def values_of(spec: Any, name: str) -> list[Named]:
@@ -45,7 +47,7 @@ def _value(written: Any) -> Named:
     text = str(written)
     quantity = _QUANTITY.fullmatch(text)
     if quantity:
-        unit = "Ω" if quantity["unit"] in ("Ohm", "ohm") else quantity["unit"]
+        unit = "s" if quantity["long"] else "Ω" if quantity["unit"] in ("Ohm", "ohm") else quantity["unit"]
         return Named(parse(text, unit), unit)
     if _WHOLE.fullmatch(text):
         return Named(int(text))

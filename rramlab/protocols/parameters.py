@@ -12,14 +12,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rramlab.base.errors import SourceRef, UsageError
-from rramlab.base.units import parse, parse_duration, show
+from rramlab.base.units import parse, show
 from rramlab.macro.regions import Region
 
 Value = float | int | str
 UNITS = ("V", "s", "S", "A", "Ω", "J", "Hz")
+REGION_KEYS = frozenset({"cells", "rows", "columns", "cell"})  # whose text spells cells, in any step
 _YES_NO = {"yes": "yes", "true": "yes", "on": "yes", "no": "no", "false": "no", "off": "no"}
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
-_MINUTES = re.compile(r".*[0-9.]\s*(?:min|h|d)\s*")
+_NO_OPERATOR = re.compile(r"[0-9]\s*-\s*(?=[0-9])|one-of-pair")  # a minus that joins no regions
+_IN_MASK = re.compile(r"mask\s*\([^()]*$")  # before the name of a file
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WANTED = {
@@ -116,7 +118,7 @@ class Parameter(BaseModel):
         text = "" if isinstance(value, bool) else str(value)
         match self.type:
             case "quantity":
-                return _quantity(value, self.unit or "")
+                return parse(value, self.unit or "")
             case "integer" if _WHOLE.fullmatch(text):
                 return int(text)
             case "number" if _DECIMAL.fullmatch(text) and math.isfinite(float(text)):
@@ -132,12 +134,6 @@ class Parameter(BaseModel):
     def spell(self, value: Value) -> Value:
         """Return a value as a person would write it: quantities with their unit."""
         return show(float(value), self.unit, 7) if self.unit else value
-
-
-def _quantity(value: object, unit: str) -> float:
-    if unit == "s" and isinstance(value, str) and _MINUTES.fullmatch(value):
-        return parse_duration(value)
-    return parse(value, unit)
 
 
 @dataclass(frozen=True)
@@ -197,16 +193,19 @@ def references(node: Any) -> set[str]:
     return set()
 
 
-def substitute(node: Any, known: Mapping[str, Named]) -> Any:
+def substitute(node: Any, known: Mapping[str, Named], key: str = "") -> Any:
     """Replace every ``${name}`` in plain YAML data; a region within longer text keeps its meaning by parentheses.
 
+    ``key``: what ``node`` stands under.
+
     Raises:
-        UsageError: a reference to a name that is not known, or one without its closing brace.
+        UsageError: a reference to a name that is not known, or one without its closing brace; a part of a region that
+            would change what the rest of it means.
     """
     if isinstance(node, dict):
-        return {key: substitute(value, known) for key, value in node.items()}
+        return {name: substitute(value, known, str(name)) for name, value in node.items()}
     if isinstance(node, list):
-        return [substitute(value, known) for value in node]
+        return [substitute(value, known, key) for value in node]
     if not isinstance(node, str) or "$" not in node:
         return node
     alone = _REFERENCE.fullmatch(node.strip()) is not None
@@ -218,9 +217,29 @@ def substitute(node: Any, known: Mapping[str, Named]) -> Any:
             meant = f"; did you mean ${{{close[0]}}}?" if close else ""
             raise UsageError(f"found ${{{name}}}, expected one of the parameters: {', '.join(known) or 'none'}{meant}")
         text = str(known[name])
-        return f"({text})" if known[name].region and not alone else text
+        if alone or _IN_MASK.search(node, 0, match.start()):
+            return text
+        if known[name].region:
+            return f"({text})"
+        return _grouped(name, text, key) if isinstance(known[name].value, str) else text
 
     filled = _REFERENCE.sub(spell, node)
     if "${" in _REFERENCE.sub("", node):
         raise UsageError(f"found {node!r} with '${{' and no '}}', expected a reference such as ${{voltage}}")
     return filled
+
+
+def _grouped(name: str, text: str, key: str) -> str:
+    """Return a word as it goes into longer text: one that spells several regions is one of them there."""
+    if not re.search("[-&|~]", _NO_OPERATOR.sub("", text)):
+        return text
+    try:
+        Region(text)
+    except UsageError:
+        if key not in REGION_KEYS:
+            return text
+        raise UsageError(
+            f"found {text!r} for ${{{name}}} within a longer region, expected a whole region such as 'row 0 | row 8', which "
+            "stands there as one; or a part of it without & | - ~"
+        ) from None
+    return f"({text})"

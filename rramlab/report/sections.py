@@ -140,11 +140,10 @@ def judged(found: Findings) -> Html | None:
         )
     compared = found.record.get("bystanders")
     undisturbed = isinstance(compared, int) and compared and all(check.get("passed") for check in checks(found))
-    note = (
-        f"Cells beside those that were pulsed were compared {compared:,} times; none was disturbed."
-        if undisturbed
-        else ""
-    )
+    note = ""
+    if undisturbed:
+        often = "once" if compared == 1 else f"{compared:,} times"
+        note = f"Cells beside those that were pulsed were compared {often}; none was disturbed."
     head = ("check", "verdict", "cells", "conducting", "median", "expected")
     return section(
         "Checks",

@@ -30,6 +30,7 @@ _RESULTS = (
     "sweeps",
     "routes",
     "programs",
+    "lost",
 )
 _VOLATILE = ("written_at",)
 

@@ -31,18 +31,28 @@ def export(run: Run, form: Format, output: Path) -> list[Path]:
     file, see :func:`rramlab.runs.hdf5.write_h5`.
 
     Raises:
-        UsageError: ``output`` cannot take it. DataError: a block is damaged.
+        UsageError: ``output`` cannot take it, or a file to be written is there already; nothing was written. DataError: a
+            block is damaged.
     """
     if form == "csv" and output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file; CSV is one table a data set: name a folder")
     if form != "csv" and output.is_dir():
         raise UsageError(f"{output} is a folder; name the file to be written, such as {output / run.id}.{form}")
+    if form != "csv":
+        _refuse_existing([output])
     if form == "h5":
         output.parent.mkdir(parents=True, exist_ok=True)
         return [write_h5(run, output)]
     with tempfile.TemporaryDirectory() as folder:
         gathered = write_h5(run, Path(folder) / "run.h5")
         return _npz(gathered, output) if form == "npz" else _csv(gathered, output)
+
+
+def _refuse_existing(paths: list[Path]) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there:
+        what = "is there already and is" if len(there) == 1 else "are there already and are"
+        raise UsageError(f"{', '.join(there)} {what} left alone; export to a new name, or move what is there away")
 
 
 def _npz(gathered: Path, output: Path) -> list[Path]:
@@ -66,7 +76,6 @@ def _npz(gathered: Path, output: Path) -> list[Path]:
 def _csv(gathered: Path, output: Path) -> list[Path]:
     import h5py
 
-    output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with h5py.File(gathered) as file:
         tables: dict[str, Any] = {}
@@ -76,6 +85,8 @@ def _csv(gathered: Path, output: Path) -> list[Path]:
                 tables[name.replace("/", "-")] = item
 
         file.visititems(take)
+        _refuse_existing([output / f"{name}.csv" for name in tables])
+        output.mkdir(parents=True, exist_ok=True)
         for name, group in tables.items():
             head, lines = _table(group)
             path = output / f"{name}.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ _CELLS = (
     ("valid", np.bool_, "1", ("row", "column")),
     ("conductance", np.float32, "S", ("row", "column")),
 )
-_CHUNK_ROWS = 64
+_CHUNK_ROWS = 64  # at most
+_NUMBERED = re.compile(r"(?:loop|code)_[0-9]+")  # coordinates, and columns of an exported table
 _PRODUCTS = (("sums", "1"), ("product", "S"))
 _CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"))
 # What a curve was: its cell or target, which pulse a sweep counts as, and what the source-measure unit was set to; of a
@@ -93,16 +95,19 @@ def _write_group(group: Any, blocks: list[Block], began: str) -> None:
 def _write_rounds(group: Any, found: list[Layer], began: str, own: Sequence[str]) -> tuple[str, ...]:
     """Write the dimension ``round`` and what tells its places apart; return the names of those coordinates.
 
-    ``own``: names of the group's data sets and dimensions; a label that is called so gets an ending.
+    ``own``: names of the group's data sets and dimensions. A label that is called so, or as another coordinate, gets an
+    ending.
     """
     coordinates: dict[str, tuple[Sequence[Any], str]] = {}
-    taken = {"round", "pass", "time", *_ABOUT, *own}
+    taken = {"round", "pass", "time", "code", *_ABOUT, *own}  # code: a column of an exported table
     for level in range(max(len(layer.rounds) for layer in found)):
         coordinates[f"loop_{level + 1}"] = [layer.rounds[level] for layer in found], "1"
     if any(layer.number for layer in found):
         coordinates["pass"] = [layer.number for layer in found], "1"
     for name, (_, unit) in found[0].labels.items():
-        key = f"{name}_label" if name in taken else name
+        key = name
+        while key in taken or key in coordinates or _NUMBERED.fullmatch(key):
+            key += "_label"
         coordinates[key] = [layer.labels[name][0] for layer in found], unit or "1"
     for key in _ABOUT:
         each = [layer.blocks[0].attributes.get(key) for layer in found]
@@ -146,12 +151,15 @@ def _label(group: Any, dataset: Any, dimensions: tuple[str, ...], coordinates: t
 
 
 def _write_cells(group: Any, found: list[Layer], several: bool, coordinates: tuple[str, ...]) -> None:
-    """Write each layer where its rows are; a cell has ``reads`` codes, those beyond are 0."""
+    """Write each layer where its rows are; a cell has ``reads`` codes, those beyond are 0.
+
+    A chunk has as many rows as the tallest layer spans: what no layer touches is not stored.
+    """
     rows, columns = found[0].blocks[0].attributes["shape"]
     repeats = max(int(block.attributes["repeats"]) for layer in found for block in layer.blocks)
     sizes = {"repeat": repeats, "row": rows, "column": columns}
     noise = all(_is_whole(block) for layer in found for block in layer.blocks)
-    chunks = {"repeat": 1, "row": min(rows, _CHUNK_ROWS), "column": columns}
+    chunks = {"repeat": 1, "row": min(max(map(_span, found)), _CHUNK_ROWS), "column": columns}
     lead = (len(found),) if several else ()
     written = {}
     for name, dtype, units, dimensions in _CELLS:
@@ -179,10 +187,20 @@ def _is_whole(block: Block) -> bool:
     return bool(block.attributes.get("conversions") == conversions)
 
 
+def _rows(layer: Layer) -> tuple[int, int]:
+    """Return the first row of a layer, and the one after its last."""
+    spans = [block.attributes["rows"] for block in layer.blocks]
+    return min(int(start) for start, _ in spans), max(int(stop) for _, stop in spans)
+
+
+def _span(layer: Layer) -> int:
+    start, stop = _rows(layer)
+    return stop - start
+
+
 def _assembled(layer: Layer, repeats: int, columns: int) -> tuple[int, dict[str, npt.NDArray[Any]]]:
     """Put the row blocks of a layer together; return the first row and the arrays from there on."""
-    start = min(int(block.attributes["rows"][0]) for block in layer.blocks)
-    stop = max(int(block.attributes["rows"][1]) for block in layer.blocks)
+    start, stop = _rows(layer)
     shape = (stop - start, columns)
     codes = np.zeros((repeats, *shape), np.uint16)
     reads = np.zeros(shape, np.uint16)

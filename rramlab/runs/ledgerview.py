@@ -7,7 +7,7 @@ import sqlite3
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -234,14 +234,16 @@ def view_ledger(path: Path) -> Iterator[LedgerView]:
     """Look into a ledger as it is now, also while another process works with it; no lock is taken that one could feel.
 
     Raises:
-        DataError: there is none, or it cannot be read.
+        DataError: there is none, or it cannot be opened or read.
     """
-    if not path.exists():
-        raise DataError(
-            f"there is no ledger {path}: this die is not enrolled here, nothing was ever pulsed under its id"
-        )
-    with _readable(path) as database:
+    with ExitStack() as stack:
         try:
+            if not path.exists():
+                raise DataError(
+                    f"there is no ledger {path}: the die is not enrolled here, or its folder was moved "
+                    "away; what was pulsed cannot be told"
+                )
+            database = stack.enter_context(_readable(path))
             database.execute("BEGIN")  # one moment of the die's life, whatever is written meanwhile
             about = dict(database.execute("SELECT key, value FROM die"))
             if about.get("schema") != str(SCHEMA_VERSION):
@@ -251,10 +253,11 @@ def view_ledger(path: Path) -> Iterator[LedgerView]:
                 )
             view = LedgerView(path, about["die"], Geometry(int(about["rows"]), int(about["columns"])), database)
             view._replay()
-        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+        except (OSError, sqlite3.DatabaseError, KeyError, ValueError) as error:
+            barred = isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and of_the_disk(error))
+            mend = "Make it readable for this user, or restore it" if barred else "Restore the file"
             raise DataError(
-                f"the ledger {path} cannot be read ({error}); it is left as it is. Restore the file, and the {LOG} beside "
-                "it, from a copy"
+                f"the ledger {path} cannot be read ({error}); it is left as it is. {mend}, and the {LOG} beside it, from a copy"
             ) from error
         yield view
 

@@ -179,7 +179,12 @@ class Run:
         return self.folder / "selections" / f"{name}.bits"
 
     def judge(self, position: str, found: dict[str, Any]) -> None:
-        """Write down what was found at a place of the plan, so that a resume goes the way that the run went."""
+        """Write down what was found at a place of the plan, so that a resume goes the way that the run went.
+
+        Raises:
+            DataError: the run's folder is gone.
+        """
+        self.check_there()
         write_json(self.folder / "judgements" / f"{position}.json", found)
 
     def judged(self, position: str) -> dict[str, Any] | None:

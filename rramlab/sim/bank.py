@@ -14,7 +14,8 @@ from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import write_atomic
 from rramlab.base.names import checked
 from rramlab.base.yamlfile import load_model
-from rramlab.drivers.bench import BenchDescription, BenchFile, BenchLock, DieEntry
+from rramlab.drivers.bench import BenchDescription, BenchFile, DieEntry
+from rramlab.drivers.lock import BenchLock
 from rramlab.macro.cells import is_conducting
 from rramlab.sim.backend import made_of, make_die, seed_of, simulated_board, state_file
 from rramlab.sim.die import SimulatedDie

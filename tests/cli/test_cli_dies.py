@@ -142,6 +142,11 @@ def test_one_unreadable_ledger_does_not_hide_the_others(dies, bench, lived):
     assert second["problem"] == ""
     assert dies("show", "small-1").exit_code == 1
     assert path.read_bytes() == b"this is no ledger" * 500
+    path.unlink()
+    path.mkdir()
+    first, second = dies("list", "--json").document["dies"]
+    assert "cannot be read" in first["problem"]
+    assert second["problem"] == ""
 
 
 def test_a_bench_that_is_held_can_be_looked_at_and_stays_held(rramlab, dies, bench):

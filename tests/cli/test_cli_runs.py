@@ -128,6 +128,13 @@ def test_a_run_without_a_block_has_nothing_and_says_so(runs, bench, two, tmp_pat
     assert "cells" not in answer.document
 
 
+def test_one_block_is_no_blocks(runs, bench):
+    run_id = done(bench, plain_plan(ReadStep(), block_rows=8))
+    shown = runs("show", run_id).stdout
+    assert "1 block " in shown
+    assert "1 blocks" not in shown
+
+
 def test_all_runs_are_consolidated_but_for_the_damaged_one(runs, bench, two):
     good, bad = two
     for run in (good, bad):

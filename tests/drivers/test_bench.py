@@ -13,6 +13,7 @@ import rramlab
 from rramlab.base.errors import BenchLocked, DataError, InstrumentError, Refused, UsageError
 from rramlab.base.folders import shipped
 from rramlab.drivers.bench import Bench, describe_bench
+from rramlab.drivers.lock import BenchLock
 from rramlab.sim.controller import SimulatedController
 
 SHIPPED = (shipped().path / "bench.yaml").read_text(encoding="utf-8")
@@ -254,3 +255,49 @@ def test_a_missing_state_file_is_not_replaced_by_a_virgin_die(small_bench):
     with pytest.raises(DataError, match="ledger"), small_bench.open():
         pass
     assert not path.exists()
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from rramlab.drivers.lock import BenchLock
+lock = BenchLock(Path(sys.argv[1]))
+print("begun", flush=True)
+while True:
+    lock.holder()
+"""
+
+
+def test_whoever_looks_makes_nothing_and_keeps_nobody_out(small_bench):
+    data = small_bench.folder / "data"
+    assert BenchLock(data).holder() is None
+    assert not data.exists()
+    with small_bench.open():
+        pass
+    watchers = [child(LOOK, data) for _ in range(2)]
+    try:
+        assert [watcher.stdout.readline() for watcher in watchers] == ["begun\n"] * 2
+        for _ in range(100):
+            lock = BenchLock(data)
+            assert lock.holder() is None  # those who look are no holders
+            lock.acquire()
+            lock.release()
+    finally:
+        for watcher in watchers:
+            watcher.kill()
+            watcher.communicate()
+
+
+def test_a_holder_whose_name_is_not_there_or_cannot_be_read_holds_it_nevertheless(small_bench):
+    lock = BenchLock(small_bench.folder / "data")
+    lock.acquire()
+    holder = small_bench.folder / "data" / "bench.holder.json"
+    for content in (None, "{"):
+        holder.unlink(missing_ok=True)
+        if content:
+            holder.write_text(content)
+        assert BenchLock(small_bench.folder / "data").holder() == {}
+        with pytest.raises(BenchLocked, match="process unknown"):
+            BenchLock(small_bench.folder / "data").acquire()
+    lock.release()
+    assert BenchLock(small_bench.folder / "data").holder() is None

@@ -18,7 +18,8 @@ import rramlab as package
 from rramlab.base.errors import BenchLocked, InstrumentError, UsageError
 from rramlab.cli.app import app
 from rramlab.drivers import bench as bench_module
-from rramlab.drivers.bench import Bench, BenchLock, describe_bench
+from rramlab.drivers.bench import Bench, describe_bench
+from rramlab.drivers.lock import BenchLock
 from rramlab.drivers.wire import exchange
 from rramlab.macro.geometry import Geometry
 from rramlab.sim.controller import SimulatedController

@@ -5,7 +5,7 @@ import pytest
 from probes import put_on_the_table
 from workbench import SmallBench, hidden, ledger_of, plain_plan, pulse_step
 
-from rramlab.base.errors import InstrumentError, OutOfLimits, Refused
+from rramlab.base.errors import DataError, InstrumentError, OutOfLimits, Refused
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ExpectStep, SweepStep, Window
 
@@ -61,7 +61,7 @@ def test_a_cell_whose_curve_was_lost_is_not_judged_by_what_it_was_before(tmp_pat
         keep = "rramlab.engine.performing.Performer._keep"
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(keep, lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
-            with pytest.raises(OSError, match="disk"):
+            with pytest.raises(DataError, match="disk"):
                 session.run(plan, arm="small-1")
         from rramlab.runs.store import list_runs
 

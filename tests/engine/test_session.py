@@ -409,7 +409,7 @@ def test_a_run_whose_end_cannot_be_written_is_made_safe(small_bench, monkeypatch
 
         with monkeypatch.context() as patch:
             patch.setattr(station, "save_last_read", full)
-            with pytest.raises(OSError, match="no space"):
+            with pytest.raises(DataError, match="no space"):
                 session.run("read-array")
         assert calls
 

@@ -167,3 +167,66 @@ def test_rounds_are_bounded_one_loop_and_all_together(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="12 rounds up to here, expected at most 10") as caught:
         plan(tmp_path, 2 * (loop % 6), head="name: mine\ndescription: x\n")
     assert caught.value.source.line == 5
+
+
+def cells_read(tmp_path, value, within):
+    steps = f"  - for_each: {{values: {{part: [{value!r}]}}, steps: [{{read: {{cells: '{within}'}}}}]}}\n"
+    (loop,) = plan(tmp_path, steps, head="name: mine\ndescription: x\n").steps
+    return loop.rounds[0].steps[0].cells
+
+
+@pytest.mark.parametrize(
+    ("value", "within", "cells"),
+    [
+        ("row 0 | row 8", "row 0 & ${part}", "row 0 & (row 0 | row 8)"),
+        ("~pristine", "all - ${part}", "all - (~pristine)"),
+        ("rows 0-7 - row 3", "all - ${part}", "all - (rows 0-7 - row 3)"),
+        ("row 0 | row 8", " ${part} ", "row 0 | row 8"),
+        ("0-7", "rows ${part} - pristine", "rows 0-7 - pristine"),
+        ("(3, 7)", "cell ${part}", "cell (3, 7)"),
+        ("one-of-pair", "${part}(seed=7)", "one-of-pair(seed=7)"),
+    ],
+)
+def test_a_word_within_a_region_keeps_its_meaning(tmp_path, value, within, cells):
+    assert cells_read(tmp_path, value, within).strip() == cells
+
+
+@pytest.mark.parametrize(
+    ("value", "within"),
+    [("0 | row 8", "row 0 & row ${part}"), ("3 - pristine", "all - rows ${part}"), ("~", "row 0 & ${part}row 1")],
+)
+def test_a_part_of_a_region_that_would_change_the_rest_is_refused(tmp_path, value, within):
+    with pytest.raises(UsageError, match="within a longer region"):
+        cells_read(tmp_path, value, within)
+
+
+def test_a_word_parameter_within_a_region_keeps_its_meaning_also_by_way_of_a_loop(tmp_path):
+    head = "name: mine\ndescription: x\nparameters:\n  it: {type: word, default: row 0 | row 8, description: x}\n"
+    steps = """\
+  - read: {cells: "row 0 & ${it}"}
+  - repeat: {times: 2, until: {cells: "all & ${it}", window: {formed_fraction: [0, 1]}}, steps: [{read: {cells: all}}]}
+  - for_each: {values: {part: ["row 0 & ${it}"]}, steps: [{read: {cells: "all - ${part}"}}]}
+"""
+    read, repeat, loop = plan(tmp_path, steps, head=head).steps
+    assert read.cells == "row 0 & (row 0 | row 8)"
+    assert repeat.until.cells == "all & (row 0 | row 8)"
+    assert loop.rounds[0].steps[0].cells == "all - (row 0 & (row 0 | row 8))"
+
+
+def test_a_file_name_with_a_dash_is_no_part_of_a_region(tmp_path):
+    (tmp_path / "half-die.txt").write_text("\n".join(["1" * 512] * 256 + ["0" * 512] * 256))
+    assert "bits(" in cells_read(tmp_path, "half-die", "row 0 & mask(${part}.txt)")
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ("[30 s, 10 min, 2 h, 1 d]", [30, 600, 7200, 86400]),
+        ("{from: 30 s, to: 2 min, step: 0.5 min}", [30, 60, 90, 120]),
+    ],
+)
+def test_times_go_in_minutes_hours_and_days_too(tmp_path, values, seconds):
+    steps = f"  - for_each: {{values: {{pause: {values}}}, steps: [{{wait: {{time: '${{pause}}'}}}}]}}\n"
+    (loop,) = plan(tmp_path, steps, head="name: mine\ndescription: x\n").steps
+    assert [(each.value, each.unit) for each in loop.rounds] == [(each, "s") for each in seconds]
+    assert [each.steps[0].time for each in loop.rounds] == seconds

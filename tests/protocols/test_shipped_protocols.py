@@ -42,7 +42,7 @@ def test_it_loads_survives_json_and_obeys_the_shipped_board(tmp_path, table, nam
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_step_knows_its_line(tmp_path, name):
     lines = (shipped().path / "protocols" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-    for _, step, _ in leaves(plan_of(tmp_path, name).steps):
+    for step in (each.step for each in leaves(plan_of(tmp_path, name).steps)):
         assert step.source.file.endswith(f"{name}.yaml")
         assert step.kind in lines[step.source.line - 1]
 

@@ -418,6 +418,17 @@ def test_without_its_ledger_a_run_is_told_from_its_own_record(lab):
     assert "The die's ledger is not there or cannot be read" in looked.text
     assert "the run's own record says 256 pulses" in looked.text
     assert any(label.startswith("Map of the die after") for label in looked.pictures)
+    (lab.data / "dies" / DIE / "ledger.db").mkdir()
+    looked = lab.page(run)
+    assert "ledger.db cannot be read" in looked.text
+    assert "the run's own record says 256 pulses" in looked.text
+
+
+@pytest.mark.parametrize(("often", "said"), [(1, "compared once;"), (1200, "compared 1,200 times;")])
+def test_how_often_cells_beside_were_compared_is_said(lab, often, said):
+    run = lab.run(forming_plan())
+    run.update(bystanders=often)
+    assert said in lab.page(run).text
 
 
 def test_a_damaged_block_is_named_and_the_others_are_shown(lab):
@@ -452,14 +463,16 @@ def test_the_command_writes_the_page_and_every_figure(formed, tmp_path):
         assert Path(each).read_bytes().startswith(start)
 
 
-def test_the_command_leaves_the_ledger_as_it_was(formed):
+def test_the_command_leaves_the_ledger_as_it_was_and_makes_no_lock(formed):
     lab, run = formed
     folder = lab.data / "dies" / DIE
+    (lab.data / "bench.lock").unlink(missing_ok=True)
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     called = CliRunner().invoke(app, ["report", "last", "--bench", str(lab.bench.folder)])
     assert called.exit_code == 0, called.output
     assert (run.folder / "report.html").exists()
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+    assert not (lab.data / "bench.lock").exists()
 
 
 def test_a_run_that_is_not_there_is_said_so(formed):

@@ -172,3 +172,37 @@ def test_wear_counts_every_cell_once_and_names_the_most_worn():
     corner[0] = True
     assert wear_of(pulses, corner, None).worst == ()
     assert wear_of(pulses, corner, None).share is None
+
+
+def barred(path, how):
+    """Put something there that cannot be opened; return what must be left as it is."""
+    if how == "a folder":
+        path.unlink()
+        path.mkdir()
+        (path / "inside").write_text("mine")
+        return path / "inside"
+    if how == "a folder, with a log":
+        path.with_name("ledger.db-wal").write_bytes(b"")
+        return barred(path, "a folder")
+    path.chmod(0)
+    return path
+
+
+@pytest.mark.parametrize("how", ["a folder", "a folder, with a log", "not readable"])
+def test_a_ledger_that_cannot_be_opened_is_said_to_be(ledger, how):
+    if how == "not readable" and (os.name != "posix" or os.geteuid() == 0):
+        pytest.skip("this user may read everything")
+    live(ledger)
+    ledger.close()
+    left = barred(ledger.path, how)
+    with (
+        pytest.raises(DataError, match=r"ledger\.db cannot be read .* readable for this user"),
+        view_ledger(ledger.path),
+    ):
+        pass
+    assert left.exists()
+
+
+def test_an_error_of_whoever_looks_is_not_taken_for_one_of_the_ledger(ledger):
+    with pytest.raises(ValueError, match="mine"), view_ledger(ledger.path):
+        raise ValueError("mine")

@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, UsageError
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ReadStep
-from rramlab.runs.comparing import block_differences, compare_cells, last_map
+from rramlab.runs.comparing import block_differences, compare_cells, last_map, result_differences
 from rramlab.runs.export import export
 from rramlab.runs.store import DamagedBlock, Run
 
@@ -230,3 +230,69 @@ def test_a_damaged_block_cannot_be_exported_silently(run, tmp_path):
     with pytest.raises(DataError, match=r"000\.00000-read\.npy"):
         export(run, "csv", tmp_path / "csv")
     assert not (tmp_path / "csv").exists()
+
+
+def test_no_label_takes_the_place_of_a_coordinate_or_of_another_label(run):
+    names = ("loop_1", "round", "time", "pass", "row", "row_label", "code")
+    for number in range(2):
+        labels = {name: [f"{name} {number}", ""] for name in names}
+        add_cells(run, f"003-{number:05d}-001.00000", **{**in_loop(number), "labels": labels})
+        add_cells(run, f"003-{number:05d}-001.00001", **{**in_loop(number), "labels": labels})  # a second look
+    with h5py.File(run.consolidate()) as file:
+        group = file["step-003-001-read"]
+        assert group["loop_1"][()].tolist() == [0, 0, 1, 1]
+        assert group["round"][()].tolist() == [0, 1, 2, 3]
+        assert group["pass"][()].tolist() == [0, 1, 0, 1]
+        assert group["time"].attrs["units"] == "s"
+        words = [item.asstr()[2] for item in group.values() if h5py.check_string_dtype(item.dtype)]
+        assert sorted(words) == sorted(f"{name} 1" for name in names)
+        coordinates = group["codes"].attrs["coordinates"].split()
+        assert len(coordinates) == len(set(coordinates)) == len(names) + 3
+
+
+def test_a_table_names_no_column_twice(run, tmp_path):
+    labels = {name: [1.0, ""] for name in ("code", "code_0", "row", "loop_1")}
+    add_cells(run, "003-00000-001.00000", repeats=2, **{**in_loop(0), "labels": labels})
+    (path,) = export(run, "csv", tmp_path / "csv")
+    head = path.read_text().splitlines()[0].split(",")
+    assert len(head) == len(set(head)) == 3 + 4 + 2 + 3
+
+
+@pytest.mark.parametrize("form", ["csv", "npz", "h5"])
+def test_an_export_replaces_no_file(run, tmp_path, form):
+    add_cells(run, "000.00000")
+    add_curve(run, "001.00000")
+    output = tmp_path / ("out" if form == "csv" else f"out.{form}")
+    there = output / "step-001-sweep.csv" if form == "csv" else output
+    there.parent.mkdir(exist_ok=True)
+    there.write_text("mine")
+    with pytest.raises(UsageError, match=there.name):
+        export(run, form, output)
+    assert there.read_text() == "mine"
+    assert list(there.parent.glob("*.csv")) == ([there] if form == "csv" else [])
+    there.rename(there.with_name("other"))
+    assert export(run, form, output)
+
+
+@pytest.mark.parametrize(("start", "rows"), [(5, 1), (6, 2)])
+def test_rounds_of_few_rows_take_the_room_of_those_rows(run, start, rows):
+    for number in range(8):
+        about = {**in_loop(number), "conversions": rows * 8}
+        block = np.zeros((rows, 8), [("codes", np.uint16, (1,)), ("conductance", np.float32), ("valid", np.bool_)])
+        block["codes"], block["valid"] = number, True
+        run.append(f"003-{number:05d}-001.00000", "read", block, form="cells", rows=[start, start + rows],
+                   shape=[4096, 8], repeats=1, **about)  # fmt: skip
+    with h5py.File(run.consolidate()) as file:
+        group = file["step-003-001-read"]
+        assert group["codes"].shape == (8, 1, 4096, 8)
+        assert group["codes"][:, 0, start, 7].tolist() == list(range(8))
+        assert group["valid"][:].sum() == 8 * rows * 8
+        assert group["codes"].id.get_storage_size() <= 8 * rows * 8 * 2
+        assert group["conductance"].id.get_storage_size() <= 8 * rows * 8 * 4
+
+
+def test_what_a_power_cut_lost_is_a_result_that_can_differ(run, tmp_path):
+    other = Run.create(tmp_path / "runs", PLAN, "d-1", {}, {})
+    run.finish("done", lost=[])
+    other.finish("done", lost=[{"position": "000.00000", "dataset": "read", "cells": 3}])
+    assert result_differences(run, other) == ["lost"]

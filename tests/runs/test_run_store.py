@@ -1,6 +1,7 @@
 """A run is a folder of whole blocks that can be gathered into run.h5 at any time."""
 
 import io
+import shutil
 import time
 
 import h5py
@@ -302,3 +303,12 @@ def test_values_of_whole_rows_are_stored_as_they_are_and_sparse_ones_compressed(
             assert (group["codes"].compression is None) == (dataset == "whole")
             assert np.array_equal(group["codes"][0, :4] == 7, group["valid"][:4])
             assert not group["valid"][4:].any()
+
+
+def test_a_judgement_makes_no_folder_anew(run):
+    run.judge("003-00000", {"met": False})
+    assert run.judged("003-00000") == {"met": False}
+    shutil.rmtree(run.folder)
+    with pytest.raises(DataError, match="gone"):
+        run.judge("003-00001", {"met": True})
+    assert not run.folder.exists()

@@ -11,7 +11,8 @@ import rramlab
 from rramlab.base.arrays import load_arrays
 from rramlab.base.errors import BenchLocked, DataError, UsageError
 from rramlab.base.folders import shipped
-from rramlab.drivers.bench import BenchFile, BenchLock, describe_bench
+from rramlab.drivers.bench import BenchFile, describe_bench
+from rramlab.drivers.lock import BenchLock
 from rramlab.sim import bank
 from rramlab.sim import truth as truth_of
 from rramlab.sim.entering import with_dies
