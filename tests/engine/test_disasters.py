@@ -19,7 +19,7 @@ from rramlab.base import times
 from rramlab.base.errors import BenchLocked, DataError, Refused, RramlabError
 from rramlab.base.folders import shipped
 from rramlab.cli.app import app
-from rramlab.drivers import bench as benches
+from rramlab.drivers import lock
 from rramlab.engine import guard
 from rramlab.plan.plan import Plan
 from rramlab.runs import store
@@ -606,7 +606,7 @@ def test_a_lock_whose_holder_cannot_be_written_is_given_back(bench, monkeypatch)
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(benches, "write_json", full)
+    monkeypatch.setattr(lock, "write_json", full)
     session = bench.open()
     with pytest.raises(OSError, match="space"):
         session.__enter__()
