@@ -115,9 +115,9 @@ def _strip(found: Findings) -> Html:
         conducting_S = after[is_conducting(after)]
         if conducting_S.size:
             spread = f"ln-σ {np.log(conducting_S).std():.3f}" if conducting_S.size > 1 else ""
-            tiles.append(("median conductance", f"{np.median(conducting_S) * 1e6:.2f} µS", spread or "of one cell"))
+            tiles.append(("median, whole die", f"{np.median(conducting_S) * 1e6:.2f} µS", spread or "of one cell"))
         share = f"of {np.count_nonzero(np.isfinite(after)):,} cells read"
-        tiles.append(("conducting cells", f"{conducting_S.size:,}", share))
+        tiles.append(("conducting, whole die", f"{conducting_S.size:,}", share))
     every = checks(found)
     if every:
         tiles.append(("checks passed", f"{sum(bool(each.get('passed')) for each in every)} of {len(every)}", ""))
