@@ -8,7 +8,8 @@ import typer
 
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json
 from rramlab.cli.output import Output, command
-from rramlab.cli.run import announce, progress, tell
+from rramlab.cli.preview import announce, refuse_other_die
+from rramlab.cli.run import progress, tell
 
 if TYPE_CHECKING:
     from rramlab.calibration.records import FormingRecord
@@ -43,6 +44,7 @@ def forming(
         plan = load_protocol(description.root, RAMP).plan(
             description.board.geometry, parse_assignments(assignments or [])
         )
+        refuse_other_die(description, arm)
         announce(out, description, plan)
         with Session(description) as session, progress(out) as listen:
             result = session.run(plan, arm=arm, die=die, listen=listen)

@@ -12,6 +12,7 @@ BenchPath = Annotated[
     Path | None,
     typer.Option("--bench", envvar="RRAMLAB_BENCH", help="Bench folder or bench file; default: the current folder."),
 ]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")]
 Trace = Annotated[
     Path | None,
     typer.Option("--trace", metavar="FILE", help="Log every byte on every link to a new file; see bench trace."),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rramlab.base.errors import DataError, RramlabError, UsageError
-from rramlab.cli.options import BenchPath, Json
+from rramlab.cli.options import BenchPath, Json, RunName
 from rramlab.cli.output import Output, command, fail
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _RESUMED = (
 
 @command
 def repeat(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
+    name: RunName,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="DIR", help="Keep the repeated run in this new bench folder.")
     ] = None,

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from rramlab.cli.options import BenchPath, Json
+from rramlab.cli.options import BenchPath, Json, RunName
 from rramlab.cli.output import Output, command
 
 
 @command
 def report(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
+    name: RunName,
     show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
     output: Annotated[
         Path | None,

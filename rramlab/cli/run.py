@@ -1,4 +1,4 @@
-"""``run`` and ``resume``: executing a plan, what it would do, how far it is, what came of it."""
+"""``run`` and ``resume``: executing a plan, how far it is, what came of it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import OutOfLimits, Refused, RramlabError, UsageError
-from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
+from rramlab.base.errors import OutOfLimits, RramlabError
+from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName, Trace
 from rramlab.cli.output import Output, command, console, fail, note_bench, whisper
+from rramlab.cli.preview import announce, for_fraction, preview, refuse_other_die
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,11 +19,7 @@ if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
     from rramlab.engine.results import Listener, Progress, RunResult
     from rramlab.engine.session import Session
-    from rramlab.plan.plan import Plan
-    from rramlab.plan.worst import Bounds
-    from rramlab.protocols.files import Protocol
 
-_MOST_LINES = 60  # of a dry run's table
 _LINE_EVERY_S = 10.0  # of progress, where nobody watches
 
 
@@ -54,7 +51,7 @@ def run(
     note_bench(description)
     found, given = load_protocol(description.root, protocol), parse_assignments(assignments or [])
     if fraction is not None:
-        given |= _for_fraction(out, description, found, given, fraction)
+        given |= for_fraction(out, description, found, given, fraction)
     plan = found.plan(description.board.geometry, given)
     if dry_run:
         preview(out, description, plan)
@@ -66,7 +63,7 @@ def run(
 
 @command
 def resume(
-    name: Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")],
+    name: RunName,
     arm: Arm = None,
     trace: Trace = None,
     bench: BenchPath = None,
@@ -101,154 +98,6 @@ def _concluded(out: Output, description: BenchDescription, execute: Callable[[Se
             tell(out, result)
         raise
     conclude(out, result, tell(out, result))
-
-
-def refuse_other_die(description: BenchDescription, arm: str | None) -> None:
-    """Compare the die that was armed with those that are meant, before anything is opened or made.
-
-    Raises:
-        Refused: it is none of them.
-    """
-    dies = [die.id for die in description.file.dies]
-    if arm is not None and arm not in dies:
-        raise Refused(f"armed for die {arm!r}, but it goes to {', '.join(map(repr, dies))}; nothing was energised")
-
-
-def _for_fraction(
-    out: Output, description: BenchDescription, protocol: Protocol, given: dict[str, str], fraction: float
-) -> dict[str, str]:
-    """Return the parameters that form a share of the cells, by the forming record of the die.
-
-    Raises:
-        UsageError: the protocol has no such parameters, they are given twice, or no such share. DataError: no record.
-    """
-    from rramlab.base.units import parse, show
-    from rramlab.calibration.records import newest
-
-    names = ("voltage", "expected")
-    missing = [name for name in (*names, "width", "gate", "together") if name not in protocol.file.parameters]
-    if missing:
-        raise UsageError(
-            f"--fraction is for a protocol such as electroform; {protocol.file.name!r} has no {missing[0]!r}"
-        )
-    if twice := [name for name in names if name in given]:
-        raise UsageError(f"found --fraction and --set {twice[0]}=…, expected one of the two")
-    if not 0.01 <= fraction <= 0.99:
-        raise UsageError(f"found --fraction {fraction:g}, expected a share from 0.01 to 0.99")
-    if len(description.file.dies) != 1:
-        raise UsageError("--fraction needs one die; say which with --die")
-    record = newest(description.root, description.file.dies[0].id, description.file.controller.board)
-    for name, unit, measured in (("width", "s", record.width), ("gate", "V", record.gate)):
-        asked = parse(given.get(name, protocol.file.parameters[name].default), unit)
-        if abs(asked - measured) > 1e-6 * measured:
-            raise UsageError(
-                f"found a {name} of {show(asked, unit)}, the forming record of die {record.die!r} was measured at "
-                f"{show(measured, unit)}; nothing was energised. Measure one at this {name}, or form at that of the record"
-            )
-    spelled = show(record.curve.voltage_V(fraction), "V", 5)
-    out.say(
-        f"To form {fraction:.0%} of the cells of die {record.die}: {spelled}, by the record of {record.measured_at:%Y-%m-%d}."
-    )
-    # One at a time, as in the ramp: cells that form together lift their bit line, and fewer of them form.
-    return {"voltage": spelled, "expected": f"{fraction:g}", "together": "1"}
-
-
-def announce(out: Output, description: BenchDescription, plan: Plan) -> None:
-    """Say in a line what a plan will take, at worst, before anything is opened or asked for."""
-    from rramlab.engine.guard import check_worst_case
-    from rramlab.plan.worst import bounds
-
-    expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
-    out.say(f"{plan.name}: at worst {_worst(bounds(expanded, description.board))}")
-
-
-def _worst(total: Bounds) -> str:
-    from rramlab.base.units import show as spell
-    from rramlab.base.units import show_duration
-
-    pulses = (
-        f"{total.pulses:,} pulses on {total.cells:,} cells, at most {total.pulses_per_cell} a cell"
-        if total.pulses
-        else "no pulse"
-    )
-    return (
-        f"highest voltage {spell(total.max_voltage_V, 'V')}; {pulses}; {total.conversions:,} conversions; "
-        f"{show_duration(total.time_s)} at the bench; {spell(total.energy_J, 'J')}"
-    )
-
-
-def _refuse_worn(description: BenchDescription, plan: Plan) -> None:
-    """Compare a plan with what the cells of its die have been through, where a ledger says so; nothing is opened.
-
-    Raises:
-        Refused: as the run would be.
-    """
-    import numpy as np
-
-    from rramlab.engine.session import LEDGER
-    from rramlab.engine.wear import check_wear
-    from rramlab.plan.limits import intersect
-    from rramlab.runs.ledgerview import view_ledger
-
-    budget = intersect(description.limits, plan.limits).pulses_per_cell
-    geometry = description.board.geometry
-    if len(description.file.dies) != 1:
-        return  # it is not said which one is meant: the run will ask
-    ledger = description.data / "dies" / description.file.dies[0].id / LEDGER
-    if not ledger.exists():
-        check_wear(plan, geometry, budget, np.zeros(geometry.shape, np.uint32))
-        return
-    with view_ledger(ledger) as view:
-        check_wear(plan, geometry, budget, view.pulse_counts())
-
-
-def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
-    """Print what a plan would do, at worst; open and energise nothing."""
-    from rramlab.base.units import show as spell
-    from rramlab.base.units import show_duration
-    from rramlab.engine.guard import check_worst_case
-    from rramlab.plan.worst import bounds
-
-    expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
-    _refuse_worn(description, plan)
-    total = bounds(expanded, description.board)
-    table = out.table(
-        "step", "times", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"
-    )
-    steps = []
-    for each in expanded:
-        cost = each.cost * each.times
-        of_round = f" ({', '.join(each.values)})" if each.values else ""
-        about = {
-            "path": each.path,
-            "values": each.values,
-            "kind": each.step.kind,
-            "times": each.times,
-            "cells": each.cells.count,
-            "operations": each.count * each.times,
-            "pulses": cost.pulses,
-            "time_s": cost.time_s,
-            "energy_J": cost.energy_J,
-            "conversions": cost.conversions,
-            "source": str(each.step.source),
-        }
-        steps.append(about)
-        if len(steps) <= _MOST_LINES:
-            table.add_row(
-                f"{each.path} {each.step.kind}{of_round}",
-                *(f"{about[name]:,}" for name in ("times", "operations", "cells", "pulses")),
-                show_duration(cost.time_s),
-                spell(cost.energy_J, "J"),
-            )
-    if len(steps) > _MOST_LINES:
-        table.add_row(f"… and {len(steps) - _MOST_LINES:,} more: --json has them all")
-    out.say(table)
-    out.say(_worst(total))
-    if plan.destructive:
-        out.say("It changes the die for good: the run needs --arm with the die's id.")
-    out.say("Nothing was opened, nothing was energised.")
-    out.finish({"plan": plan.name, "parameters": plan.parameters, "bounds": total.model_dump(), "steps": steps,
-                "destructive": plan.destructive})  # fmt: skip
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rramlab.base.errors import DataError, RramlabError, UsageError
-from rramlab.cli.options import BenchPath, Json
+from rramlab.cli.options import BenchPath, Json, RunName
 from rramlab.cli.output import Output, command, fail
 from rramlab.cli.repeat import repeat
 from rramlab.cli.run import say_checks
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _MOST_REASON = 120  # characters in a table
 app = typer.Typer(help="What was run, and what came of it.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")]
 
 
 @app.command("list")
@@ -57,7 +56,7 @@ def list_(
         record
         for record in everything
         if all(value in (None, record[key]) for key, value in wanted.items())
-        and (earliest is None or _begun(record) is None or _begun(record) >= earliest)  # type: ignore[operator]  # not None
+        and (earliest is None or (begun := _begun(record)) is None or begun >= earliest)
     ]
     table = out.table("run", "die", "status", "pulses", "took", "reason")
     for record in records:
@@ -81,7 +80,7 @@ def list_(
 
 @app.command("show")
 @command
-def show(name: Name, bench: BenchPath = None, as_json: Json = False) -> None:
+def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
     """Show one run: how it ended, what was checked, what it measured."""
     from rramlab.base.files import read_json
     from rramlab.drivers.bench import describe_bench
@@ -123,7 +122,7 @@ def show(name: Name, bench: BenchPath = None, as_json: Json = False) -> None:
 @app.command("export")
 @command
 def export_(
-    name: Name,
+    name: RunName,
     output: Annotated[Path, typer.Option("--output", metavar="PATH", help="A new file; for csv a folder.")],
     form: Annotated[str, typer.Option("--format", help="csv, npz or h5.")] = "csv",
     bench: BenchPath = None,

@@ -27,17 +27,13 @@ def compare(
     """
     chosen = operation.cells.bits
     cells = conductance_S[chosen & ~doubtful]
-    conducting = is_conducting(cells)
     unread = int(np.count_nonzero(np.isnan(cells)))
-    fraction = float(conducting.mean()) if cells.size else 0.0
-    median = float(np.median(cells[conducting])) if conducting.any() else 0.0
+    found = _counts(operation.what, cells)
+    fraction, median = found["formed_fraction"], found["median_S"]
     counts = {
-        "what": operation.what,
-        "cells": int(cells.size),
+        **found,
         "left_out": int(np.count_nonzero(chosen & doubtful)),
         "unknown": int(np.count_nonzero(chosen & unknown)),
-        "formed_fraction": fraction,
-        "median_S": median,
         "window": operation.window.model_dump(exclude_none=True, include={"formed_fraction", "median"}),
     }
     if counts["left_out"] and not cells.size:
@@ -53,9 +49,20 @@ def compare(
         failures.append(f"formed fraction {fraction:.4f}, expected {low:.4g} to {high:.4g}")
     if window.median and not window.median[0] <= median <= window.median[1]:
         low, high = window.median
-        found = f"median {median * 1e6:.2f} µS" if conducting.any() else "no cell conducts, so there is no median"
-        failures.append(f"{found}, expected {low * 1e6:.4g} to {high * 1e6:.4g} µS")
+        seen = f"median {median * 1e6:.2f} µS" if fraction else "no cell conducts, so there is no median"
+        failures.append(f"{seen}, expected {low * 1e6:.4g} to {high * 1e6:.4g} µS")
     return {**counts, "passed": not failures, "reason": "; ".join(failures)}
+
+
+def _counts(what: str, cells_S: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return what every judgement says of the cells that it is about: float32[cells] in siemens."""
+    conducting = is_conducting(cells_S)
+    return {
+        "what": what,
+        "cells": int(cells_S.size),
+        "formed_fraction": float(conducting.mean()) if cells_S.size else 0.0,
+        "median_S": float(np.median(cells_S[conducting])) if conducting.any() else 0.0,
+    }
 
 
 def compare_bystanders(
@@ -70,14 +77,10 @@ def compare_bystanders(
     change = np.abs(after - before)
     changed = change > np.maximum(CHANGE_S, CHANGE_SHARE * np.maximum(before, after))
     count = int(np.count_nonzero(changed))
-    conducting = is_conducting(after)
     found = {
-        "what": operation.what,
-        "cells": int(before.size),
+        **_counts(operation.what, after),
         "left_out": 0,
         "unknown": 0,
-        "formed_fraction": float(conducting.mean()) if conducting.size else 0.0,
-        "median_S": float(np.median(after[conducting])) if conducting.any() else 0.0,
         "passed": count <= max(1, DISTURBED_SHARE * before.size),
         "reason": "",
     }

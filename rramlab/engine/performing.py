@@ -54,9 +54,8 @@ class Performer:
         self.seen_S = station.conductance_S.copy()
         self.pulsed = np.zeros(self.seen_S.shape, np.bool_)  # by this run
         self._tested = False  # the lines, by this attempt
-        self._before: tuple[int, npt.NDArray[Any]] | None = (
-            None  # the last read of bystanders before a pulse, from a row
-        )
+        # The last read of bystanders before a pulse, and the row that it begins at.
+        self._before: tuple[int, npt.NDArray[Any]] | None = None
 
     def perform(self, operation: Operation, at: Place) -> None:
         """Do one operation that is not yet done; what it measured is kept.

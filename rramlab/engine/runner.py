@@ -188,7 +188,7 @@ class Runner:
         verify = WriteVerify(step, cells, self.station.board.cells_per_pulse)
         number = rounds = 0
         while verify.pending.count:
-            here = _inside(attributes or {"step": path}, path, rounds)
+            here = _inside(attributes, path, rounds)
             board, block_rows = self.station.board, self.plan.block_rows
             batch = list(operations(step, verify.pending, board, block_rows, self._patterns))
             places = [Place(f"{path}.{number + index:05d}", here) for index in range(len(batch))]

@@ -77,6 +77,9 @@ class WidthLadder(BaseModel):
         return Pulse(self.voltage, min(self.start * self.factor ** min(level, self.levels - 1), self.to), self.gate)
 
 
+Ladder = AmplitudeLadder | WidthLadder
+
+
 def _check_rise(start: float, to: float, levels: int) -> None:
     if to < start:
         raise ValueError(f"found a ladder from {start:g} to {to:g}, expected one that rises")
@@ -127,8 +130,8 @@ class ProgramStep(StepModel):
     tolerance: Siemens = Field(gt=0)  # half-width
     budget: int = Field(ge=1, le=MOST_BUDGET)  # pulses a cell, at most
     by: Literal["amplitude", "width"] = "amplitude"
-    set: AmplitudeLadder | WidthLadder = Field(union_mode="left_to_right")
-    reset: AmplitudeLadder | WidthLadder = Field(union_mode="left_to_right")
+    set: Ladder = Field(union_mode="left_to_right")
+    reset: Ladder = Field(union_mode="left_to_right")
     cells_per_pulse: int | None = Field(default=None, ge=1)
     repeats: int = Field(default=1, ge=1, le=64)  # reads a cell in each verification
     name: DatasetName = "program"
@@ -209,12 +212,13 @@ class WriteVerify:
         self._rising[bits] = low[bits]
         self.used += bits
         found = []
-        for kind, ladder, direction in (("reset", step.reset, ~low), ("set", step.set, low)):
+        ways: tuple[tuple[PulseKind, Ladder, Bools], ...] = (("reset", step.reset, ~low), ("set", step.set, low))
+        for kind, ladder, direction in ways:
             towards = bits & direction
             level = np.minimum(self._level, ladder.levels - 1)
             for number in np.unique(level[towards]).tolist():
                 chosen = CellSelection(towards & (level == number))
                 for _, _, part in chosen.blocks(block_rows):
                     pulse = ladder.pulse(number)
-                    found.append(PulseOp(kind, part, pulse, self._together, step.source))  # type: ignore[arg-type]
+                    found.append(PulseOp(kind, part, pulse, self._together, step.source))
         return found

@@ -11,11 +11,13 @@ from rramlab.base.errors import UsageError
 from rramlab.base.units import show
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection
+from rramlab.macro.pulses import PulseKind
 from rramlab.macro.regions import Region
 from rramlab.plan import cost
 from rramlab.plan.cost import Cost
 from rramlab.plan.operations import Contact, LoadGates, Multiply, Operation, PulseOp, Read, Route, Sweep, Unchanged
 from rramlab.plan.plan import AFTER, BEFORE, BYSTANDER_ROWS, Placed, Plan, leaves, operations, selection
+from rramlab.plan.programming import Ladder
 from rramlab.plan.steps import Leaf, ProgramStep, PulseStep, ReadStep
 
 
@@ -133,9 +135,12 @@ class _Expansion:
     def _program(self, placed: Placed, step: ProgramStep, cells: CellSelection) -> StepAtWorst:
         """Every cell needs its whole budget, with the longest pulses, each level in a block of its own."""
         together = step.cells_per_pulse or self._board.cells_per_pulse
-        ladders = (("set", step.set), ("reset", step.reset))
-        ends = [(kind, ladder, ladder.pulse(level)) for kind, ladder in ladders for level in (0, ladder.levels - 1)]
-        pulses = [PulseOp(kind, cells, pulse, together, step.source) for kind, _, pulse in ends]  # type: ignore[arg-type]
+        ladders: dict[PulseKind, Ladder] = {"set": step.set, "reset": step.reset}
+        pulses = [
+            PulseOp(kind, cells, ladder.pulse(level), together, step.source)
+            for kind, ladder in ladders.items()
+            for level in (0, ladder.levels - 1)
+        ]
         read = Read(cells, step.repeats, step.name, source=step.source)
         self._check_targets(step, cells)
         groups = min(step.budget, step.set.levels) + min(step.budget, step.reset.levels)
