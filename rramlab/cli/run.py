@@ -242,22 +242,16 @@ def probed(found: dict[str, Any]) -> str:
 def say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
     if not checks:
         return
+    from rramlab.report.wording import say_check
+
     table = out.table("check", "cells", "formed", "median", "verdict")
     for check in checks:
         verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
         table.add_row(
-            check["what"] + _round_of(check),
+            say_check(check),
             f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
             f"{check['formed_fraction']:.2%}",
             f"{check['median_S'] * 1e6:.2f} µS" if check["formed_fraction"] else "none",
             verdict,
         )
     out.say(table)
-
-
-def _round_of(check: dict[str, Any]) -> str:
-    """Say in which round of a loop a check was made."""
-    labels = [f"{name} {value:g} {unit}".strip() if isinstance(value, int | float) else f"{name} {value}"
-              for name, (value, unit) in check.get("labels", {}).items()]  # fmt: skip
-    rounds = ".".join(str(number) for number in check.get("round", ()))
-    return f", round {rounds}{': ' if labels else ''}{', '.join(labels)}" if rounds else ""

@@ -162,5 +162,5 @@ def _take_cells(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
         found.contact_S = np.full(shape, np.nan, np.float32)
         found.contact_S[start:stop] = np.where(valid, siemens, np.nan)
         return
-    step = step_at(found.plan, str(about.get("step", block.position.split(".")[0])), about.get("round", ()))
+    step = step_at(found.plan, block.step, about.get("round", ()))
     found.reads.take(block, array, chosen if chosen.any() else valid, step)

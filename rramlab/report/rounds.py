@@ -68,16 +68,19 @@ class Reads:
     def take(self, block: Block, array: npt.NDArray[Any], chosen: npt.NDArray[np.bool_], step: Step | None) -> None:
         """Add a block. ``chosen``: bool[rows spanned, columns], the cells that figures are made of."""
         about = block.attributes
-        path = str(about.get("step", block.position.split(".")[0]))
         rounds = tuple(int(each) for each in about.get("round", ()))
         if isinstance(step, ProgramStep):
             chosen = array["valid"]  # those in tolerance from the beginning have no pulse, and count
-        key = path, block.dataset
+        key = block.step, block.dataset
         if key not in self.series:
             program = step if isinstance(step, ProgramStep) and step.name == block.dataset else None
             target = program.target if program is not None and isinstance(program.target, float) else None
             self.series[key] = Series(
-                path, block.dataset, program is not None, target, program.tolerance if program is not None else None
+                block.step,
+                block.dataset,
+                program is not None,
+                target,
+                program.tolerance if program is not None else None,
             )
         series, start = self.series[key], int(about["rows"][0])
         current = self._open.get(key)
@@ -157,7 +160,7 @@ def axis_of(series: Series, plan: Plan | None) -> Axis:
     """
     points = series.points
     if series.program:
-        return Axis("verification", tuple(float(number) for number in range(1, len(points) + 1)), False)
+        return Axis("verification", tuple(float(number) for number in range(len(points))), False)
     waits = [waited(plan, series.step, point.rounds) for point in points]
     name, value, unit = _label(points[-1])
     if all(each is not None for each in waits) and len(set(waits)) > 1 and unit in ("", "s"):
@@ -170,7 +173,7 @@ def axis_of(series: Series, plan: Plan | None) -> Axis:
     if name and len(points) <= 24:
         words = tuple(f"{_label(point)[1]}{f' {unit}' if unit else ''}" for point in points)
         return Axis(name, tuple(float(number) for number in range(len(points))), False, words)
-    return _numeric("round", [float(number) for number in range(1, len(points) + 1)])
+    return _numeric("round", [float(number) for number in range(len(points))])
 
 
 def _numeric(label: str, values: Sequence[float]) -> Axis:

@@ -13,9 +13,9 @@ from rramlab.report.findings import Findings
 from rramlab.report.markup import Content, Html, facts, section, table, tag
 from rramlab.report.pictures import Picture
 from rramlab.report.rounds import Point, Series
-from rramlab.report.runfigures import known, say_value, step_number
+from rramlab.report.runfigures import known
 from rramlab.report.verdict import checks
-from rramlab.report.wording import percent, quantity
+from rramlab.report.wording import percent, quantity, say_check, say_labels
 
 Rows = list[Sequence[Content]]
 _MOST_ROWS = 40  # of a table; what is left out is counted
@@ -91,7 +91,7 @@ def _reads(found: Findings) -> Html | None:
     rows: Rows = []
     for series in found.reads.series.values():
         last = series.points[-1]
-        name = f"step {step_number(series.step)}: {series.dataset}"
+        name = f"step {series.step}: {series.dataset}"
         rows.append((name, f"{len(series.points):,}", *_figures_of(last)))
     head = (
         "data set",
@@ -130,7 +130,7 @@ def judged(found: Findings) -> Html | None:
         left_out = int(check.get("left_out") or 0)  # type: ignore[call-overload]  # a record's figures
         rows.append(
             (
-                str(check.get("what")),
+                say_check(check),
                 mark(bool(check.get("passed"))),
                 quantity("cells", check.get("cells")) + (f" ({left_out:,} left out)" if left_out else ""),
                 percent(float(check.get("formed_fraction") or 0)),  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ def rounds(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
     parts: list[Html | None] = [figures(pictures.get("rounds", []))]
     for loop, all_series in found.reads.loops.items():
         tables = (_round_table(series) for series in all_series)
-        parts.append(tag("details", tag("summary", f"Every round of step {step_number(loop)} in figures"), *tables))
+        parts.append(tag("details", tag("summary", f"Every round of step {loop} in figures"), *tables))
     programs = [each for each in found.record.get("programs") or [] if isinstance(each, dict)]
     keys = ("dataset", "cells", "reached", "pulses", "most_pulses", "rounds", "tolerance_S", "rms_error_S")
     verified = (
@@ -272,9 +272,10 @@ def rounds(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
 def _round_table(series: Series) -> Html | None:
     rows: Rows = []
     for point in series.points:
-        labels = ", ".join(f"{name} {say_value(value, str(unit))}" for name, (value, unit) in point.labels.items())
         reached = percent(point.reached, point.cells) if point.reached is not None else ""
-        rows.append((".".join(str(each + 1) for each in point.rounds), labels, *_figures_of(point)[:4], reached))
+        rows.append(
+            (".".join(str(each) for each in point.rounds), say_labels(point.labels), *_figures_of(point)[:4], reached)
+        )
     head = ("round", "label", "cells", "conducting", "median of these", "quartiles of all", "in tolerance")
     return shortened(head, rows, f"Data set {series.dataset}", range(2, 7))
 

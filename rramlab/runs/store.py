@@ -50,6 +50,11 @@ class Block:
     path: Path
     attributes: dict[str, Any]
 
+    @property
+    def step(self) -> str:
+        """The path of the step that it is of, without round numbers: how a step is called wherever it is named."""
+        return str(self.attributes.get("step") or self.position.split(".")[0])
+
     def load(self) -> npt.NDArray[Any]:
         """Read the array.
 

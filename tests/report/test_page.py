@@ -6,6 +6,7 @@ import sqlite3
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -329,7 +330,7 @@ def test_a_voltage_ramp_is_drawn_over_the_voltage(lab):
     )
     run = lab.run(plain_plan(ForEachStep(name="voltage", rounds=rounds)))
     looked = lab.page(run)
-    assert "Share of conducting cells over the voltage, step 2" in looked.text
+    assert "Share of conducting cells over the voltage, step 001" in looked.text
     (series,) = lab.findings(run).reads.loops["001"]
     shares = [point.conducting / point.cells for point in series.points]
     assert [point.labels["voltage"] for point in series.points] == [[value, "V"] for value in volts]
@@ -369,8 +370,29 @@ def test_cycles_are_drawn_together_and_decades_of_waiting_logarithmically(lab, d
     assert waited(found.plan, "003-001", [2]) == pytest.approx(11.1)
     assert all(0.005 < point.noise < 0.05 for point in retention.points)  # the simulated die's reads scatter by 2 %
     looked = lab.page(run)
-    assert "Conductance over the round, step 3" in looked.text
-    assert "Conductance over the time waited, step 4" in looked.text
+    assert "Conductance over the round, step 002" in looked.text
+    assert "Conductance over the time waited, step 003" in looked.text
+
+
+def test_a_step_and_a_round_are_called_alike_on_the_console_in_the_report_and_in_the_data(lab):
+    """They count from 0, as rows and columns do."""
+    check = ExpectStep(cells="row 3", window=Window(formed_fraction=(0, 0.5)))
+    rounds = tuple(
+        Round(value=value, unit="s", steps=(WaitStep(time=value), ReadStep(cells="row 3"), check))
+        for value in (1.0, 2.0)
+    )
+    run = lab.run(plain_plan(ForEachStep(name="time", rounds=rounds)))
+    looked = lab.page(run)
+    shown = CliRunner().invoke(app, ["runs", "show", run.id, "--bench", str(lab.bench.folder)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    for said in (looked.text, shown.output):
+        assert "step 001-001: read" in said
+        assert "region row 3, round 0: time 1 s" in said
+        assert "region row 3, round 1: time 2 s" in said
+        assert "round 2" not in said
+    assert "000 contact" in looked.text  # the timeline
+    with h5py.File(run.consolidate()) as file:
+        assert file["step-001-001-read/loop_1"][:].tolist() == [0, 1]
 
 
 def test_write_verify_shows_how_cells_came_into_tolerance(lab):
@@ -442,7 +464,7 @@ def test_a_damaged_block_is_named_and_the_others_are_shown(lab):
     assert "problems" in looked.sections
     assert blocks[0].name in looked.text
     assert blocks[1].stem in looked.text
-    assert "step 2: read 1 256 " in looked.text  # two of the four blocks
+    assert "step 001: read 1 256 " in looked.text  # two of the four blocks
 
 
 def test_the_command_writes_the_page_and_every_figure(formed, tmp_path):
