@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.cells import is_conducting
-from rramlab.plan.plan import Plan
+from rramlab.plan.plan import AFTER, BEFORE, Plan
 from rramlab.plan.steps import ForEachStep, ProgramStep, RepeatStep, Step, WaitStep
 from rramlab.runs.store import Block
 
@@ -101,10 +101,10 @@ class Reads:
 
     @property
     def loops(self) -> dict[str, list[Series]]:
-        """Data sets with several rounds, by the loop they stand in."""
+        """Data sets with several rounds, by the loop they stand in; bystanders are beside the matter and not among them."""
         found: dict[str, list[Series]] = {}
         for series in self.series.values():
-            if len(series.points) > 1:
+            if len(series.points) > 1 and series.dataset not in (BEFORE, AFTER):
                 found.setdefault(series.loop, []).append(series)
         return found
 

@@ -374,6 +374,24 @@ def test_cycles_are_drawn_together_and_decades_of_waiting_logarithmically(lab, d
     assert "Conductance over the time waited, step 003" in looked.text
 
 
+def test_bystanders_are_not_drawn_from_round_to_round(lab):
+    cycle = RepeatStep(
+        times=3,
+        steps=(
+            pulse_step("rows 0-3", kind="reset", voltage=1.8, gate=3.0, bystanders=8),
+            ReadStep(cells="rows 0-3", name="low"),
+        ),
+    )
+    run = lab.run(plain_plan(pulse_step("rows 0-3"), cycle))
+    assert {"bystanders", "bystanders-before"} <= {block.dataset for block in run.blocks()}
+    (series,) = lab.findings(run).reads.loops["002"]
+    assert series.dataset == "low"
+    looked = lab.page(run)
+    assert [each for each in looked.pictures if "over 3 rounds" in each and "bystanders" in each] == []
+    assert "Data set bystanders" not in looked.text
+    assert "step 002-000: bystanders" in looked.text  # in the table of all that was read
+
+
 def test_a_step_and_a_round_are_called_alike_on_the_console_in_the_report_and_in_the_data(lab):
     """They count from 0, as rows and columns do."""
     check = ExpectStep(cells="row 3", window=Window(formed_fraction=(0, 0.5)))
