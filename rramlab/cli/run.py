@@ -186,7 +186,7 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
             f"{decided['unknown']:,} unknown ({decided['decided_by']})."
         )
-    say_checks(out, result.checks)
+    say_checks(out, result.checks, result.loops)
     out.say(f"Data: {result.folder}/run.h5")
     return {
         "run": result.run_id,
@@ -201,6 +201,7 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         "sweeps": result.sweeps,
         "routes": result.routes,
         "programs": result.programs,
+        "loops": result.loops,
         "bystanders": result.bystanders,
         "lost": result.lost,
         "reconciled": result.reconciled,
@@ -239,19 +240,26 @@ def probed(found: dict[str, Any]) -> str:
     return f"{what}: {'; '.join(parts)}."
 
 
-def say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
-    if not checks:
+def say_checks(out: Output, checks: list[dict[str, Any]], loops: list[dict[str, Any]]) -> None:
+    """Say every judgement of a run, how its loops ended, and which rest on reads of earlier runs."""
+    if not checks and not loops:
         return
+    from rramlab.engine.expectation import say_ages
     from rramlab.report.wording import say_check
 
     table = out.table("check", "cells", "formed", "median", "verdict")
-    for check in checks:
-        verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
+    for check, passed, failed in (
+        *((check, "[green]passed[/]", "[red]failed: {reason}[/]") for check in checks),
+        *((loop, "reached", "not reached: {reason}") for loop in loops),
+    ):
         table.add_row(
             say_check(check),
             f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
             f"{check['formed_fraction']:.2%}",
             f"{check['median_S'] * 1e6:.2f} µS" if check["formed_fraction"] else "none",
-            verdict,
+            passed if check["passed"] else failed.format_map(check),
         )
     out.say(table)
+    for check in (*checks, *loops):
+        for said in say_ages(check):
+            out.say(f"note: {say_check(check)}: {said}.")

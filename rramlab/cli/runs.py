@@ -113,7 +113,7 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
     out.say(table)
     if not blocks:
         out.say("It measured nothing." if record["status"] != "running" else "It has measured nothing yet.")
-    say_checks(out, record.get("checks", []))
+    say_checks(out, record.get("checks", []), record.get("loops", []))
     provenance = read_json(found.folder / "provenance.json")
     document = {**record, "folder": str(found.folder), "blocks": blocks, "repeatable": repeatable}
     out.finish({**document, "provenance": provenance})

@@ -81,7 +81,7 @@ class SessionMacro:
         run, position = self._next()
         operation, last = Read(selection, repeats), self._station.ledger.last_id
         with self._working():
-            block = self._station.read(operation)
+            block = self._station.read(operation, run=run.id)
         run.append_cells(position, operation, block, self._station.calibration.record, last)
         start = int(selection.rows[0])
         result[start : start + len(block)] = block["conductance"]

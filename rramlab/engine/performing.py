@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from rramlab.base.errors import DataError, OutOfLimits
 from rramlab.engine.contact import ContactReport
-from rramlab.engine.expectation import compare, compare_bystanders
+from rramlab.engine.expectation import ages, compare, compare_bystanders, say_ages
 from rramlab.engine.guard import chosen_smu
 from rramlab.engine.probing import Curve, summary
 from rramlab.engine.results import RunResult
@@ -31,6 +32,7 @@ from rramlab.plan.operations import (
     Wait,
 )
 from rramlab.plan.plan import BEFORE
+from rramlab.runs.lastread import Look
 from rramlab.runs.store import Run, in_order
 
 
@@ -53,6 +55,7 @@ class Performer:
         self.station, self.run, self.limits, self.result = station, run, limits, result
         self.seen_S = station.conductance_S.copy()
         self.pulsed = np.zeros(self.seen_S.shape, np.bool_)  # by this run
+        self._own = np.zeros(self.seen_S.shape, np.bool_)  # read by this run: what is seen of them is its own read
         self._tested = False  # the lines, by this attempt
         # The last read of bystanders before a pulse, and the row that it begins at.
         self._before: tuple[int, npt.NDArray[Any]] | None = None
@@ -185,7 +188,8 @@ class Performer:
                     raise
             else:
                 self._see(operation.dataset, block, start)
-                self.station.take(block, start, known.attributes["operation"])
+                look = Look(self.run.id, known.attributes["written_at"])
+                self.station.take(block, start, look, known.attributes["operation"])
                 return
         since = self._pulsed_since(operation, position) if self._behind else 0
         if since:
@@ -195,7 +199,7 @@ class Performer:
             self.result.lost.append({"position": position, "dataset": operation.dataset, "cells": since})
             return
         last = self.station.ledger.last_id
-        block = self.station.read(operation, self.limits)
+        block = self.station.read(operation, self.limits, self.run.id)
         self._see(operation.dataset, block, start)
         self.run.append_cells(at.position, operation, block, self.station.calibration.record, last, **at.attributes)
 
@@ -214,6 +218,7 @@ class Performer:
         if dataset == BEFORE:
             self._before = start, block
         self.seen_S[start : start + len(block)][block["valid"]] = block["conductance"][block["valid"]]
+        self._own[start : start + len(block)] |= block["valid"]
 
     def _multiply(self, operation: Multiply, at: Place) -> None:
         if self.run.has(at.position, operation.dataset):
@@ -268,9 +273,13 @@ class Performer:
         self._judge(operation, found, operation.stop, hint)
 
     def judgement(self, operation: Expect) -> dict[str, Any]:
-        """Compare what was read last with a window."""
+        """Compare what was read last with a window; say so where that was in an earlier run."""
         ledger = self.station.ledger
-        return compare(operation, self.seen_S, ledger.doubtful().bits, ledger.unknown().bits)
+        doubtful = ledger.doubtful().bits
+        found = compare(operation, self.seen_S, doubtful, ledger.unknown().bits)
+        earlier = operation.cells.bits & ~doubtful & ~self._own & ~np.isnan(self.seen_S)
+        rests_on = ages(self.station.last_read.origins(earlier), datetime.now(UTC))
+        return {**found, "rests_on": rests_on} if rests_on else found
 
     def _wait(self, operation: Wait, position: str) -> None:
         """Time that has passed is not waited again."""
@@ -296,8 +305,9 @@ class Performer:
             found["reason"] += f".{hint}"
         self.result.checks.append(found)
         if not found["passed"] and stop:
+            rests = "".join(f". {each}" for each in say_ages(found))
             raise OutOfLimits(
-                f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
+                f"{operation.what} of die {self.station.die_id!r}: {found['reason']}{rests}; the run stopped after "
                 f"{self.pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{hint}",
                 operation.source,
             )

@@ -23,7 +23,7 @@ from rramlab.macro.cells import CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, Wait, describe
-from rramlab.runs.lastread import last_known, save_last_read
+from rramlab.runs.lastread import Look, last_known, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
 Floats = npt.NDArray[np.float32]
@@ -54,9 +54,14 @@ class Station:
         self.smus = smus or {}
         self.ledger, self.guard, self.calibration = ledger, guard, calibration
         self.folder = folder
-        self.conductance_S = last_known(folder, ledger)
+        self.last_read = last_known(folder, ledger)
         self.interrupts = interrupts
         self._acknowledged = False  # whether the board was told of all outcomes before this session
+
+    @property
+    def conductance_S(self) -> Floats:
+        """The last read of each cell, float32[rows, columns] in siemens, NaN where not known; a pulse makes it unknown."""
+        return self.last_read.conductance_S
 
     @property
     def board(self) -> BoardTable:
@@ -133,8 +138,8 @@ class Station:
             self.ledger.finish(op_id, self._nothing)
             raise
 
-    def read(self, operation: Read, limits: Limits | None = None) -> npt.NDArray[Any]:
-        """Read the selected cells.
+    def read(self, operation: Read, limits: Limits | None = None, run: str = "") -> npt.NDArray[Any]:
+        """Read the selected cells. ``run``: which one asks, to be told where their last read is used.
 
         Returns a structured array[rows spanned, columns] with ``codes`` uint16[repeats], ``conductance`` float32 in
         siemens and ``valid`` bool: what a run stores.
@@ -157,18 +162,18 @@ class Station:
         block["conductance"][valid] = siemens
         block["valid"] = valid
         if operation.bias == "read":
-            self.take(block, start)
+            self.take(block, start, Look.now(run))
         return block
 
-    def take(self, block: npt.NDArray[Any], start: int, operation: int | None = None) -> None:
-        """Take a read block, which begins at row ``start``, as the last read of its cells.
+    def take(self, block: npt.NDArray[Any], start: int, look: Look, operation: int | None = None) -> None:
+        """Take a read block, which begins at row ``start``, as the last read of its cells. ``look``: who read it and when.
 
         ``operation``: the last operation of the ledger before an older block; what was pulsed since is left as it is.
         """
         current = block["valid"].copy()
         if operation is not None:
             current &= self.ledger.last_operation()[start : start + len(block)] <= operation
-        self.conductance_S[start : start + len(block)][current] = block["conductance"][current]
+        self.last_read.take(block, start, current, look)
 
     def load_gates(self, operation: LoadGates, limits: Limits | None = None) -> None:
         self.guard.admit(operation, limits)
@@ -325,4 +330,4 @@ class Station:
 
     def keep_last_read(self) -> None:
         """Write the last read of every cell beside the ledger, for the next session and for maps."""
-        save_last_read(self.folder, self.conductance_S, self.ledger.last_id)
+        save_last_read(self.folder, self.last_read, self.ledger.last_id)

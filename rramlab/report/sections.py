@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rramlab.base.units import show
+from rramlab.engine.expectation import say_ages
 from rramlab.macro.cells import is_conducting
 from rramlab.report.findings import Findings
 from rramlab.report.markup import Content, Html, facts, section, table, tag
@@ -124,20 +125,15 @@ def _figures_of(point: Point) -> tuple[str, ...]:
 
 
 def judged(found: Findings) -> Html | None:
-    """Every check: what was expected, what was found, whether it passed."""
+    """Every check, and how loops ended: what was expected, what was found, whether it passed, and of when that was."""
     rows: Rows = []
     for check in checks(found):
-        left_out = int(check.get("left_out") or 0)  # type: ignore[call-overload]  # a record's figures
-        rows.append(
-            (
-                say_check(check),
-                mark(bool(check.get("passed"))),
-                quantity("cells", check.get("cells")) + (f" ({left_out:,} left out)" if left_out else ""),
-                percent(float(check.get("formed_fraction") or 0)),  # type: ignore[arg-type]
-                f"{float(check.get('median_S') or 0) * 1e6:.2f} µS",  # type: ignore[arg-type]
-                _window(check.get("window")) or str(check.get("reason") or ""),
-            )
-        )
+        rows.append((say_check(check), mark(bool(check.get("passed"))), *_judgement_of(check)))
+    loops = [each for each in found.record.get("loops") or [] if isinstance(each, dict)]
+    for loop in loops:
+        reached = "reached" if loop.get("passed") else "not reached"
+        rows.append((say_check(loop), reached, *_judgement_of(loop)))
+    ages = [f"{say_check(each)}: {said}." for each in (*checks(found), *loops) for said in say_ages(each)]
     compared = found.record.get("bystanders")
     undisturbed = isinstance(compared, int) and compared and all(check.get("passed") for check in checks(found))
     note = ""
@@ -150,6 +146,17 @@ def judged(found: Findings) -> Html | None:
         "checks",
         shortened(head, rows, "Every judgement of this run", (2, 3, 4)),
         tag("p", note, class_="note") if note else None,
+        *(tag("p", said, class_="note") for said in ages[:_MOST_ROWS]),
+    )
+
+
+def _judgement_of(check: dict[str, Any]) -> tuple[str, ...]:
+    left_out = int(check.get("left_out") or 0)
+    return (
+        quantity("cells", check.get("cells")) + (f" ({left_out:,} left out)" if left_out else ""),
+        percent(float(check.get("formed_fraction") or 0)),
+        f"{float(check.get('median_S') or 0) * 1e6:.2f} µS",
+        _window(check.get("window")) or str(check.get("reason") or ""),
     )
 
 

@@ -30,9 +30,10 @@ _RESULTS = (
     "sweeps",
     "routes",
     "programs",
+    "loops",
     "lost",
 )
-_VOLATILE = ("written_at",)
+_VOLATILE = ("written_at", "age_s")
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,16 @@ def _difference(block: Block, other: Block | None) -> BlockDifference | None:
 
 def result_differences(first: Run, second: Run) -> list[str]:
     """Return which entries of the two records differ, of those that say what came of a run."""
-    records = first.record, second.record
-    return [key for key in _RESULTS if records[0].get(key) != records[1].get(key)]
+    then, now = first.record, second.record
+    # What is missing in the first was not yet written down when it was made.
+    return [key for key in _RESULTS if key in then and _lasting(then[key]) != _lasting(now.get(key))]
+
+
+def _lasting(node: Any) -> Any:
+    """Leave out what depends on when a run was executed."""
+    if isinstance(node, dict):
+        return {key: _lasting(value) for key, value in node.items() if key not in _VOLATILE}
+    return [_lasting(each) for each in node] if isinstance(node, list) else node
 
 
 def pulses_by_position(entries: Iterable[Entry]) -> dict[str, tuple[PulseKind, Pulse, bytes]]:

@@ -27,6 +27,7 @@ from rramlab.plan.steps import (
     Round,
     RouteStep,
     SweepStep,
+    Until,
     WaitStep,
     Window,
 )
@@ -411,6 +412,20 @@ def test_a_step_and_a_round_are_called_alike_on_the_console_in_the_report_and_in
     assert "000 contact" in looked.text  # the timeline
     with h5py.File(run.consolidate()) as file:
         assert file["step-001-001-read/loop_1"][:].tolist() == [0, 1]
+
+
+def test_what_a_check_rests_on_of_earlier_runs_is_said_on_the_console_and_in_the_report(lab):
+    earlier = lab.run(plain_plan(ReadStep(cells="rows 0-3")))
+    window = Window(formed_fraction=(0, 1))
+    loop = RepeatStep(times=2, steps=(ReadStep(cells="row 0"),), until=Until(cells="rows 0-1", window=window))
+    run = lab.run(plain_plan(loop, ExpectStep(cells="rows 0-3", window=window)))
+    looked = lab.page(run)
+    shown = CliRunner().invoke(app, ["runs", "show", run.id, "--bench", str(lab.bench.folder)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    for said in (looked.text, re.sub(r"\s+", " ", shown.output)):
+        assert f"region rows 0-3: 48 of its 64 cells were last read in run {earlier.id}, up to" in said
+        assert f"the end of loop 001, round 0: 16 of its 32 cells were last read in run {earlier.id}, up to" in said
+    assert "last read in run" not in lab.page(earlier).text
 
 
 def test_write_verify_shows_how_cells_came_into_tolerance(lab):
