@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from rramlab.base.errors import DataError, SourceRef, UsageError
+from rramlab.base.names import IN_WORDS
 from rramlab.base.units import WRITTEN_BY_HAND
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -194,25 +195,66 @@ def validate(document: YamlDocument, model: type[Model], data: Any = None, at: L
         raise UsageError(explain(first, model), document.at((*at, *location))) from None
 
 
+# What was expected, by the kind of pydantic's error, its figures filled in; all others say it in words that will do.
+_EXPECTED = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type", "dataclass_type"), "keys and values"),
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "string_too_short": "text of {min_length} or more characters",
+    "string_too_long": "text of at most {max_length} characters",
+    "too_short": "{min_length} or more entries",
+    "too_long": "at most {max_length} entries",
+}
+_MOMENT = "a time such as '2026-11-22T14:00:00+00:00'"
+
+
 def explain(error: Any, model: type[BaseModel]) -> str:
     """Say one pydantic error in plain words. Fields with ``repr=False`` are the program's own, not for people to write."""
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+    place = list(error["loc"])
+    if place[-1:] == ["[key]"]:
+        place = place[:-2]  # of the mapping itself: it is a key of it that is wrong, and that is what was found
+    where = ".".join(str(part) for part in place)
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = ", ".join(sorted(name for name, field in model.model_fields.items() if field.repr))
         hint = f"; known keys: {known}" if len(error["loc"]) == 1 else ""
         comma = "; text with a comma goes in quotes" if error["input"] is None else ""
         return f"unknown key {where!r}{hint}{comma}"
-    if error["type"] == "missing":
+    if error["type"] == "missing" and not isinstance(place[-1], int):
         return f"the key {where!r} is missing"
+    if error["type"] == "missing":
+        where = ".".join(str(part) for part in place[:-1])
     message = str(error["msg"]).removeprefix("Value error, ")
-    if message.startswith("Input should be "):
-        message = f"found {_short(error['input'])}, expected {message.removeprefix('Input should be ')}"
+    expected = _expected(error)
+    if expected:
+        message = f"found {_short(error['input'])}, expected {expected}"
     found = "" if message.startswith("found") else f" (found {_short(error['input'])})"
     return f"{where}: {message}{found}" if where else f"{message}{found}"
 
 
+def _expected(error: Any) -> str:
+    """Say what one of pydantic's own errors expected; nothing where the message is one of ours."""
+    kind, given = str(error["type"]), error.get("ctx", {})
+    if kind.startswith("datetime_"):
+        return _MOMENT
+    if kind == "string_pattern_mismatch":
+        return IN_WORDS.get(given["pattern"], f"text that matches {given['pattern']}")
+    if kind == "missing":
+        return f"{int(error['loc'][-1]) + 1} or more entries"
+    if kind == "string_type" and isinstance(error["input"], int | float):
+        return "text: put it in quotes"
+    if kind in _EXPECTED:
+        return _EXPECTED[kind].format_map(given)
+    message = str(error["msg"])
+    return message.removeprefix("Input should be ") if message.startswith("Input should be ") else ""
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    """Return a value as it is written in a file, cut where it is long."""
+    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 

@@ -190,7 +190,7 @@ class ForEachStep(StepModel):
     """Execute steps once for each value of ``name``; the values already stand in them."""
 
     kind: Literal["for_each"] = Field(default="for_each", repr=False)
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    name: DatasetName
     rounds: tuple[Round, ...] = Field(min_length=1)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from rramlab.base.names import NAME
+from rramlab.base.names import CLASS, NAME
 from rramlab.base.units import Amperes, Seconds, Volts
 from rramlab.drivers.smu.templates import allowing, names_in
 
@@ -286,7 +286,7 @@ class SmuFile(_Strict):
     model: str = Field(pattern=NAME)
     description: Text
     manual: Text
-    adapter: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    adapter: str | None = Field(default=None, pattern=CLASS)
     terminators: Terminators
     channels: dict[Positive, Text] = Field(min_length=1)  # how {channel} is spelt for channel 1, 2
     settings: Settings
