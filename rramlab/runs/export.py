@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rramlab.base.arrays import save_arrays
+from rramlab.base.arrays import InParts, save_in_parts
 from rramlab.base.errors import UsageError
 from rramlab.base.files import write_through
 from rramlab.runs.hdf5 import write_h5
 from rramlab.runs.store import Run
 
 Format = Literal["csv", "npz", "h5"]
+_MOST_BYTES = 1 << 22  # of an array that are unpacked at once
 Table = tuple[list[str], Iterator[tuple[Any, ...]]]
 
 
@@ -58,19 +60,26 @@ def _refuse_existing(paths: list[Path]) -> None:
 def _npz(gathered: Path, output: Path) -> list[Path]:
     import h5py
 
-    arrays: dict[str, Any] = {}
-    units: dict[str, str] = {}
-
-    def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            # Text would need pickle as an object; NumPy has fixed-length text.
-            arrays[name] = item.asstr()[()].astype(np.str_) if h5py.check_string_dtype(item.dtype) else item[()]
-            units[name] = str(item.attrs["units"])
-
+    found: dict[str, Any] = {}
     with h5py.File(gathered) as file:
-        file.visititems(take)
-    save_arrays(output, {**arrays, "units": np.array(json.dumps(units))})
+        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+        units = np.array(json.dumps({name: str(item.attrs["units"]) for name, item in found.items()}))
+        arrays = ((name, _in_parts(item)) for name, item in found.items())
+        save_in_parts(output, (*arrays, ("units", InParts(units.dtype, (), [units]))))
     return [output]
+
+
+def _in_parts(item: Any) -> InParts:
+    """Return an array of the HDF5 file: what no round touched is not stored there, and unpacked may fill the memory."""
+    import h5py
+
+    if h5py.check_string_dtype(item.dtype):  # NumPy has text of fixed length, and would need pickle for any other
+        text = item.asstr()[()].astype(np.str_)
+        return InParts(text.dtype, text.shape, [text])
+    leading = next(
+        axis for axis in range(item.ndim + 1) if math.prod(item.shape[axis:]) * item.dtype.itemsize <= _MOST_BYTES
+    )
+    return InParts(item.dtype, item.shape, (item[at] for at in np.ndindex(item.shape[:leading])))
 
 
 def _csv(gathered: Path, output: Path) -> list[Path]:
