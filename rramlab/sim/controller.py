@@ -75,6 +75,7 @@ class SimulatedController:
         self._loads: tuple[tuple[int, int], npt.NDArray[np.float64]] | None = None
         self.pace: Pace | None = None  # none: an operation is over at once, as far as the host can tell
         self.load: CellLoad | Resistor | None = None  # what is routed to the SMU
+        self.readings = 0  # of it, ever: the SMU's noise is keyed by them
         die.set_temperature(board.temperature_C)
 
     @property
@@ -423,7 +424,9 @@ class SimulatedController:
         """Write die and memory to the state file, if there is one."""
         if self.path is None:
             return
-        self.die.save(self.path, board_nonce=np.array(self._nonce, np.uint64), **self._memory.arrays())
+        counters = {"board_nonce": self._nonce, "smu_readings": self.readings}
+        own = {name: np.array(count, np.uint64) for name, count in counters.items()}
+        self.die.save(self.path, **own, **self._memory.arrays())
         self._changed = False
 
     def remember(self, memory: dict[str, npt.NDArray[Any]]) -> None:
@@ -433,4 +436,6 @@ class SimulatedController:
             KeyError, ValueError: an entry is missing, or not what it should be.
         """
         self._nonce = int(checked(memory["board_nonce"], np.uint64, (), "board_nonce"))
+        if "smu_readings" in memory:  # an older file does not say: it begins at 0
+            self.readings = int(checked(memory["smu_readings"], np.uint64, (), "smu_readings"))
         self._memory.take(memory)

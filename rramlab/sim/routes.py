@@ -12,7 +12,11 @@ from rramlab.macro.pulses import PulseKind
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference, Target
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.die import SimulatedDie
+from rramlab.sim.smus.core import OpenTerminals
 from rramlab.sim.state import PARTIAL, PRISTINE
+
+# By how much a unit that is asked for the read voltage may exceed it: 2.4 mV of 0.2 V on a 20 V range, by the data sheets.
+UNIT_ERROR = 0.02
 
 
 class CellLoad:
@@ -44,8 +48,9 @@ class CellLoad:
         forward = (volts > 0) == (self.target.line == "sl")
         way = "forward" if forward else "reset"
         amplitude = abs(volts)
-        # As a read: what does not exceed the read voltage changes nothing and is no pulse.
-        if self._open or self._short or amplitude <= max(self._peak_V[way], self.board.table.read_voltage_V):
+        # As a read: what does not exceed the read voltage, but for the unit's own error, changes nothing and is no pulse.
+        harmless_V = self.board.table.read_voltage_V * (1 + UNIT_ERROR)
+        if self._open or self._short or amplitude <= max(self._peak_V[way], harmless_V):
             return
         self._peak_V[way] = amplitude
         state, place = self.die.state, (self.target.row, self.target.column)
@@ -120,9 +125,10 @@ def load_of(
 
 
 class HasRoute(Protocol):
-    """A board with a connector for the unit."""
+    """A board with a connector for the unit. ``readings``: how often a unit has read what is there, ever."""
 
     load: CellLoad | Resistor | None
+    readings: int
 
 
 class Terminals:
@@ -130,9 +136,21 @@ class Terminals:
 
     def __init__(self, boards: Iterable[HasRoute]) -> None:
         self._boards = list(boards)
+        self._open = OpenTerminals()
+
+    def _board(self) -> HasRoute | None:
+        return next((board for board in self._boards if board.load is not None), None)
 
     def _load(self) -> CellLoad | Resistor | None:
-        return next((board.load for board in self._boards if board.load is not None), None)
+        board = self._board()
+        return None if board is None else board.load
+
+    def next_reading(self) -> int:
+        board = self._board()
+        if board is None:
+            return self._open.next_reading()
+        board.readings += 1
+        return board.readings - 1
 
     def force_voltage(self, volts: float, limit_A: float, span_s: float) -> tuple[float, float]:
         load = self._load()

@@ -11,7 +11,7 @@ class Resistor:
     """A load that keeps what was done to it."""
 
     def __init__(self, ohms=100e3):
-        self.ohms, self.done, self.releases = ohms, [], 0
+        self.ohms, self.done, self.releases, self.readings = ohms, [], 0, 0
 
     def force_voltage(self, volts, limit_A, span_s):
         amperes = max(-limit_A, min(limit_A, volts / self.ohms))
@@ -24,6 +24,10 @@ class Resistor:
         self.done.append(("I", amperes, limit_V, span_s))
         self.true = volts, volts / self.ohms
         return self.true
+
+    def next_reading(self):
+        self.readings += 1
+        return self.readings - 1
 
     def release(self):
         self.releases += 1

@@ -48,6 +48,13 @@ class Reading:
 class OpenTerminals:
     """A port with nothing on it: what the second channel of a pair is wired to."""
 
+    def __init__(self) -> None:
+        self._readings = 0
+
+    def next_reading(self) -> int:
+        self._readings += 1
+        return self._readings - 1
+
     def force_voltage(self, volts: float, limit_A: float, span_s: float) -> tuple[float, float]:
         return volts, 0.0
 
@@ -68,7 +75,6 @@ class Channel:
     def __init__(self, specification: Specification, port: Port, seed: int, number: int) -> None:
         self.specification, self._port, self._seed, self.number = specification, port, seed, number
         self.clock_s = 0.0  # simulated time since power-up
-        self._noise_drawn = 0
         self.output = False
         self._defaults()
 
@@ -239,8 +245,7 @@ class Channel:
         span = self.specification.ranges("measure", quantity)[index]
         if abs(true) > span.full * self.specification.measure_over * HEADROOM:
             return math.copysign(math.inf, true)
-        noise = randomness.normals(self._seed, _NOISE, self.number, self._noise_drawn, 1)[0]
-        self._noise_drawn += 1
+        noise = randomness.normals(self._seed, _NOISE, self.number, self._port.next_reading(), 1)[0]
         sigma = NOISE_SHARE * span.accuracy.offset / math.sqrt(self.nplc)
         return self._with_errors("measure", quantity, true) + sigma * float(noise)
 

@@ -22,6 +22,13 @@ class Port(Protocol):
         """Hold ``amperes``, or what ``limit_V`` of voltage (magnitude) allows of it; returns as above."""
         ...
 
+    def next_reading(self) -> int:
+        """Return the number of the next reading of what is wired here, from 0: the unit's noise is keyed by it.
+
+        It is counted where the load is kept, so that a load that is put back to what it was reads as it did.
+        """
+        ...
+
     def release(self) -> None:
         """The output was switched off: nothing is forced any more."""
         ...
