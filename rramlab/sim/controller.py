@@ -1,10 +1,9 @@
-"""The simulated controller: gate slots, memory of operation ids, its own limits, simulated time and energy."""
+"""The simulated controller: memory of operation ids, its own limits, simulated time and energy."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from rramlab.base.errors import InstrumentError, Refused
 from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, NotDone, Status, Sums, Tick
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection
-from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
 from rramlab.macro.routes import RoutedCell, Target
 from rramlab.plan import cost
@@ -26,37 +24,12 @@ from rramlab.sim.die import SimulatedDie
 from rramlab.sim.memory import OperationMemory
 from rramlab.sim.multiply import Frontend
 from rramlab.sim.routes import CellLoad, Resistor, load_of
+from rramlab.sim.slots import Loaded, Slots
 from rramlab.sim.state import checked
 
 FIRMWARE = "rramlab-sim 2"
 # Called after each row with the nanoseconds that it took; False breaks the operation off.
 Pace = Callable[[int], bool]
-_FRONTENDS = 4  # matrices kept for a slot: 2 MB each for a whole array
-
-
-@dataclass(eq=False)
-class Loaded:
-    """A gate pattern in its slot, and what follows from it alone."""
-
-    pattern: GatePattern
-    rows: npt.NDArray[np.intp]  # driven
-    places: npt.NDArray[np.intp]  # of each driven row among the lines of the groups that are used
-    plane_ns: int  # one bit plane of one vector
-    driven_s: npt.NDArray[np.float64]  # how long each driven row carries the read voltage
-    admitted: bool = False
-    # By the columns asked for; of the state and interval for which they hold.
-    frontends: dict[bytes, Frontend] = field(default_factory=dict)
-    line_J: npt.NDArray[np.float64] | None = None
-    of: tuple[int, int] = (-1, -1)
-
-    @classmethod
-    def load(cls, pattern: GatePattern, table: BoardTable) -> Loaded:
-        size = table.lines_at_once
-        used = pattern.active_groups(size).any(axis=0)
-        rows = np.flatnonzero(pattern.driven)
-        places = (np.cumsum(used) - 1)[rows // size] * size + rows % size
-        plane_ns = int(cost.plane_ns(pattern, table).sum())
-        return cls(pattern, rows, places, plane_ns, cost.driven_s(pattern, table)[rows])
 
 
 class SimulatedController:
@@ -66,7 +39,7 @@ class SimulatedController:
         self.die, self.board, self.path = die, board, path
         self._lines = Lines(die, board)
         self._limits: Limits = of_board(board.table)
-        self._slots: dict[int, Loaded] = {}
+        self._slots = Slots(die, board, self._lines, self._row_loads_S)
         self._memory = OperationMemory(board.table.geometry, board.table.operation_memory)
         self._nonce = 1
         self._changed = False
@@ -81,11 +54,6 @@ class SimulatedController:
     @property
     def _table(self) -> BoardTable:
         return self.board.table
-
-    @property
-    def _input_V(self) -> float:
-        """What a bit line that is on really carries."""
-        return self.board.volts(self._table.dac_code(self._table.read_voltage_V))
 
     def power_cycle(self, forget: bool = True) -> None:
         """Lose everything volatile, as a board does when its supply is switched off and on.
@@ -257,12 +225,7 @@ class SimulatedController:
         return self._loads[1]
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
-        if not 0 <= slot < self._table.gate_slots:
-            raise InstrumentError(f"gate slot {slot} does not exist, the board has {self._table.gate_slots}")
-        pattern = GatePattern(rows, phase)
-        if pattern.geometry != self._table.geometry:
-            raise InstrumentError(f"a gate pattern for {pattern.geometry} was sent to {self._table.geometry}")
-        self._slots[slot] = Loaded.load(pattern, self._table)
+        self._slots.load(slot, rows, phase)
 
     def multiply(
         self,
@@ -273,7 +236,7 @@ class SimulatedController:
         tick: Tick | None = None,
     ) -> Sums:
         self._refuse_routed()
-        loaded = self._loaded(slot)
+        loaded = self._slots[slot]
         if not 1 <= bits <= self._table.input_bits:
             raise InstrumentError(
                 f"inputs of {bits} bits were asked for, the board takes 1 to {self._table.input_bits}"
@@ -291,7 +254,7 @@ class SimulatedController:
         conversions, done, vector_ns = 0, 0, bits * loaded.plane_ns
         while done < len(x):
             clock, span = self.die.state.clock_ns, self.die.interval_ns
-            frontend = self._frontend(loaded, columns, clock // span)
+            frontend = self._slots.frontend(loaded, columns, clock // span)
             # The vectors whose turn comes in this interval of the clock, and no more than stay in cache.
             left = -(-(span - clock % span) // vector_ns) if vector_ns else len(x)
             stop = min(done + left, done + frontend.chunk(bits), len(x))
@@ -300,7 +263,7 @@ class SimulatedController:
             if saturations is not None:
                 saturated += saturations
             taken = (stop - done) * bits * frontend.conversions_per_plane
-            self._elapse("multiply", (stop - done) * vector_ns, self._line_J(loaded, x[done:stop], bits), taken)
+            self._elapse("multiply", (stop - done) * vector_ns, loaded.energy_J(x[done:stop], bits), taken)
             conversions, done = conversions + taken, stop
             if tick is not None:
                 tick()
@@ -309,60 +272,13 @@ class SimulatedController:
     def _multiply(
         self, frontend: Frontend, loaded: Loaded, x: npt.NDArray[np.uint8], bits: int
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
-        groups, lines, count = frontend.groups, frontend.lines, frontend.columns
-        if len(loaded.rows) == groups * lines:
-            part = x
-        else:
-            part = np.zeros((len(x), groups * lines), np.uint8)
-            part[:, loaded.places] = x
+        groups, count = frontend.groups, frontend.columns
+        part = loaded.placed(x, groups, frontend.lines)
         noise = None
         if self.die.model.noise.read:
             taken = self.die.take_noise(len(x) * frontend.noise_per_vector(bits))
             noise = taken.reshape(len(x), groups, bits, count)
-        return frontend.multiply(part.reshape(len(x), groups, lines), bits, noise)
-
-    def _line_J(self, loaded: Loaded, x: npt.NDArray[np.uint8], bits: int) -> float:
-        """Return what the driven lines dissipate: every source line is held at ground, asked for or not."""
-        assert loaded.line_J is not None  # made with the frontend
-        on = np.bitwise_count(x & np.uint8((1 << bits) - 1)).sum(axis=0)
-        return float(on @ loaded.line_J)
-
-    def _loaded(self, slot: int) -> Loaded:
-        if slot not in self._slots:
-            raise InstrumentError(f"gate slot {slot} is empty: patterns are lost when the board goes to its safe state")
-        return self._slots[slot]
-
-    def _frontend(self, loaded: Loaded, columns: npt.NDArray[np.intp], interval: int) -> Frontend:
-        """The fixed matrix of this state, interval, pattern and columns; rebuilt only when the state has changed."""
-        table = self._table
-        if loaded.of != (self.die.version, interval):
-            loaded.frontends.clear()
-            loaded.of = (self.die.version, interval)
-            loads = self._row_loads_S(interval)[loaded.rows]
-            loaded.line_J = self._input_V**2 * loads * loaded.driven_s
-        key = columns.tobytes()
-        if key not in loaded.frontends:
-            if not loaded.pattern.enabled[columns].all():
-                raise InstrumentError("a column was asked for that the loaded gate pattern turns off")
-            while len(loaded.frontends) >= _FRONTENDS:
-                del loaded.frontends[next(iter(loaded.frontends))]
-            seen = self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once)
-            scale = self.board.multiply_gain[columns] * (self._input_V / table.input_V / table.multiply_step_S)
-            always_on = self.board.faults.added(seen)[columns]
-            if self.board.faults.stuck_rows:
-                seen = seen.copy()
-                seen[list(self.board.faults.stuck_rows)] = 0.0  # whatever the inputs say
-            loaded.frontends[key] = Frontend.build(
-                seen,
-                loaded.pattern,
-                columns,
-                scale,
-                table.zero_code + self.board.multiply_offset[columns] + always_on * scale,
-                self.die.model.noise.read,
-                table.lines_at_once,
-                (1 << table.adc_bits) - 1,
-            )
-        return loaded.frontends[key]
+        return frontend.multiply(part, bits, noise)
 
     def _admit(self, operation: Operation) -> None:
         """Enforce the board's own limits, as hardware does, whatever the host has checked."""

@@ -11,7 +11,8 @@ from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import Tick
 from rramlab.drivers.links import Link
 from rramlab.drivers.wire.frames import MOST_PAYLOAD, Decoder, Frame, Kind, Parts, encode
-from rramlab.drivers.wire.messages import Code, Malformed, Opcode, unpack_beat, unpack_error
+from rramlab.drivers.wire.layout import Malformed
+from rramlab.drivers.wire.messages import Code, Opcode, unpack_beat, unpack_error
 
 WINDOW = 8  # questions that are out at once
 _FIRST_BEAT_S = 0.05  # an answer that takes longer is asked after; then at every interval
