@@ -141,7 +141,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             fail("stopped by the user", Stopped.exit_code, as_json)
         except RramlabError as error:
             document = {"run": error.run} if error.run else None
-            fail(f"{error}{_going_on(error)}", error.exit_code, as_json, document)
+            fail(f"{error}{going_on(error)}", error.exit_code, as_json, document)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             remedy = _REMEDIES.get(error.errno or 0, "Correct that")
@@ -158,7 +158,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     return wrapped
 
 
-def _going_on(error: RramlabError) -> str:
+def going_on(error: RramlabError) -> str:
     """Say where what was measured is, and how to go on."""
     if not error.run:
         return ""

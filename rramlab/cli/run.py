@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from rramlab.base.errors import OutOfLimits, RramlabError
+from rramlab.base.errors import DataError, OutOfLimits, RramlabError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName, Trace
-from rramlab.cli.output import Output, command, console, fail, note_bench, whisper
+from rramlab.cli.output import Output, command, console, fail, going_on, note_bench, whisper
 from rramlab.cli.preview import announce, for_fraction, preview, refuse_other_die
 
 if TYPE_CHECKING:
@@ -86,18 +86,48 @@ def resume(
 
 
 def _concluded(out: Output, description: BenchDescription, execute: Callable[[Session, Listener], RunResult]) -> None:
-    """Execute a run and say what came of it, also where the bench cannot be closed after it."""
+    """Execute a run and say what came of it."""
+    result = executed(out, description, execute)
+    conclude(out, result, tell(out, result))
+
+
+def executed(
+    out: Output, description: BenchDescription, execute: Callable[[Session, Listener], RunResult]
+) -> RunResult:
+    """Execute a run on the bench. Where it ends early, or the bench cannot be closed after it, what it has is said first."""
     from rramlab.engine.session import Session
 
-    result = None
+    result, run = None, ""
     try:
         with Session(description) as session, progress(out) as listen:
-            result = execute(session, listen)
-    except RramlabError:
+
+            def noted(told: Progress) -> None:
+                nonlocal run
+                run = told.run
+                listen(told)
+
+            result = execute(session, noted)
+    except RramlabError as error:
         if result is not None:
             tell(out, result)
+        elif run:
+            _fail_with_what_there_is(out, description, run, error)
         raise
-    conclude(out, result, tell(out, result))
+    return result
+
+
+def _fail_with_what_there_is(out: Output, description: BenchDescription, run: str, error: RramlabError) -> NoReturn:
+    """End a command whose run ended early; what it has measured at source-measure units is said first."""
+    from rramlab.runs.store import Run
+
+    record: dict[str, Any] = {}
+    with suppress(DataError):  # that it cannot be read may be what went wrong, and is said
+        record = Run(description.data / "runs" / run).record
+    found = {name: record.get(name, []) for name in ("sweeps", "routes")}
+    for each in (*found["sweeps"], *found["routes"]):
+        out.say(probed(each))
+    complete = f". Run {run} was complete by then" if record.get("status") == "done" else going_on(error)
+    fail(f"{error}{complete}", error.exit_code, out.json, {"run": run, **found})
 
 
 @contextmanager
