@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from rramlab.base.errors import DataError, SourceRef, UsageError
@@ -106,13 +105,12 @@ class Builder:
                 place = self._document.at((*at, key))
                 raise UsageError(f"unknown key {key!r}; known keys: {', '.join(sorted(keys))}", place)
         filled = self._filled(body, at, known)
-        document = self._document
         if kind == "sweep" and "kind" in filled:
             filled = {("purpose" if key == "kind" else key): value for key, value in filled.items()}
-            document = replace(document, places={**document.places, (*at, "purpose"): document.places[(*at, "kind")]})
         if kind == "program":
             self._program(filled, at)
-        step = validate(document, STEPS[kind], {**filled, "kind": kind, "source": here}, at)
+        elsewhere = {"purpose": (*at, "kind")}
+        step = validate(self._document, STEPS[kind], {**filled, "kind": kind, "source": here}, at, elsewhere)
         self._check_regions(step, at)
         return step  # type: ignore[return-value]  # the models of STEPS are those of Step
 
@@ -184,10 +182,7 @@ class Builder:
                 steps = self.steps(body.get("steps"), (*at, "steps"), {**known, name: each}, depth)
             rounds.append(Round(value=each.value, unit=each.unit, steps=steps))
         found = {"name": name, "rounds": tuple(rounds), "kind": "for_each", "source": here}
-        document = replace(
-            self._document, places={**self._document.places, (*at, "name"): self._document.places[place]}
-        )
-        return validate(document, ForEachStep, found, at)
+        return validate(self._document, ForEachStep, found, at, {"name": place})
 
     @contextmanager
     def _placed(self, at: Location) -> Iterator[None]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rramlab.base.folders import listing, shipped
-from rramlab.base.yamlfile import load_yaml
+from rramlab.base.yamlfile import Location, load_yaml
 
 
 @dataclass(frozen=True)
@@ -268,14 +269,23 @@ def broken_shipped() -> Iterator[Wrong]:
 def _misspelt_keys(name: str, path: Path, lines: list[str]) -> Iterator[Wrong]:
     document = load_yaml(path)
     aliased = set()
-    for location, (line, column) in document.places.items():
-        key = location[-1]
-        if isinstance(key, int) or (line, column) in aliased:
+    for location in _keys(document.data, ()):
+        key, place = location[-1], document.at(location)
+        line, column = place.line, place.column
+        if (line, column) in aliased:
             continue
         aliased.add((line, column))
         start = column - 1
         assert lines[line - 1][start:].startswith(key), (path, line, column)
         yield _changed(f"{name}-key-{line}-{column}", lines, line - 1, (start, start + len(key)), f"{key}x")
+
+
+def _keys(data: Any, at: Location) -> Iterator[Location]:
+    """Where each key of plain data stands."""
+    for part, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        if isinstance(part, str):
+            yield (*at, part)
+        yield from _keys(value, (*at, part))
 
 
 def _changed(name: str, lines: list[str], number: int, span: tuple[int, int], new: str) -> Wrong:
