@@ -54,14 +54,12 @@ class _Life:
         cells = selection(step, self.geometry, None, (self.total == 0, self.before == 0) if depends else None)
         if not cells.count:
             return
-        rows = cells.rows
-        span = slice(int(rows[0]), int(rows[-1]) + 1)
-        bits, so_far = cells.bits[span], self.total[span]
+        so_far = self.total[cells.span]
         more = times * step.pulses_per_cell
-        check_cells(kind, bits, so_far + (more - 1), self.budget, step.source, so_far, span.start)
+        check_cells(kind, cells.in_span, so_far + (more - 1), self.budget, step.source, so_far, cells.span.start)
         if isinstance(step, SweepStep) and kind == "electroform":
             check_unformed(cells.bits, self.total, step.source)
-        so_far += bits.astype(np.int64) * more
+        so_far += cells.in_span * more
 
 
 def check_cells(

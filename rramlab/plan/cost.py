@@ -55,9 +55,9 @@ def of(operation: Operation, board: BoardTable) -> Cost:
             energy = operation.cells.count * pulse.amplitude_V * board.forming_current_A * pulse.width_s
             return Cost(pulse_ns(operation, board).sum() / 1e9, energy, operation.cells.count)
         case Read():
-            return _read(operation.cells.bits, operation.repeats, board)
+            return _read(operation.cells.in_span, operation.repeats, board)
         case Contact():
-            return _read(operation.cells.bits, 1, board)
+            return _read(operation.cells.in_span, 1, board)
         case Multiply():
             return multiply(operation.pattern, len(operation.x), operation.bits, board)
         case Sweep():

@@ -158,7 +158,7 @@ def _impossible_pulse(operation: PulseOp, board: BoardTable) -> Iterator[str]:
     if (
         operation.kind != "reset"
         and "sl_select" not in board.capabilities
-        and not operation.cells.bits[operation.cells.rows].all()
+        and operation.cells.count < operation.cells.rows.size * operation.cells.shape[1]
     ):
         yield (
             f"board {board.name} cannot select columns when it forms or sets (no sl_select), and the region leaves some out; "
@@ -214,10 +214,8 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
     if isinstance(operation, (Read, Contact)):
         contact = isinstance(operation, Contact) or operation.bias == "contact"
         volts = board.contact_voltage_V if contact else board.read_voltage_V
-        if board.bias.read.unselected.sl == "sense":  # every source line takes current, asked for or not
-            widest = board.geometry.columns
-        else:
-            widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())
+        all_columns = board.bias.read.unselected.sl == "sense"  # every source line takes current, asked for or not
+        widest = board.geometry.columns if all_columns else int(operation.cells.per_row.max())
         return [
             ("read_voltage", "the read voltage", volts, "V"),
             ("line_current", f"the current of {widest} cells of one row", volts * WORST_CELL_S * widest, "A"),

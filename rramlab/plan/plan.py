@@ -243,17 +243,16 @@ def bystanders(part: CellSelection, cells: CellSelection, most: int) -> CellSele
 
     ``cells``: all that the step pulses. They are taken from a few rows, as every row that is read takes its time.
     """
-    bits, found = part.bits, np.zeros(part.bits.shape, np.bool_)
-    rows, columns = part.rows, np.flatnonzero(bits.any(axis=0))
+    found = np.zeros(part.shape, np.bool_)
+    rows, columns = part.rows, np.flatnonzero(part.in_span.any(axis=0))
     if not rows.size or not most:
         return CellSelection(found)
     each = max(1, most // (2 * BYSTANDER_ROWS))
     for row in _spread(rows, BYSTANDER_ROWS):
-        found[row, _spread(np.flatnonzero(~bits[row]), each)] = True
+        found[row, _spread(np.flatnonzero(~part.in_span[row - part.span.start]), each)] = True
     # Of other rows the nearest on both sides; those that the step does not pulse at all, where there are any.
-    others = np.flatnonzero(~bits.any(axis=1))
-    untouched = others[~cells.bits[others].any(axis=1)]
-    others = untouched if untouched.size else others
+    untouched = np.flatnonzero(cells.per_row == 0)
+    others = untouched if untouched.size else np.flatnonzero(part.per_row == 0)
     nearest = others[np.argsort(np.minimum(abs(others - rows[0]), abs(others - rows[-1])), kind="stable")]
     for row in nearest[:BYSTANDER_ROWS]:
         found[row, _spread(columns, each)] = True

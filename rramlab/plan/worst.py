@@ -187,10 +187,7 @@ def bounds(expanded: list[StepAtWorst], board: BoardTable) -> Bounds:
             pulses[key] = pulses.get(key, 0) + each.times * each.step.pulses_per_cell
     wear = np.zeros(board.geometry.shape, np.int64)
     for key, count in pulses.items():
-        rows = cells[key].rows
-        if rows.size:
-            span = slice(int(rows[0]), int(rows[-1]) + 1)
-            wear[span] += count * cells[key].bits[span]
+        wear[cells[key].span] += count * cells[key].in_span
     return Bounds(
         operations=sum(each.count * each.times for each in expanded),
         max_voltage_V=volts,
