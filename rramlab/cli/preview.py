@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rramlab.cli.output import Output
     from rramlab.drivers.bench import BenchDescription
     from rramlab.plan.plan import Plan
-    from rramlab.plan.worst import Bounds
+    from rramlab.plan.worst import Bounds, StepAtWorst
     from rramlab.protocols.files import Protocol
 
 _MOST_LINES = 60  # of a dry run's table
@@ -90,7 +90,7 @@ def _worst(total: Bounds) -> str:
     )
 
 
-def _refuse_worn(description: BenchDescription, plan: Plan) -> None:
+def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepAtWorst]) -> None:
     """Compare a plan with what the cells of its die have been through, where a ledger says so; nothing is opened.
 
     Raises:
@@ -104,15 +104,14 @@ def _refuse_worn(description: BenchDescription, plan: Plan) -> None:
     from rramlab.runs.ledgerview import view_ledger
 
     budget = intersect(description.limits, plan.limits).pulses_per_cell
-    geometry = description.board.geometry
     if len(description.file.dies) != 1:
         return  # it is not said which one is meant: the run will ask
     ledger = description.data / "dies" / description.file.dies[0].id / LEDGER
     if not ledger.exists():
-        check_wear(plan, geometry, budget, np.zeros(geometry.shape, np.uint32))
+        check_wear(plan, expanded, budget, np.zeros(description.board.geometry.shape, np.uint32))
         return
     with view_ledger(ledger) as view:
-        check_wear(plan, geometry, budget, view.pulse_counts())
+        check_wear(plan, expanded, budget, view.pulse_counts())
 
 
 def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
@@ -123,7 +122,7 @@ def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
     from rramlab.plan.worst import bounds
 
     expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
-    _refuse_worn(description, plan)
+    _refuse_worn(description, plan, expanded)
     total = bounds(expanded, description.board)
     table = out.table(
         "step", "times", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"

@@ -34,34 +34,33 @@ class CellSelection:
         found = np.asarray(bits, np.bool_)
         if found.ndim != 2:
             raise ValueError(f"found {found.ndim} dimensions, expected bool[rows, columns]")
-        self._hold(found, 0, len(found))
+        start, stop = _ends(np.logical_or.reduce(found, axis=1))
+        self._hold(found.shape, start, found[start:stop].copy())
+
+    def _hold(self, shape: tuple[int, int], start: int, in_span: Bools) -> None:
+        in_span.setflags(write=False)
+        for name, value in (("shape", shape), ("span", slice(start, start + len(in_span))), ("in_span", in_span)):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def _of_rows(cls, bits: Bools, first: int, rows: int) -> CellSelection:
         """Return the cells of ``bits``, whose rows are row ``first`` and on of an array of ``rows``."""
+        start, stop = _ends(np.logical_or.reduce(bits, axis=1))
         found = object.__new__(cls)
-        found._hold(bits, first, rows)
+        found._hold((rows, bits.shape[1]), first + start if stop else 0, bits[start:stop].copy())
         return found
-
-    def _hold(self, bits: Bools, first: int, rows: int) -> None:
-        used = np.flatnonzero(bits.any(axis=1))
-        start, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
-        found = bits[start:stop].copy()
-        found.setflags(write=False)
-        span = slice(first + start, first + stop) if used.size else slice(0, 0)
-        for name, value in (("shape", (rows, bits.shape[1])), ("span", span), ("in_span", found)):
-            object.__setattr__(self, name, value)
 
     @classmethod
     def everything(cls, geometry: Geometry) -> CellSelection:
-        return cls(np.ones(geometry.shape, dtype=np.bool_))
+        return cls.crossing(np.ones(geometry.rows, np.bool_), np.ones(geometry.columns, np.bool_))
 
     @classmethod
     def crossing(cls, rows: Bools, columns: Bools) -> CellSelection:
         """Return the cells where chosen lines cross: bool[rows] and bool[columns]."""
-        used = np.flatnonzero(rows)
-        first, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
-        return cls._of_rows(rows[first:stop, None] & columns, first, len(rows))
+        start, stop = _ends(rows) if columns.any() else (0, 0)
+        found = object.__new__(cls)
+        found._hold((rows.size, columns.size), start, rows[start:stop, None] & columns)
+        return found
 
     @classmethod
     def from_packed(cls, data: bytes, geometry: Geometry) -> CellSelection:
@@ -148,6 +147,12 @@ class CellSelection:
         )
 
     __hash__ = None  # type: ignore[assignment]  # an array compares by value and has no cheap hash
+
+
+def _ends(rows: Bools) -> tuple[int, int]:
+    """Return the first of the chosen rows and one more than the last; twice 0 where there is none."""
+    used = np.flatnonzero(rows)
+    return (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.board import BoardTable
-from rramlab.macro.cells import Bools
+from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, Route, Sweep, Wait
 
@@ -23,7 +23,7 @@ SMU_READING_S = 0.02
 Nanoseconds = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Bench time in s, energy at the array and its converters in J, pulses (one a cell), ADC conversions."""
 
@@ -53,11 +53,11 @@ def of(operation: Operation, board: BoardTable) -> Cost:
         case PulseOp():
             pulse = operation.pulse
             energy = operation.cells.count * pulse.amplitude_V * board.forming_current_A * pulse.width_s
-            return Cost(pulse_ns(operation, board).sum() / 1e9, energy, operation.cells.count)
+            return Cost(int(pulse_ns(operation, board).sum()) / 1e9, energy, operation.cells.count)
         case Read():
-            return _read(operation.cells.in_span, operation.repeats, board)
+            return _read(operation.cells, operation.repeats, board)
         case Contact():
-            return _read(operation.cells.in_span, 1, board)
+            return _read(operation.cells, 1, board)
         case Multiply():
             return multiply(operation.pattern, len(operation.x), operation.bits, board)
         case Sweep():
@@ -86,20 +86,28 @@ def shots(per_row: npt.NDArray[np.intp], cells_per_pulse: int) -> npt.NDArray[np
 
 def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
     """Return how long each row takes: int64[rows]. ADCs convert in parallel, the columns that share one in turn."""
-    busiest = _busiest(cells, board)
+    return _read_ns(_busiest(cells, board), repeats, board)
+
+
+def _read_ns(busiest: Nanoseconds, repeats: int, board: BoardTable) -> Nanoseconds:
     return np.asarray(busiest * (repeats * _conversion_ns(board)) + (busiest > 0) * _settle_ns(board), np.int64)
 
 
-def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
-    conversions = int(np.count_nonzero(cells)) * repeats
+def _read(cells: CellSelection, repeats: int, board: BoardTable) -> Cost:
+    busiest = _busiest(cells.in_span, board)
     row_J = board.read_voltage_V**2 * TYPICAL_CELL_S * board.geometry.columns
-    energy = conversions * board.conversion_energy_J + row_J * float(read_driven_s(cells, repeats, board).sum())
-    return Cost(read_ns(cells, repeats, board).sum() / 1e9, energy, 0, conversions)
+    conversions = cells.count * repeats
+    energy = conversions * board.conversion_energy_J + row_J * float(_driven_s(busiest, repeats, board).sum())
+    return Cost(_read_ns(busiest, repeats, board).sum() / 1e9, energy, 0, conversions)
 
 
 def read_driven_s(cells: Bools, repeats: int, board: BoardTable) -> npt.NDArray[np.float64]:
     """Return how long each row carries the read voltage in a read: float64[rows]; every source line is at ground."""
-    return np.asarray(_busiest(cells, board) * (repeats / board.adc_rate_Hz))
+    return _driven_s(_busiest(cells, board), repeats, board)
+
+
+def _driven_s(busiest: Nanoseconds, repeats: int, board: BoardTable) -> npt.NDArray[np.float64]:
+    return np.asarray(busiest * (repeats / board.adc_rate_Hz))
 
 
 def plane_ns(pattern: GatePattern, board: BoardTable) -> Nanoseconds:

@@ -18,7 +18,7 @@ from rramlab.plan.probesteps import SweepKind
 from rramlab.plan.windows import Window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PulseOp:
     """Exactly one pulse for each selected cell; the controller fires ``cells_per_pulse`` at once, in row order."""
 
@@ -29,7 +29,7 @@ class PulseOp:
     source: SourceRef = SourceRef()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Read:
     """Read each selected cell ``repeats`` times; ``bias`` is the board's read or contact voltage."""
 

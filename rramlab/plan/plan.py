@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -261,9 +262,12 @@ def bystanders(part: CellSelection, cells: CellSelection, most: int) -> CellSele
 
 def _spread(among: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
     """Return ``count`` of the sorted indices, evenly spread; all of them where there are no more."""
-    if among.size <= count:
-        return among
-    return among[np.linspace(0, among.size - 1, count).round().astype(np.intp)]
+    return among if among.size <= count else among[_spaced(among.size, count)]
+
+
+@lru_cache(maxsize=1024)
+def _spaced(size: int, count: int) -> npt.NDArray[np.intp]:
+    return np.linspace(0, size - 1, count).round().astype(np.intp)
 
 
 def _target(step: RouteStep, cells: CellSelection) -> Target:

@@ -35,7 +35,7 @@ class Bounds(BaseModel):
     energy_J: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepAtWorst:
     """A step that is no loop, with every data-dependent region at its largest.
 

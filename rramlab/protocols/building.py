@@ -51,6 +51,12 @@ STEPS: dict[str, type[StepModel]] = {
     "expect": ExpectStep,
 }
 _REGION_KEYS = ("cells", "rows", "columns")
+# Of each kind of step: the keys that a person may write, and those of them whose text spells cells.
+_KEYS = {
+    kind: ["kind" if name == "purpose" else name for name, field in model.model_fields.items() if field.repr]
+    for kind, model in STEPS.items()
+}
+_REGIONS = {kind: [key for key in ("cells", "rows", "columns") if key in keys] for kind, keys in _KEYS.items()}
 
 
 class Builder:
@@ -98,20 +104,18 @@ class Builder:
         return self._leaf(kind, body, at, known, here)
 
     def _leaf(self, kind: str, body: dict[str, Any], at: Location, known: Mapping[str, Named], here: SourceRef) -> Step:
-        names = {"purpose": "kind"} if kind == "sweep" else {}
-        keys = [names.get(name, name) for name, field in STEPS[kind].model_fields.items() if field.repr]
         for key in body:
-            if key not in keys:
+            if key not in _KEYS[kind]:
                 place = self._document.at((*at, key))
-                raise UsageError(f"unknown key {key!r}; known keys: {', '.join(sorted(keys))}", place)
+                raise UsageError(f"unknown key {key!r}; known keys: {', '.join(sorted(_KEYS[kind]))}", place)
         filled = self._filled(body, at, known)
         if kind == "sweep" and "kind" in filled:
             filled = {("purpose" if key == "kind" else key): value for key, value in filled.items()}
         if kind == "program":
             self._program(filled, at)
-        elsewhere = {"purpose": (*at, "kind")}
+        elsewhere = {"purpose": (*at, "kind")} if kind == "sweep" else None
         step = validate(self._document, STEPS[kind], {**filled, "kind": kind, "source": here}, at, elsewhere)
-        self._check_regions(step, at)
+        self._check_regions(step, kind, at)
         return step  # type: ignore[return-value]  # the models of STEPS are those of Step
 
     def _filled(self, body: dict[str, Any], at: Location, known: Mapping[str, Named]) -> dict[str, Any]:
@@ -203,12 +207,12 @@ class Builder:
             message = str(error).removeprefix(f"{error.source}: ")
             raise UsageError(f"{message} (where {name} is {value})", error.source) from None
 
-    def _check_regions(self, step: StepModel, at: Location) -> None:
+    def _check_regions(self, step: StepModel, kind: str, at: Location) -> None:
         if isinstance(step, (SweepStep, RouteStep)):
             selection(step.model_copy(update={"source": self._document.at((*at, "cell"))}), self._geometry, None)
             return
-        for key in _REGION_KEYS:
-            text = getattr(step, key, None)
+        for key in _REGIONS[kind]:
+            text = getattr(step, key)
             if text is not None:
                 self._check_region(text, (*at, key))
         if isinstance(step, GateStep):
