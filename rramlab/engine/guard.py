@@ -102,7 +102,7 @@ class Guard:
             pulses = self.ledger.pulse_counts()
             check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
             if isinstance(operation, Sweep) and pulse.kind == "electroform":
-                check_unformed(operation.cells.bits, pulses, operation.source)
+                check_unformed(operation.cells, pulses, operation.source)
             self._check_armed(pulse.kind)
             self._check_contact()
             if pulse.kind == "electroform" and not planned:

@@ -70,7 +70,7 @@ class _Life:
         more = times * step.pulses_per_cell
         check_cells(kind, cells.in_span, so_far + (more - 1), self.budget, step.source, so_far, cells.span.start)
         if isinstance(step, SweepStep) and kind == "electroform":
-            check_unformed(cells.bits, self.total, step.source)
+            check_unformed(cells, self.total, step.source)
         so_far += cells.in_span * more
 
 
@@ -109,12 +109,11 @@ def _refuse(cells: Bools, kind: PulseKind, what: str, remedy: str, source: Sourc
         )
 
 
-def check_unformed(cells: Bools, pulses: Counts, source: SourceRef) -> None:
+def check_unformed(cells: CellSelection, pulses: Counts, source: SourceRef) -> None:
     """A forming sweep ends in the state that the unit and the gate allow: a cell has it once."""
-    if np.any(cells & (pulses > 0)):
-        row, column = (int(index) for index in np.argwhere(cells)[0])
+    if np.any(cells.in_span & (pulses[cells.span] > 0)):
         raise Refused(
-            f"electroform sweep of cell ({row}, {column}): by the ledger it has had its pulse, and a cell is formed once; "
+            f"electroform sweep of cell {cells.first}: by the ledger it has had its pulse, and a cell is formed once; "
             "nothing was energised. A cell that was pulsed is swept with the kind set or reset",
             source,
         )

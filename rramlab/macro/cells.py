@@ -110,6 +110,11 @@ class CellSelection:
         """Indices of the rows with at least one selected cell."""
         return np.flatnonzero(self.per_row)
 
+    @property
+    def first(self) -> tuple[int, int]:
+        """Row and column of the first cell; there must be one."""
+        return self.span.start, int(np.flatnonzero(self.in_span[0])[0])
+
     def within(self, start: int, stop: int) -> CellSelection:
         """Return the part of the selection in rows start … stop - 1."""
         first, stop = max(start, self.span.start), min(stop, self.span.stop)

@@ -102,8 +102,7 @@ class Sweep:
     @property
     def target(self) -> RoutedCell:
         """The cell, with the line that carries the higher voltage in a pulse of this kind at the unit."""
-        row, column = (int(index) for index in np.argwhere(self.cells.bits)[0])
-        return RoutedCell(row, column, "bl" if self.purpose == "reset" else "sl")
+        return RoutedCell(*self.cells.first, "bl" if self.purpose == "reset" else "sl")
 
     @property
     def levels(self) -> int:

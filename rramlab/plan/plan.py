@@ -275,5 +275,4 @@ def _target(step: RouteStep, cells: CellSelection) -> Target:
         return RoutedReference(step.reference)
     if step.dac is not None:
         return RoutedDac(step.dac)
-    row, column = (int(index) for index in np.argwhere(cells.bits)[0])
-    return RoutedCell(row, column)
+    return RoutedCell(*cells.first)

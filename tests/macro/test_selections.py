@@ -95,6 +95,7 @@ def test_the_span_holds_every_cell_and_begins_and_ends_with_one(selection):
     outside[selection.span] = False
     assert not outside.any()
     assert np.array_equal(selection.in_span, selection.bits[selection.span])
+    assert not selection.count or selection.first == tuple(np.argwhere(selection.bits)[0])
     assert not selection.count or (selection.in_span[0].any() and selection.in_span[-1].any())
     with pytest.raises(ValueError, match="read-only"):
         selection.in_span[:] = True
