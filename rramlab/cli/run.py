@@ -170,6 +170,13 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         )
     for each in (*result.sweeps, *result.routes):
         out.say(probed(each))
+    for each in result.references:
+        what = "open inputs" if each["resistor"] is None else f"resistor {each['resistor']}"
+        out.say(
+            f"{each['dataset']}: {what} at {spell(each['voltage_V'], 'V')} in the {each['range']} range, {each['columns']} "
+            f"columns × {each['repeats']}; mean code {each['mean_code']:.1f}, columns spread by "
+            f"{each['column_spread_code']:.1f}; {each['saturated']:,} conversions saturated."
+        )
     for found in result.programs:
         out.say(
             f"{found['dataset']}: {found['reached']:,} of {found['cells']:,} cells reached their target within "
@@ -200,6 +207,7 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         "products": result.products,
         "sweeps": result.sweeps,
         "routes": result.routes,
+        "references": result.references,
         "programs": result.programs,
         "bystanders": result.bystanders,
         "lost": result.lost,

@@ -17,6 +17,7 @@ from rramlab.macro.geometry import Geometry
 
 T = TypeVar("T")
 Tag = Literal["published", "datasheet", "assumed"]
+Capability = Literal["sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads"]
 
 
 class _Strict(BaseModel):
@@ -103,7 +104,7 @@ class BoardFile(_Strict):
     time: _Time
     silicon: _Silicon
     controller: _Controller
-    capabilities: frozenset[Literal["sl_select", "per_row_wl", "reference_resistors", "smu_route"]] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
     bias: BiasTable
     power_up: tuple[str, ...] = ()
 

@@ -99,6 +99,16 @@ class MacroController(Protocol):
         """Return codes, uint16[repeats, n], cells in C order. ``bias``: DAC code on the selected bit line."""
         ...
 
+    def read_reference(
+        self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None
+    ) -> npt.NDArray[np.uint16]:
+        """Return codes of a reference resistor, None: of open inputs, uint16[repeats, columns]; the array is not driven.
+
+        ``multiply``: in the range of products, else that of single cells. ``bias``: DAC code on the resistor. Two reads
+        are two reads, as of cells.
+        """
+        ...
+
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
         """Load a gate pattern; volatile, cleared by :meth:`safe_state`."""
         ...

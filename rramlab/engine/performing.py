@@ -25,6 +25,7 @@ from rramlab.plan.operations import (
     Operation,
     PulseOp,
     Read,
+    ReferenceRead,
     Route,
     Sweep,
     Unchanged,
@@ -69,6 +70,8 @@ class Performer:
                 self._pulse(operation, at.position)
             case Read():
                 self._read(operation, at)
+            case ReferenceRead():
+                self._reference(operation, at)
             case LoadGates():
                 self.station.load_gates(operation, self.limits)
             case Multiply():
@@ -215,6 +218,27 @@ class Performer:
             self._before = start, block
         self.seen_S[start : start + len(block)][block["valid"]] = block["conductance"][block["valid"]]
 
+    def _reference(self, operation: ReferenceRead, at: Place) -> None:
+        """Read a resistor once; it stays what it is, so a block that is damaged is measured again."""
+        if self.knows(at.position, operation.dataset):
+            block = self.run.block(at.position, operation.dataset).load()
+        else:
+            block = self.station.reference_read(operation, self.limits)
+            self.run.append(
+                at.position,
+                operation.dataset,
+                block,
+                form="reference",
+                resistor=operation.resistor,
+                range=operation.range,
+                voltage_V=operation.voltage_V,
+                repeats=operation.repeats,
+                conversions=block["codes"].size,
+                calibration=self.station.calibration.record,
+                **at.attributes,
+            )
+        self.result.references.append(_of_reference(operation, block, (1 << self.station.board.adc_bits) - 1))
+
     def _multiply(self, operation: Multiply, at: Place) -> None:
         if self.run.has(at.position, operation.dataset):
             known = self.run.block(at.position, operation.dataset)
@@ -305,6 +329,23 @@ class Performer:
     def pulses(self) -> int:
         """Pulses of this run, all attempts together, by the ledger."""
         return sum(entry.done.count for entry in self.station.ledger.of_run(self.run.id))
+
+
+def _of_reference(operation: ReferenceRead, block: npt.NDArray[Any], top: int) -> dict[str, Any]:
+    """Say a reference read in a few figures. ``top``: the converters' highest code."""
+    codes = block["codes"]
+    of_columns = codes.mean(axis=1)
+    return {
+        "dataset": operation.dataset,
+        "resistor": operation.resistor,
+        "range": operation.range,
+        "voltage_V": operation.voltage_V,
+        "columns": len(codes),
+        "repeats": operation.repeats,
+        "mean_code": float(of_columns.mean()),
+        "column_spread_code": float(of_columns.std()),
+        "saturated": int(np.count_nonzero((codes == 0) | (codes == top))),
+    }
 
 
 def _loop(at: Place) -> dict[str, Any]:

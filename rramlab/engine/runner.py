@@ -120,6 +120,7 @@ class Runner:
             products=result.products,
             sweeps=result.sweeps,
             routes=result.routes,
+            references=result.references,
             programs=result.programs,
             timeline=[*self.run.record.get("timeline", []), *self._timeline],
             reconciled=[*self.run.record.get("reconciled", []), *result.reconciled],

@@ -22,7 +22,18 @@ from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
-from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, Wait, describe
+from rramlab.plan.operations import (
+    Contact,
+    LoadGates,
+    Multiply,
+    PulseOp,
+    Read,
+    ReferenceRead,
+    Route,
+    Sweep,
+    Wait,
+    describe,
+)
 from rramlab.runs.lastread import last_known, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
@@ -169,6 +180,20 @@ class Station:
         if operation is not None:
             current &= self.ledger.last_operation()[start : start + len(block)] <= operation
         self.conductance_S[start : start + len(block)][current] = block["conductance"][current]
+
+    def reference_read(self, operation: ReferenceRead, limits: Limits | None = None) -> Block:
+        """Read a reference resistor, or open inputs.
+
+        Returns a structured array[columns] with ``codes`` uint16[repeats]: what a run stores.
+        """
+        self.guard.admit(operation, limits)
+        bias, multiply = self.board.dac_code(operation.voltage_V), operation.range == "multiply"
+        codes = self.controller.read_reference(
+            operation.resistor, multiply, operation.repeats, bias, self.interrupts.tick
+        )
+        block = np.zeros(self.board.geometry.columns, [("codes", np.uint16, (operation.repeats,))])
+        block["codes"] = codes.T
+        return block
 
     def load_gates(self, operation: LoadGates, limits: Limits | None = None) -> None:
         self.guard.admit(operation, limits)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools
 from rramlab.macro.gates import GatePattern
-from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, Route, Sweep, Wait
+from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, ReferenceRead, Route, Sweep, Wait
 
 # Median conductance of a formed cell (design, section 7): what one driven cell dissipates with.
 TYPICAL_CELL_S = 12.2e-6
@@ -58,6 +58,8 @@ def of(operation: Operation, board: BoardTable) -> Cost:
             return _read(operation.cells.bits, operation.repeats, board)
         case Contact():
             return _read(operation.cells.bits, 1, board)
+        case ReferenceRead():
+            return _reference(operation, board)
         case Multiply():
             return multiply(operation.pattern, len(operation.x), operation.bits, board)
         case Sweep():
@@ -102,6 +104,29 @@ def read_driven_s(cells: Bools, repeats: int, board: BoardTable) -> npt.NDArray[
     return np.asarray(_busiest(cells, board) * (repeats / board.adc_rate_Hz))
 
 
+def reference_ns(repeats: int, board: BoardTable) -> int:
+    """Return how long a reference read takes: as a read of a whole row."""
+    return _columns_in_turn(board) * repeats * _conversion_ns(board) + _settle_ns(board)
+
+
+def reference_driven_s(repeats: int, board: BoardTable) -> float:
+    """Return how long a reference resistor carries its voltage in a reference read."""
+    return _columns_in_turn(board) * repeats / board.adc_rate_Hz
+
+
+def _columns_in_turn(board: BoardTable) -> int:
+    return min(board.columns_per_adc, board.geometry.columns)
+
+
+def _reference(operation: ReferenceRead, board: BoardTable) -> Cost:
+    conversions = board.geometry.columns * operation.repeats
+    power_W = 0.0  # of open inputs, or of a resistor that the board does not have: that is refused
+    if operation.resistor is not None and operation.resistor < len(board.reference_Ohm):
+        power_W = operation.voltage_V**2 / board.reference_Ohm[operation.resistor]
+    energy = conversions * board.conversion_energy_J + power_W * reference_driven_s(operation.repeats, board)
+    return Cost(reference_ns(operation.repeats, board) / 1e9, energy, 0, conversions)
+
+
 def plane_ns(pattern: GatePattern, board: BoardTable) -> Nanoseconds:
     """Return how long one bit plane of one vector takes in each phase: int64[K]; row groups follow one another."""
     busiest = _busiest(_members(pattern), board)
@@ -144,7 +169,7 @@ def _settle_ns(board: BoardTable) -> int:
 def _busiest(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
     """Count the selected columns of the ADC that has most of them: int64[rows or phases]."""
     if cells.all():  # the most frequent case by far, and the dearest to count
-        return np.full(len(cells), min(board.columns_per_adc, cells.shape[1]), np.int64)
+        return np.full(len(cells), _columns_in_turn(board), np.int64)
     found = np.zeros(len(cells), np.int64)
     some = np.flatnonzero(cells.any(axis=1))
     padded = np.zeros((len(some), board.adcs * board.columns_per_adc), np.bool_)

@@ -42,6 +42,29 @@ class Read:
 
 
 @dataclass(frozen=True)
+class ReferenceRead:
+    """Convert the current of a reference resistor with the converters of all columns, ``repeats`` times each.
+
+    ``resistor``: its index; None leaves the amplifiers' inputs open. ``voltage_V``: on the resistor, in V. ``range``: of the
+    converters. The array is not driven.
+
+    Raises:
+        ValueError: on construction, for a voltage that is not finite or negative.
+    """
+
+    resistor: int | None
+    voltage_V: float
+    range: Literal["read", "multiply"] = "read"
+    repeats: int = 1
+    dataset: str = "reference"
+    source: SourceRef = SourceRef()
+    kind: Literal["reference"] = "reference"
+
+    def __post_init__(self) -> None:
+        _finite(self.voltage_V)
+
+
+@dataclass(frozen=True)
 class LoadGates:
     slot: int
     pattern: GatePattern
@@ -198,7 +221,7 @@ class Wait:
     kind: Literal["wait"] = "wait"
 
 
-Operation = PulseOp | Read | LoadGates | Multiply | Contact | Sweep | Route | Expect | Unchanged | Wait
+Operation = PulseOp | Read | ReferenceRead | LoadGates | Multiply | Contact | Sweep | Route | Expect | Unchanged | Wait
 
 
 def pulse_of(operation: Operation) -> PulseOp | None:
@@ -213,8 +236,10 @@ def pulse_of(operation: Operation) -> PulseOp | None:
 
 
 def capability_of(operation: Operation) -> str | None:
-    """Return what a board must be able to do for an operation at a source-measure unit."""
+    """Return what not every board can do and an operation needs; None: nothing of the kind."""
     match operation:
+        case ReferenceRead():
+            return "reference_reads"
         case Route(target=RoutedReference()):
             return "reference_resistors"
         case Sweep() | Route():
@@ -233,6 +258,9 @@ def describe(operation: Operation) -> str:
             )
         case Read(cells=cells, bias=bias):
             return f"{bias if bias == 'contact' else ''} read of {cells.count:,} cells".strip()
+        case ReferenceRead(resistor=resistor, voltage_V=voltage_V, range=span):
+            what = "open inputs" if resistor is None else f"reference resistor {resistor} at {voltage_V:g} V"
+            return f"read of {what} in the {span} range"
         case LoadGates(slot=slot, pattern=pattern):
             return f"gate pattern of {pattern.phases} phases into slot {slot}"
         case Multiply(x=x, bits=bits):

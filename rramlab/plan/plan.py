@@ -25,6 +25,7 @@ from rramlab.plan.operations import (
     Operation,
     PulseOp,
     Read,
+    ReferenceRead,
     Route,
     Sweep,
     Unchanged,
@@ -41,6 +42,7 @@ from rramlab.plan.steps import (
     ProgramStep,
     PulseStep,
     ReadStep,
+    ReferenceStep,
     RepeatStep,
     RouteStep,
     Step,
@@ -152,6 +154,9 @@ def operations(
         case ReadStep():
             for _, _, part in cells.blocks(block_rows):
                 yield Read(part, step.repeats, step.name, source=step.source)
+        case ReferenceStep():
+            resistor = None if step.resistor == "open" else step.resistor
+            yield ReferenceRead(resistor, step.voltage, step.range, step.repeats, step.name, step.source)
         case GateStep():
             load = LoadGates(step.slot, step.gate_pattern(geometry), step.source)
             patterns[step.slot] = load

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rramlab.base.errors import UsageError
 from rramlab.base.units import Seconds, Volts
@@ -62,6 +63,32 @@ class ReadStep(StepModel):
     cells: RegionText = "all"
     repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
     name: DatasetName = "read"
+
+
+class ReferenceStep(StepModel):
+    """Convert the current of a reference resistor, or of open inputs, with every column's converter; the data set is ``name``.
+
+    The array is not driven. ``resistor``: its number, or ``open``.
+    """
+
+    kind: Literal["reference"] = Field(default="reference", repr=False)
+    resistor: Annotated[int, Field(ge=0)] | Literal["open"]
+    range: Literal["read", "multiply"] = "read"  # of the converters
+    voltage: Volts = Field(default=0.2, ge=0)
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
+    name: DatasetName = "reference"
+
+    @field_validator("resistor", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not (number or value == "open" or (isinstance(value, str) and re.fullmatch("[0-9]+", value))):
+            raise ValueError(f"found the resistor {value!r}, expected its number, counted from 0, or open")
+        return value
+
+    @property
+    def cells(self) -> str:
+        return NO_CELL
 
 
 class GateStep(StepModel):
@@ -197,6 +224,7 @@ class ForEachStep(StepModel):
 Leaf = (
     PulseStep
     | ReadStep
+    | ReferenceStep
     | GateStep
     | MultiplyStep
     | ContactStep
@@ -270,6 +298,7 @@ __all__ = [
     "ProgramStep",
     "PulseStep",
     "ReadStep",
+    "ReferenceStep",
     "RepeatStep",
     "Round",
     "RouteStep",

@@ -15,7 +15,18 @@ from rramlab.macro.pulses import PulseKind
 from rramlab.macro.regions import Region
 from rramlab.plan import cost
 from rramlab.plan.cost import Cost
-from rramlab.plan.operations import Contact, LoadGates, Multiply, Operation, PulseOp, Read, Route, Sweep, Unchanged
+from rramlab.plan.operations import (
+    Contact,
+    LoadGates,
+    Multiply,
+    Operation,
+    PulseOp,
+    Read,
+    ReferenceRead,
+    Route,
+    Sweep,
+    Unchanged,
+)
 from rramlab.plan.plan import AFTER, BEFORE, BYSTANDER_ROWS, Placed, Plan, leaves, operations, selection
 from rramlab.plan.programming import Ladder
 from rramlab.plan.steps import Leaf, ProgramStep, PulseStep, ReadStep
@@ -212,6 +223,8 @@ def _highest_V(operation: Operation, board: BoardTable) -> float:
             return board.read_voltage_V
         case Contact():
             return board.contact_voltage_V
+        case ReferenceRead():
+            return operation.voltage_V
         case Sweep():
             return max(operation.peak_V, operation.gate_V)
         case Route():

@@ -24,6 +24,7 @@ from rramlab.plan.steps import (
     ProgramStep,
     PulseStep,
     ReadStep,
+    ReferenceStep,
     RepeatStep,
     Round,
     RouteStep,
@@ -40,6 +41,7 @@ from rramlab.protocols.parameters import Named, references, substitute
 STEPS: dict[str, type[StepModel]] = {
     "contact": ContactStep,
     "read": ReadStep,
+    "reference": ReferenceStep,
     **dict.fromkeys(PULSE_KINDS, PulseStep),
     "program": ProgramStep,
     "wait": WaitStep,
@@ -213,7 +215,7 @@ class Builder:
             selection(step.model_copy(update={"source": self._document.at((*at, "cell"))}), self._geometry, None)
             return
         for key in _REGION_KEYS:
-            text = getattr(step, key, None)
+            text = getattr(step, key, None) if key in type(step).model_fields else None
             if text is not None:
                 self._check_region(text, (*at, key))
         if isinstance(step, GateStep):

@@ -75,6 +75,8 @@ KEYS = {
     "compliance": "the unit's limit on the current",
     "smu": "which source-measure unit; the only one on the bench unless given",
     "reference": "a reference resistor of the board, counted from 0",
+    "resistor": "a reference resistor of the board, counted from 0, or open: the amplifiers' inputs are left open",
+    "range": "of the converters: that of single cells (read), or that of products (multiply)",
     "dac": "a channel of the board's DAC, counted from 0",
     "count": "how many measurements",
     "hold": "how long it stays connected after them",
@@ -91,6 +93,8 @@ KEYS = {
 _OF_PART = {
     ("sweep", "voltage"): "the peak",
     ("route", "voltage"): "measured at; 0 V only connects. Of a DAC channel: what it is held at",
+    ("reference", "voltage"): "on the resistor, at most the board's read voltage; 0 V for none",
+    ("reference", "repeats"): "how many conversions by each column's converter",
     ("Pilot", "rows"): "how many rows come first",
 }
 _LIMIT = "at most this, unless the bench, the board or silicon allows less"

@@ -132,6 +132,8 @@ def _take(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
             found.curves.append((block, array))
         case "products":
             found.products.append((block, array))
+        case "reference":
+            pass  # its figures stand in the run's record
         case other:
             found.problems.append(f"the block {block.path.name} has the unknown form {other!r}; it is left out")
 

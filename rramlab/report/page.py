@@ -48,6 +48,7 @@ def page(found: Findings) -> str:
     parts = [
         sections.judged(found),
         sections.probed(found, shown),
+        sections.references(found),
         sections.products(found, shown),
         sections.rounds(found, shown),
         sections.die(found, shown),

@@ -310,6 +310,29 @@ def probed(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
     )
 
 
+def references(found: Findings) -> Html | None:
+    """Reference resistors, as the converters saw them."""
+    rows: Rows = [
+        (
+            str(each.get("dataset")),
+            "open inputs" if each.get("resistor") is None else f"resistor {each['resistor']}",
+            str(each.get("range")),
+            show(float(each.get("voltage_V", 0.0)), "V"),
+            f"{int(each.get('columns', 0)):,} × {int(each.get('repeats', 0)):,}",
+            f"{float(each.get('mean_code', 0.0)):.1f}",
+            f"{float(each.get('column_spread_code', 0.0)):.1f}",
+            f"{int(each.get('saturated', 0)):,}",
+        )
+        for each in found.record.get("references") or ()
+    ]
+    head = ("data set", "what", "range", "voltage", "conversions", "mean code", "spread of columns", "saturated")
+    return section(
+        "Reference reads",
+        "references",
+        shortened(head, rows, "Reference resistors by the board's converters", range(3, 8)),
+    )
+
+
 def products(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
     """Multiplies."""
     keys = ("dataset", "vectors", "columns", "mean_S", "column_spread_S", "vector_spread_S", "saturated")

@@ -29,6 +29,7 @@ _RESULTS = (
     "products",
     "sweeps",
     "routes",
+    "references",
     "programs",
     "lost",
 )

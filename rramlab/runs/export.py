@@ -19,6 +19,7 @@ from rramlab.runs.hdf5 import write_h5
 from rramlab.runs.store import Run
 
 Format = Literal["csv", "npz", "h5"]
+_KINDS = ("conductance", "product", "current", "codes")  # a table's group has one of these; cells have codes as well
 Table = tuple[list[str], Iterator[tuple[Any, ...]]]
 
 
@@ -27,8 +28,8 @@ def export(run: Run, form: Format, output: Path) -> list[Path]:
 
     ``csv``: ``output`` is a folder, with one table a data set: a line a cell and round, with row, column, round, the labels
     and coordinates of its loops, conductance in S and its codes; a line a point of a curve; a line a vector and output of
-    a product. ``npz``: every array of the HDF5 file by its path, their units as JSON in the array ``units``. ``h5``: that
-    file, see :func:`rramlab.runs.hdf5.write_h5`.
+    a product; a line a repeat and column of a reference read. ``npz``: every array of the HDF5 file by its path, their
+    units as JSON in the array ``units``. ``h5``: that file, see :func:`rramlab.runs.hdf5.write_h5`.
 
     Raises:
         UsageError: ``output`` cannot take it, or a file to be written is there already; nothing was written. DataError: a
@@ -81,7 +82,7 @@ def _csv(gathered: Path, output: Path) -> list[Path]:
         tables: dict[str, Any] = {}
 
         def take(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Group) and {"conductance", "product", "current"} & set(item):
+            if isinstance(item, h5py.Group) and set(_KINDS) & set(item):
                 tables[name.replace("/", "-")] = item
 
         file.visititems(take)
@@ -106,15 +107,18 @@ def _csv(gathered: Path, output: Path) -> list[Path]:
 def _table(group: Any) -> Table:
     if "conductance" in group:
         return _cells(group)
-    fields = ("sums", "product") if "product" in group else ("voltage", "current", "in_compliance")
-    return _points(group, fields)
+    if "product" in group:
+        return _points(group, ("sums", "product"), ("vector", "output"))
+    if "current" in group:
+        return _points(group, ("voltage", "current", "in_compliance"), ("point",))
+    return _points(group, ("codes",), ("repeat", "column"))
 
 
 def _rounds(group: Any) -> tuple[list[str], Iterator[tuple[Any, tuple[Any, ...]]]]:
     """Return the names of the coordinates of the dimension ``round``, and for each place (index or none, their values)."""
     if "round" not in group:
         return [], iter([(None, ())])
-    data = next(group[name] for name in ("conductance", "product", "current") if name in group)
+    data = next(group[name] for name in _KINDS if name in group)
     names = str(data.attrs["coordinates"]).split()
     import h5py
 
@@ -147,11 +151,10 @@ def _cells(group: Any) -> Table:
     return ["row", "column", *heads, "conductance_S", *names], lines()
 
 
-def _points(group: Any, fields: tuple[str, ...]) -> Table:
-    """One line a value of the fields: a point of a curve, or a vector and output of a product."""
+def _points(group: Any, fields: tuple[str, ...], dimensions: tuple[str, ...]) -> Table:
+    """One line a value of the fields, with its place along the dimensions: a point of a curve, or a vector and output."""
     heads, places = _rounds(group)
-    product = "product" in group
-    shape = group[fields[0]].shape[-2 if product else -1 :]
+    shape = group[fields[0]].shape[-len(dimensions) :]
 
     def lines() -> Iterator[tuple[Any, ...]]:
         index = list(np.ndindex(*shape))
@@ -163,4 +166,4 @@ def _points(group: Any, fields: tuple[str, ...]) -> Table:
 
     units = [str(group[name].attrs["units"]) for name in fields]
     named = [f"{name}_{unit}" if unit != "1" else name for name, unit in zip(fields, units, strict=True)]
-    return [*(("vector", "output") if product else ("point",)), *heads, *named], lines()
+    return [*dimensions, *heads, *named], lines()

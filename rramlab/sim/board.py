@@ -60,6 +60,21 @@ class SimulatedBoard:
         """Return what the DAC really puts out."""
         return max(0.0, self.table.dac_volts(code) * float(self._dac_gain) + float(self._dac_offset_V))
 
+    def reference_level(self, resistor: int | None, multiply: bool, bias: int) -> tuple[Floats, float]:
+        """Return what the converters make of a reference resistor, None: of open inputs, and what it dissipates in W.
+
+        float64[columns], in codes before rounding.
+        """
+        table, volts = self.table, self.volts(bias)
+        siemens = 0.0 if resistor is None else 1 / float(self.reference_Ohm[resistor])
+        if multiply:
+            gain, offset = self.multiply_gain, self.multiply_offset
+            scale = volts / table.input_V / table.multiply_step_S
+        else:
+            gain, offset = self.read_gain, self.read_offset
+            scale = volts / table.read_voltage_V / table.read_step_S
+        return table.zero_code + offset + gain * (siemens * scale), volts**2 * siemens
+
     def drive(self, kind: PulseKind, amplitude_V: float, cells_per_pulse: int, float_coupling: float) -> Drive:
         row_V, column_V = self.table.bias.pulse(kind).half_selected_V(kind, amplitude_V, float_coupling)
         return Drive(cells_per_pulse, self.bl_Ohm if self.model.droop else None, row_V, column_V)

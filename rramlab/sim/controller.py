@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
 from rramlab.macro.routes import RoutedCell, Target
 from rramlab.plan import cost
 from rramlab.plan.limits import Limits, check, of_board
-from rramlab.plan.operations import Multiply, Operation, PulseOp, Read
+from rramlab.plan.operations import Multiply, Operation, PulseOp, Read, ReferenceRead
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.memory import OperationMemory
@@ -254,6 +254,19 @@ class SimulatedController:
         if self._loads is None or self._loads[0] != key:
             self._loads = key, self.die.conductance_at(interval).sum(axis=1, dtype=np.float64)
         return self._loads[1]
+
+    def read_reference(
+        self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None
+    ) -> npt.NDArray[np.uint16]:
+        table = self._table
+        self._refuse_routed()
+        span: Literal["read", "multiply"] = "multiply" if multiply else "read"
+        self._admit(ReferenceRead(resistor, table.dac_volts(bias), span, repeats))
+        level, power_W = self.board.reference_level(resistor, multiply, bias)
+        codes = np.rint(level).clip(0, (1 << table.adc_bits) - 1).astype(np.uint16)
+        driven_s = cost.reference_driven_s(repeats, table)
+        self._elapse("read", cost.reference_ns(repeats, table), power_W * driven_s, repeats * len(codes))
+        return np.tile(codes, (repeats, 1))
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
         if not 0 <= slot < self._table.gate_slots:

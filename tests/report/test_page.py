@@ -22,6 +22,7 @@ from rramlab.plan.steps import (
     MultiplyStep,
     ProgramStep,
     ReadStep,
+    ReferenceStep,
     RepeatStep,
     Round,
     RouteStep,
@@ -194,9 +195,10 @@ def test_every_table_has_heads_and_every_picture_words(formed):
         ((RouteStep(cell="(3, 8)", voltage=0.1, count=3),), "probed", "cell (3, 8)"),
         ((SweepStep(cell="(3, 7)", voltage=0.2, points=11),), "probed", "read sweep of cell (3, 7)"),
         ((GateStep(rows="rows 0-7"), MultiplyStep(batch=4, inputs="random", seed=1)), "products", "Products of 4 vectors"),
+        ((ReferenceStep(resistor=1, repeats=2), ReferenceStep(resistor="open")), "references", "open inputs"),
         ((WaitStep(time=1.0),), "bounds", "This run read no cell"),
     ],
-    ids=["read", "contact", "route", "sweep", "multiply", "no data"],
+    ids=["read", "contact", "route", "sweep", "multiply", "reference", "no data"],
 )  # fmt: skip
 def test_a_run_that_changes_nothing(lab, drawn, steps, section, said):
     looked = lab.page(lab.run(Plan(name="plain", steps=steps)))

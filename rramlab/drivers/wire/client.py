@@ -16,7 +16,15 @@ from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, NotD
 from rramlab.drivers.links import Link, LinkLost
 from rramlab.drivers.wire import messages
 from rramlab.drivers.wire.exchange import BoardError, Exchange
-from rramlab.drivers.wire.messages import Code, MultiplyRequest, Opcode, PulseRequest, ReadRequest, RouteRequest
+from rramlab.drivers.wire.messages import (
+    Code,
+    MultiplyRequest,
+    Opcode,
+    PulseRequest,
+    ReadRequest,
+    ReferenceRequest,
+    RouteRequest,
+)
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.pulses import PulseKind, PulseReport
 from rramlab.macro.routes import Target
@@ -119,6 +127,16 @@ class WireController:
             codes[:, done : done + part.shape[1]] = part
             done += part.shape[1]
         return codes
+
+    def read_reference(
+        self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None
+    ) -> npt.NDArray[np.uint16]:
+        request = ReferenceRequest(repeats, bias, resistor, multiply, self._identity.geometry.columns)
+        answer = self._exchange.ask(Opcode.READ_REFERENCE, messages.pack_reference(request), tick)
+        try:
+            return messages.unpack_codes(answer, request)
+        except ValueError as error:
+            raise self._unclear(Opcode.READ_REFERENCE, error) from error
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
         self._exchange.ask(Opcode.LOAD_GATES, messages.pack_gates(slot, rows, phase))

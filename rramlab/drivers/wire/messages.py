@@ -27,6 +27,7 @@ class Opcode(IntEnum):
     HISTORY = 0x0011
     ACKNOWLEDGE = 0x0012
     READ = 0x0020
+    READ_REFERENCE = 0x0022
     LOAD_GATES = 0x0030
     MULTIPLY = 0x0031
     ROUTE = 0x0040
@@ -79,7 +80,7 @@ def _layout(fields: str) -> Layout:
 
 # protocol, rows, columns, boot nonce, next sequence number, temperature (°C), capability bits; then limits, then texts.
 _HELLO = _layout("HHHQIdI")
-CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route")
+CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads")
 # Doubles in SI units, NaN where the board has no opinion; an order that new limits are appended to.
 LIMITS = (
     "electroform_voltage", "set_voltage", "reset_voltage", "read_voltage", "gate_voltage", "shortest_pulse",
@@ -312,12 +313,40 @@ def pack_codes(codes: npt.NDArray[np.uint16]) -> bytes:
     return codes.astype("<u2", copy=False).tobytes()
 
 
-def unpack_codes(payload: bytes, request: ReadRequest) -> npt.NDArray[np.uint16]:
+def unpack_codes(payload: bytes, request: ReadRequest | ReferenceRequest) -> npt.NDArray[np.uint16]:
     """Return codes, uint16[repeats, n]."""
     count = request.count
     if len(payload) != 2 * request.repeats * count:
         raise Malformed(f"{len(payload)} bytes of codes, expected {2 * request.repeats * count}")
     return np.frombuffer(payload, "<u2").astype(np.uint16, copy=False).reshape(request.repeats, count)
+
+
+_REFERENCE = _layout("HHHBB")  # repeats, bias (DAC code), resistor, range (0 read, 1 multiply), padding
+_OPEN = 0xFFFF  # in place of a resistor: the amplifiers' inputs are left open
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """A read of a reference resistor, None: of open inputs, by the converters of ``count`` columns."""
+
+    repeats: int
+    bias: int
+    resistor: int | None
+    multiply: bool
+    count: int
+
+
+def pack_reference(request: ReferenceRequest) -> bytes:
+    resistor = _OPEN if request.resistor is None else request.resistor
+    return _REFERENCE.pack(request.repeats, request.bias, resistor, request.multiply, 0)
+
+
+def unpack_reference(payload: bytes, geometry: Geometry) -> ReferenceRequest:
+    (repeats, bias, resistor, span, padding), rest = _REFERENCE.unpack(payload)
+    _nothing_more(rest)
+    if span > 1 or padding:
+        raise Malformed(f"range {span} and then {padding}, expected 0 or 1 and then 0")
+    return ReferenceRequest(repeats, bias, None if resistor == _OPEN else resistor, bool(span), geometry.columns)
 
 
 # gates and multiplies -------------------------------------------------------------------------------------------------

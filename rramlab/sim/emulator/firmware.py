@@ -212,6 +212,12 @@ class Firmware:
                 read = messages.unpack_read(payload, self._geometry)
                 _refuse_longer(2 * read.repeats * read.count)
                 return messages.pack_codes(controller.read_rows(read.first_row, read.bits, read.repeats, read.bias))
+            case Opcode.READ_REFERENCE:
+                asked = messages.unpack_reference(payload, self._geometry)
+                _refuse_longer(2 * asked.repeats * asked.count)
+                return messages.pack_codes(
+                    controller.read_reference(asked.resistor, asked.multiply, asked.repeats, asked.bias)
+                )
             case Opcode.LOAD_GATES:
                 controller.load_gates(*messages.unpack_gates(payload, self._geometry))
                 return b""

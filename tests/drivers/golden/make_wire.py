@@ -27,6 +27,7 @@ OPCODES = {
     "HISTORY": 0x0011,
     "ACKNOWLEDGE": 0x0012,
     "READ": 0x0020,
+    "READ_REFERENCE": 0x0022,
     "LOAD_GATES": 0x0030,
     "MULTIPLY": 0x0031,
     "ROUTE": 0x0040,
@@ -40,7 +41,8 @@ TARGETS = {
     "reference": 3,
     "channel": 4,
 }
-CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route")
+RANGES = {"read": 0, "multiply": 1}
+CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads")
 LIMITS = (
     "electroform_voltage",
     "set_voltage",
@@ -127,6 +129,11 @@ def read(f):
     return struct.pack("<HHHH", f["repeats"], f["bias"], f["first_row"], len(f["cells"])) + bitmap(f["cells"])
 
 
+def read_reference(f):
+    resistor = 0xFFFF if f["resistor"] == "open" else f["resistor"]
+    return struct.pack("<HHHBB", f["repeats"], f["bias"], resistor, RANGES[f["range"]], 0)
+
+
 def load_gates(f):
     head = struct.pack("<HH", f["slot"], len(f["rows"]))
     return head + bitmap(f["rows"]) + struct.pack(f"<{COLUMNS}h", *f["phase"])
@@ -158,6 +165,7 @@ REQUESTS = {
     "HISTORY": lambda f: struct.pack("<Q", f["id"]),
     "ACKNOWLEDGE": lambda f: struct.pack("<Q", f["id"]),
     "READ": read,
+    "READ_REFERENCE": read_reference,
     "LOAD_GATES": load_gates,
     "MULTIPLY": multiply,
     "ROUTE": route,
@@ -169,6 +177,7 @@ REPLIES = {
     "PULSE": report,
     "HISTORY": report,
     "READ": lambda f: struct.pack(f"<{len(f['codes'])}H", *f["codes"]),
+    "READ_REFERENCE": lambda f: struct.pack(f"<{len(f['codes'])}H", *f["codes"]),
     "MULTIPLY": sums,
 }
 
@@ -293,6 +302,20 @@ def messages():
     long = [0x2101 + k % 200 for k in range(160)]
     yield vector("READ answers, 320 bytes without a zero", "REPLY", "READ", 14, codes=long)
     yield vector("READ answers, no cell", "REPLY", "READ", 15, codes=[])
+    for number, (resistor, span) in enumerate(((0, "read"), (259, "multiply"), ("open", "read"))):
+        yield vector(
+            f"READ_REFERENCE asks, {resistor} in the {span} range",
+            "REQUEST",
+            "READ_REFERENCE",
+            30 + number,
+            repeats=2 if number else 4096,
+            bias=2621,
+            resistor=resistor,
+            range=span,
+        )
+    yield vector(
+        "READ_REFERENCE answers", "REPLY", "READ_REFERENCE", 31, codes=[64, 8_064, 0, 16_383, 65, 8_063, 1, 16_382]
+    )
     gates = {"rows": ["1100", "0011"], "phase": [0, 0, 1, 1]}
     yield vector("LOAD_GATES asks, two phases", "REQUEST", "LOAD_GATES", 16, slot=7, **gates)
     off = {"rows": ["1111"], "phase": [-1, -1, 0, 0]}

@@ -273,6 +273,20 @@ def test_reads_and_their_codes(data, geometry, repeats, bias):
     assert np.array_equal(messages.unpack_codes(messages.pack_codes(codes), request), codes)
 
 
+@given(geometries, u16, u16, st.none() | st.integers(0, 2**16 - 2), st.booleans())
+def test_reference_reads(geometry, repeats, bias, resistor, multiply):
+    request = messages.ReferenceRequest(repeats, bias, resistor, multiply, geometry.columns)
+    assert messages.unpack_reference(messages.pack_reference(request), geometry) == request
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 2), (6, 255), (7, 1)])
+def test_a_reference_read_of_no_known_range_is_malformed(place, value):
+    payload = bytearray(messages.pack_reference(messages.ReferenceRequest(1, 0, 0, False, 4)))
+    payload[place] = value
+    with pytest.raises(Malformed):
+        messages.unpack_reference(bytes(payload), FOUR)
+
+
 @given(st.data(), geometries, u16, st.integers(0, 5))
 def test_gate_patterns(data, geometry, slot, phases):
     rows = data.draw(hnp.arrays(np.bool_, (phases, geometry.rows)))
@@ -326,6 +340,7 @@ unpackers = [
     lambda payload: messages.unpack_pulse(payload, FOUR),
     lambda payload: messages.unpack_report(payload, FOUR),
     lambda payload: messages.unpack_read(payload, FOUR),
+    lambda payload: messages.unpack_reference(payload, FOUR),
     lambda payload: messages.unpack_gates(payload, FOUR),
     lambda payload: messages.unpack_multiply(payload, FOUR),
 ]
@@ -344,6 +359,7 @@ def test_any_payload_is_understood_or_said_to_be_malformed(unpack, payload):
     [
         lambda data: messages.unpack_pulse(data, FOUR),
         lambda data: messages.unpack_read(data, FOUR),
+        lambda data: messages.unpack_reference(data, FOUR),
         lambda data: messages.unpack_gates(data, FOUR),
         messages.unpack_id,
         messages.unpack_route,

@@ -80,6 +80,11 @@ def read(f):
     return messages.ReadRequest(f["repeats"], f["bias"], f["first_row"], bits(f["cells"]))
 
 
+def reference(f):
+    resistor = None if f["resistor"] == "open" else f["resistor"]
+    return messages.ReferenceRequest(f["repeats"], f["bias"], resistor, f["range"] == "multiply", GEOMETRY.columns)
+
+
 def packed(message):
     """What rramlab makes of a golden message's fields."""
     f, kind, opcode = message["fields"], message["kind"], message["opcode"]
@@ -94,7 +99,7 @@ def packed(message):
             return messages.pack_beat(f["sequence"] if f["busy"] else None)
         case "REPLY", "PULSE" | "HISTORY":
             return messages.pack_report(*report(f))
-        case "REPLY", "READ":
+        case "REPLY", "READ" | "READ_REFERENCE":
             return messages.pack_codes(np.array(f["codes"], np.uint16))
         case "REPLY", "MULTIPLY":
             return messages.pack_sums(sums(f))
@@ -104,6 +109,8 @@ def packed(message):
             return messages.pack_id(f["id"])
         case "REQUEST", "READ":
             return messages.pack_read(read(f))
+        case "REQUEST", "READ_REFERENCE":
+            return messages.pack_reference(reference(f))
         case "REQUEST", "LOAD_GATES":
             return messages.pack_gates(f["slot"], bits(f["rows"]), np.array(f["phase"], np.int16))
         case "REQUEST", "MULTIPLY":
@@ -143,6 +150,9 @@ def unpacked(message):
         case "REPLY", "READ":
             asked = messages.ReadRequest(1, 0, 0, np.ones((1, len(f["codes"])), np.bool_))
             return messages.unpack_codes(payload, asked), np.array([f["codes"]], np.uint16)
+        case "REPLY", "READ_REFERENCE":
+            asked = messages.ReferenceRequest(2, 0, 0, False, GEOMETRY.columns)
+            return messages.unpack_codes(payload, asked), np.array(f["codes"], np.uint16).reshape(2, -1)
         case "REPLY", "MULTIPLY":
             (request,) = (m for m in WIRE["messages"] if m["name"] == "MULTIPLY asks")
             return messages.unpack_sums(payload, multiply(request["fields"])), sums(f)
@@ -152,6 +162,8 @@ def unpacked(message):
             return messages.unpack_id(payload), f["id"]
         case "REQUEST", "READ":
             return messages.unpack_read(payload, GEOMETRY), read(f)
+        case "REQUEST", "READ_REFERENCE":
+            return messages.unpack_reference(payload, GEOMETRY), reference(f)
         case "REQUEST", "LOAD_GATES":
             expected = f["slot"], bits(f["rows"]), np.array(f["phase"], np.int16)
             return messages.unpack_gates(payload, GEOMETRY), expected

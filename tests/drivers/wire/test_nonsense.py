@@ -67,6 +67,10 @@ def structured(desk):
     reads = st.tuples(few, number, st.just(0), st.just(4), bits).map(
         lambda f: b"".join(value.to_bytes(2, "little") for value in f[:4]) + f[4]
     )
+    spans = st.booleans()
+    references = st.builds(messages.ReferenceRequest, few, number, st.none() | few, spans, st.just(4)).map(
+        messages.pack_reference
+    )
     phases = st.lists(st.integers(-2, 3), min_size=4, max_size=4).map(lambda each: np.array(each, np.int16))
     rows = st.integers(0, 255).map(lambda value: np.unpackbits(np.array([value], np.uint8)).reshape(2, 4) > 0)
     gates = st.builds(messages.pack_gates, few, rows, phases)
@@ -80,6 +84,7 @@ def structured(desk):
     shaped = {
         Opcode.PULSE: pulses,
         Opcode.READ: reads,
+        Opcode.READ_REFERENCE: references,
         Opcode.LOAD_GATES: gates,
         Opcode.MULTIPLY: products,
         Opcode.ROUTE: routes,
@@ -120,7 +125,9 @@ def test_an_answer_beyond_what_a_board_must_give_is_refused_in_words(desk, small
     """67 MB of codes: the page lets a board refuse what is longer than 16 MiB."""
     long = messages.ReadRequest(65_535, read_code(small_table), 0, np.ones((32, 16), np.bool_))
     assert error(desk.ask(Opcode.READ, 1, messages.pack_read(long)))[0] == Code.REFUSED
-    assert desk.ask(Opcode.HEARTBEAT, 2)[0].kind == Kind.REPLY
+    longer = messages.ReferenceRequest(65_535, read_code(small_table), 0, False, 16)
+    assert error(desk.ask(Opcode.READ_REFERENCE, 2, messages.pack_reference(longer)))[0] == Code.REFUSED
+    assert desk.ask(Opcode.HEARTBEAT, 3)[0].kind == Kind.REPLY
 
 
 def test_a_read_above_the_read_voltage_is_refused(desk, small_table):
