@@ -187,19 +187,21 @@ class Performer:
                 if any((operation.cells & entry.spent).count for entry in pulsed):
                     raise
             else:
-                self._see(operation.dataset, block, start)
-                self.station.take(block, start, known.attributes["operation"])
+                self._see(operation, block, start)
+                if operation.is_last:
+                    self.station.take(block, start, known.attributes["operation"])
                 return
         since = self._pulsed_since(operation, position) if self._behind else 0
         if since:
-            self.seen_S[operation.cells.bits] = np.nan
-            self._before = None
+            if operation.is_last:
+                self.seen_S[operation.cells.bits] = np.nan
+                self._before = None
             # What would be read now is what came of those pulses.
             self.result.lost.append({"position": position, "dataset": operation.dataset, "cells": since})
             return
         last = self.station.ledger.last_id
         block = self.station.read(operation, self.limits)
-        self._see(operation.dataset, block, start)
+        self._see(operation, block, start)
         self.run.append_cells(at.position, operation, block, self.station.calibration.record, last, **at.attributes)
 
     def _pulsed_since(self, operation: Read, position: str) -> int:
@@ -212,9 +214,11 @@ class Performer:
                 later |= entry.spent.bits
         return int(np.count_nonzero(later & operation.cells.bits))
 
-    def _see(self, dataset: str, block: npt.NDArray[Any], start: int) -> None:
+    def _see(self, operation: Read, block: npt.NDArray[Any], start: int) -> None:
         """Take a block of this run as what its expectations are about, whatever other runs have read since."""
-        if dataset == BEFORE:
+        if not operation.is_last:
+            return
+        if operation.dataset == BEFORE:
             self._before = start, block
         self.seen_S[start : start + len(block)][block["valid"]] = block["conductance"][block["valid"]]
 

@@ -155,7 +155,7 @@ class Station:
         start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
         volts = self.board.contact_voltage_V if operation.bias == "contact" else self.board.read_voltage_V
         bias = self.board.dac_code(volts)
-        codes = self.controller.read(operation.cells, operation.repeats, bias, self.interrupts.tick)
+        codes = self.controller.read(operation.cells, operation.repeats, bias, self.interrupts.tick, operation.isolated)
         valid = operation.cells.bits[start:stop]
         columns = np.nonzero(valid)[1]
         siemens = self.calibration.conductance(codes, columns, self.board.dac_volts(bias))
@@ -167,7 +167,7 @@ class Station:
         block["conductance"] = np.nan
         block["conductance"][valid] = siemens
         block["valid"] = valid
-        if operation.bias == "read":
+        if operation.is_last:
             self.take(block, start)
         return block
 

@@ -55,7 +55,7 @@ def of(operation: Operation, board: BoardTable) -> Cost:
             energy = operation.cells.count * pulse.amplitude_V * board.forming_current_A * pulse.width_s
             return Cost(pulse_ns(operation, board).sum() / 1e9, energy, operation.cells.count)
         case Read():
-            return _read(operation.cells.bits, operation.repeats, board)
+            return _read(operation.cells.bits, operation.repeats, board, operation.isolated)
         case Contact():
             return _read(operation.cells.bits, 1, board)
         case ReferenceRead():
@@ -92,10 +92,12 @@ def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
     return np.asarray(busiest * (repeats * _conversion_ns(board)) + (busiest > 0) * _settle_ns(board), np.int64)
 
 
-def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
+def _read(cells: Bools, repeats: int, board: BoardTable, isolated: bool = False) -> Cost:
     conversions = int(np.count_nonzero(cells)) * repeats
-    row_J = board.read_voltage_V**2 * TYPICAL_CELL_S * board.geometry.columns
-    energy = conversions * board.conversion_energy_J + row_J * float(read_driven_s(cells, repeats, board).sum())
+    # A row feeds all of its cells; in an isolated read those that are read.
+    fed = np.count_nonzero(cells, axis=1) if isolated else np.full(len(cells), board.geometry.columns)
+    cell_s = float(fed @ read_driven_s(cells, repeats, board))
+    energy = conversions * board.conversion_energy_J + board.read_voltage_V**2 * TYPICAL_CELL_S * cell_s
     return Cost(read_ns(cells, repeats, board).sum() / 1e9, energy, 0, conversions)
 
 

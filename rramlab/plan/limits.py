@@ -34,6 +34,7 @@ WORST_CELL_S = 40e-6
 
 # What a board cannot do without each capability.
 _WITHOUT = {
+    "isolated_reads": "a read cannot cut the other rows and columns off",
     "reference_reads": "no reference resistor reaches its converters",
     "reference_resistors": "no reference resistor reaches a source-measure unit",
     "smu_route": "nothing of it reaches a source-measure unit",
@@ -228,7 +229,10 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
     if isinstance(operation, (Read, Contact)):
         contact = isinstance(operation, Contact) or operation.bias == "contact"
         volts = board.contact_voltage_V if contact else board.read_voltage_V
-        if board.bias.read.unselected.sl == "sense":  # every source line takes current, asked for or not
+        isolated = isinstance(operation, Read) and operation.isolated
+        if (
+            board.bias.read.unselected.sl == "sense" and not isolated
+        ):  # every source line takes current, asked for or not
             widest = board.geometry.columns
         else:
             widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())

@@ -31,7 +31,11 @@ class PulseOp:
 
 @dataclass(frozen=True)
 class Read:
-    """Read each selected cell ``repeats`` times; ``bias`` is the board's read or contact voltage."""
+    """Read each selected cell ``repeats`` times; ``bias`` is the board's read or contact voltage.
+
+    ``isolated``: while a row's turn comes, the word lines of all others are off and only the source lines of the cells that
+    are read in it are connected. It is not what the array conducts in use, so it is no last read of its cells.
+    """
 
     cells: CellSelection
     repeats: int = 1
@@ -39,6 +43,12 @@ class Read:
     bias: Literal["read", "contact"] = "read"
     source: SourceRef = SourceRef()
     kind: Literal["read"] = "read"
+    isolated: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it says what its cells conduct in use, until they are pulsed or read again."""
+        return self.bias == "read" and not self.isolated
 
 
 @dataclass(frozen=True)
@@ -240,6 +250,8 @@ def capability_of(operation: Operation) -> str | None:
     match operation:
         case ReferenceRead():
             return "reference_reads"
+        case Read(isolated=True):
+            return "isolated_reads"
         case Route(target=RoutedReference()):
             return "reference_resistors"
         case Sweep() | Route():
@@ -256,8 +268,9 @@ def describe(operation: Operation) -> str:
             return (
                 f"{kind} of {cells.count:,} cells in rows {rows[0]}-{rows[-1]}" if rows.size else f"{kind} of no cell"
             )
-        case Read(cells=cells, bias=bias):
-            return f"{bias if bias == 'contact' else ''} read of {cells.count:,} cells".strip()
+        case Read(cells=cells, bias=bias, isolated=isolated):
+            how = f"{'isolated ' * isolated}{'contact ' * (bias == 'contact')}"
+            return f"{how}read of {cells.count:,} cells"
         case ReferenceRead(resistor=resistor, voltage_V=voltage_V, range=span):
             what = "open inputs" if resistor is None else f"reference resistor {resistor} at {voltage_V:g} V"
             return f"read of {what} in the {span} range"

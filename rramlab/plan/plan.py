@@ -153,7 +153,7 @@ def operations(
             yield from _pulses(step, cells, board, block_rows)
         case ReadStep():
             for _, _, part in cells.blocks(block_rows):
-                yield Read(part, step.repeats, step.name, source=step.source)
+                yield Read(part, step.repeats, step.name, source=step.source, isolated=step.isolated)
         case ReferenceStep():
             resistor = None if step.resistor == "open" else step.resistor
             yield ReferenceRead(resistor, step.voltage, step.range, step.repeats, step.name, step.source)

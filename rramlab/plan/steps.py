@@ -62,6 +62,7 @@ class ReadStep(StepModel):
     kind: Literal["read"] = Field(default="read", repr=False)
     cells: RegionText = "all"
     repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
+    isolated: bool = False
     name: DatasetName = "read"
 
 

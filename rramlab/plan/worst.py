@@ -119,7 +119,7 @@ class _Expansion:
         if isinstance(step, PulseStep):
             key: tuple[object, ...] = (step.cells, step.pilot, step.bystanders, step.cells_per_pulse)
         else:
-            key = (step.cells, step.repeats)
+            key = (step.cells, step.repeats, step.isolated)
         if key in self._shapes:
             return *self._shapes[key], ()
         found = list(operations(step, cells, self._board, self._plan.block_rows, self._patterns))

@@ -45,6 +45,8 @@ KEYS = {
     "cells_per_pulse": "how many cells of a row are fired at once; the board's own figure unless given",
     "pilot": "these rows first; the run stops unless they come out as expected",
     "bystanders": "how many unselected cells on the same lines must read the same before and after; 0 for none",
+    "isolated": "yes: every other row's cells are cut off, and only the source lines of the cells read are connected; it is "
+    "not taken as their last read",
     "repeats": "how many reads of each cell; the mean is reported",
     "name": "what the data set is called",
     "slot": "which of the board's slots for gate patterns, counted from 0",

@@ -154,6 +154,8 @@ def _take_cells(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
         chosen = valid & (given.counts[start:stop] > 0)
     else:
         early, fresh, chosen = valid & (at <= int(found.record["operation"])), valid, valid
+    if about.get("isolated"):  # while other cells were cut off: no part of a map
+        early, fresh = np.zeros_like(valid), np.zeros_like(valid)
     early &= np.isnan(found.before_S[start:stop])
     found.before_S[start:stop][early] = siemens[early]
     found.after_S[start:stop][fresh] = siemens[fresh]

@@ -42,6 +42,7 @@ class Series:
     step: str
     dataset: str
     program: bool  # the reads of a write-verify: each adds to what is known of its cells
+    isolated: bool = False  # while other cells were cut off
     target_S: float | None = None
     tolerance_S: float | None = None
     points: list[Point] = field(default_factory=list)
@@ -76,8 +77,9 @@ class Reads:
         if key not in self.series:
             program = step if isinstance(step, ProgramStep) and step.name == block.dataset else None
             target = program.target if program is not None and isinstance(program.target, float) else None
+            tolerance = program.tolerance if program is not None else None
             self.series[key] = Series(
-                path, block.dataset, program is not None, target, program.tolerance if program is not None else None
+                path, block.dataset, program is not None, bool(about.get("isolated")), target, tolerance
             )
         series, start = self.series[key], int(about["rows"][0])
         current = self._open.get(key)

@@ -91,7 +91,7 @@ def _reads(found: Findings) -> Html | None:
     rows: Rows = []
     for series in found.reads.series.values():
         last = series.points[-1]
-        name = f"step {step_number(series.step)}: {series.dataset}"
+        name = f"step {step_number(series.step)}: {series.dataset}{', isolated' if series.isolated else ''}"
         rows.append((name, f"{len(series.points):,}", *_figures_of(last)))
     head = (
         "data set",

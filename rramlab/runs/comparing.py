@@ -129,10 +129,10 @@ def software_differences(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:
 def last_map(run: Run) -> Floats | None:
     """Return what the run read last of each cell, float32[rows, columns] in siemens, NaN where nothing; None: no cell.
 
-    Contact tests, at half the read voltage, count only where nothing else was read.
+    Contact tests, at half the read voltage, and isolated reads count only where nothing else was read.
     """
     blocks = [block for block in run.blocks() if block.attributes["form"] == "cells"]
-    blocks.sort(key=lambda block: block.dataset != "contact")
+    blocks.sort(key=lambda block: block.dataset != "contact" and not block.attributes.get("isolated"))
     if not blocks:
         return None
     found = np.full(blocks[0].attributes["shape"], np.nan, np.float32)

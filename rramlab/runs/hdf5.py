@@ -50,9 +50,10 @@ def write_h5(run: Run, target: Path) -> Path:
 
     One group a step and data set, ``step-002-read``: ``codes`` uint16[repeat, row, column] with ``reads``
     uint16[row, column] and ``valid`` bool[row, column], and ``conductance`` float32[row, column] in siemens derived from
-    them; ``sums`` int32[vector, output] of a multiply with ``product``, float32, siemens × code; ``voltage`` and
-    ``current`` float64[point] of a sweep or route with ``in_compliance``, bool, and what it was as attributes; ``codes``
-    uint16[repeat, column] of a reference read, and what it was.
+    them (the attribute ``isolated``: while other cells were cut off); ``sums`` int32[vector, output] of a multiply with
+    ``product``, float32, siemens × code; ``voltage`` and ``current`` float64[point] of a sweep or route with
+    ``in_compliance``, bool, and what it was as attributes; ``codes`` uint16[repeat, column] of a reference read, and what
+    it was.
 
     A step in a loop, ``step-003-001-read``, has a leading dimension ``round`` with coordinates: ``loop_1`` (the number of
     the round in the outermost loop), ``loop_2`` …; one for each label of a ``for_each``, with its unit; ``time`` in s since
@@ -88,6 +89,8 @@ def _write_group(group: Any, blocks: list[Block], began: str) -> None:
     looped = any(layer.rounds for layer in found)
     match blocks[0].attributes["form"]:
         case "cells":
+            if all(block.attributes.get("isolated") for block in blocks):
+                group.attrs["isolated"] = True
             several = looped or len(found) > 1
             own = [name for name, *_ in _CELLS] + list(_CELLS[0][-1])
             names = _write_rounds(group, found, began, own) if several else ()

@@ -236,6 +236,7 @@ class Run:
             conversions=read.cells.count * read.repeats,
             operation=operation,
             calibration=calibration,
+            **({"isolated": True} if read.isolated else {}),
             **attributes,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -111,6 +113,17 @@ class Lines:
             own = np.isin(np.arange(len(seen)), self.faults.stuck_rows)
             seen = np.where(own[:, None], 0, seen) + self.faults.added(seen)
         return seen
+
+    def isolated_S(self, cells_S: npt.NDArray[np.float32], bits: Bools, rows: slice) -> npt.NDArray[np.floating[Any]]:
+        """Return what an isolated read of some rows sees: float[rows of the slice, columns], zero where ``bits`` are not.
+
+        ``cells_S``: their cells, float32. Each row is a ladder of its own, so it is the same in any block of rows.
+        """
+        whole = np.zeros(self.die.geometry.shape, np.float32)
+        whole[rows] = cells_S
+        whole = self.faults.array(whole)
+        whole[rows] *= bits
+        return whole[rows] if self._solver == "none" else lone_rows(whole, self._lines, rows)
 
     def multiply_S(self, interval: int, pattern: GatePattern, lines_at_once: int) -> npt.NDArray[np.float32]:
         """Return each cell's share of its column's current a volt on its row: float32[rows, columns].

@@ -188,15 +188,19 @@ class SimulatedController:
             self.load = None
             self._changed = True
 
-    def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+    def read(
+        self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
         used = cells.rows
         first, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
-        return self.read_rows(first, cells.bits[first:stop], repeats, bias)
+        return self.read_rows(first, cells.bits[first:stop], repeats, bias, isolated)
 
-    def read_rows(self, first: int, bits: Bools, repeats: int, bias: int) -> npt.NDArray[np.uint16]:
+    def read_rows(
+        self, first: int, bits: Bools, repeats: int, bias: int, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
         """Read the cells ``bits``, bool[rows, columns], of the rows from ``first`` on; otherwise as :meth:`read`."""
         self._refuse_routed()
-        self._admit(Read(CellSelection(bits), repeats))
+        self._admit(Read(CellSelection(bits), repeats, isolated=isolated))
         if self._table.dac_volts(bias) > self._table.read_voltage_V:
             raise InstrumentError(f"board {self.board.serial} refused: a read at {self._table.dac_volts(bias):g} V")
         row_ns = cost.read_ns(bits, repeats, self._table)
@@ -207,8 +211,13 @@ class SimulatedController:
         spans = [
             (int(interval[start]), slice(first + start, first + stop)) for start, stop in itertools.pairwise(turns)
         ]
-        parts = [self._level(number, volts, rows) for number, rows in spans]
-        level = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if isolated:
+            level, loads = self._isolated(bits, spans, volts)
+        else:
+            parts = [self._level(number, volts, rows) for number, rows in spans]
+            level = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            # Every source line is at ground: a row feeds all of its cells.
+            loads = np.concatenate([self._row_loads_S(number)[rows] for number, rows in spans])
         whole = level.size == np.count_nonzero(bits)  # the most frequent case by far, and the one that must be fast
         # Repeats follow one another at a cell, so a read gives the same codes in any blocks of rows.
         chosen = level.reshape(-1) if whole else level[bits]
@@ -228,8 +237,6 @@ class SimulatedController:
             codes += np.broadcast_to(base, bits.shape)[bits]
         np.rint(codes, out=codes)
         codes.clip(0, (1 << self._table.adc_bits) - 1, out=codes)
-        # Every source line is at ground: a row feeds all of its cells.
-        loads = np.concatenate([self._row_loads_S(number)[rows] for number, rows in spans])
         driven_s = cost.read_driven_s(bits, repeats, self._table)
         self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), codes.size)
         return codes.astype(np.uint16)
@@ -247,6 +254,15 @@ class SimulatedController:
             levels[missing] = self._lines.read_S(interval)[missing] * self.board.read_gain * scale
             known[missing] = True
         return levels[rows]
+
+    def _isolated(
+        self, bits: Bools, spans: list[tuple[int, slice]], volts: float
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Return the same for an isolated read of ``bits``, and what each of its rows feeds (S): the cells read alone."""
+        cells = np.concatenate([self.die.conductance_at(number)[rows] for number, rows in spans]) * bits
+        seen = self._lines.isolated_S(cells, bits, slice(spans[0][1].start, spans[-1][1].stop))
+        scale = volts / self._table.read_voltage_V / self._table.read_step_S
+        return (seen * self.board.read_gain * scale).astype(np.float32), cells.sum(axis=1, dtype=np.float64)
 
     def _row_loads_S(self, interval: int) -> npt.NDArray[np.float64]:
         """Return what each bit line's cells conduct together (S): float64[rows]."""

@@ -69,7 +69,7 @@ class Recorder:
         self.sent.append(("pulse", kind, cells, amplitude, width_ns, gate, cells_per_pulse))
         return PulseReport(cells)
 
-    def read(self, cells, repeats, bias, tick=None):
+    def read(self, cells, repeats, bias, tick=None, isolated=False):
         self.sent.append(("read", cells, bias))
         return np.full((repeats, cells.count), 72, np.uint16)
 
@@ -258,7 +258,13 @@ routes = st.builds(
     lambda target, share, *more: Route(target, share * (5 if isinstance(target, RoutedDac) else 0.25), *more, smu="u"),
     targets, st.floats(0, 1), currents, gates, st.integers(1, 2),
 )  # fmt: skip
-reads = st.builds(Read, cells_.filter(lambda cells: cells.count), st.just(1), bias=st.sampled_from(["read", "contact"]))
+reads = st.builds(
+    Read,
+    cells_.filter(lambda cells: cells.count),
+    st.just(1),
+    bias=st.sampled_from(["read", "contact"]),
+    isolated=st.booleans(),
+)
 references = st.builds(ReferenceRead, st.none() | st.integers(0, 2), st.floats(0, 0.25))
 patterns = st.builds(
     lambda rows, pairs: GatePattern.lines(np.array(rows, np.bool_), np.array(pairs, np.bool_)),
@@ -338,8 +344,8 @@ def step_of(operation):
                     where = {"dac": index}
             given_ = {"compliance": found.compliance_A, "gate": found.gate_V, "count": found.count}
             return [RouteStep(**where, **given_, voltage=found.voltage_V)]
-        case Read(cells):
-            return [ReadStep(cells=Region.of(cells).text)]
+        case Read(cells, isolated=isolated):
+            return [ReadStep(cells=Region.of(cells).text, isolated=isolated)]
         case ReferenceRead(resistor=resistor, voltage_V=volts):
             return [ReferenceStep(resistor="open" if resistor is None else resistor, voltage=volts)]
         case Multiply(pattern=pattern):

@@ -66,6 +66,7 @@ def step_errors(step):
         {"sweep": {"cell": "(3, 7)", "voltage": "0.2 V", "kind": "read", "both_ways": "yes"}},
         {"reference": {"resistor": 1, "range": "multiply", "voltage": "0.2 V", "repeats": 16, "name": "look"}},
         {"reference": {"resistor": "open"}},
+        {"read": {"cells": "row 0", "isolated": "yes"}},
         {"reference": {"resistor": "${which}", "range": "${range}"}},
     ],
 )
@@ -93,6 +94,7 @@ def test_what_can_be_run_conforms(step):
         {"read": {"kind": "read"}},
         "reference",
         {"reference": {}},
+        {"read": {"isolated": "perhaps"}},
         {"reference": {"resistor": "shut"}},
         {"reference": {"resistor": -1}},
         {"reference": {"resistor": 0, "voltage": 0.1}},

@@ -191,6 +191,7 @@ def test_every_table_has_heads_and_every_picture_words(formed):
     ("steps", "section", "said"),
     [
         ((ReadStep(),), "die", "Done; nothing was checked"),
+        ((ReadStep(isolated=True, name="alone"),), "die", "alone, isolated"),
         ((ContactStep(),), "contact", "the contact test passed"),
         ((RouteStep(cell="(3, 8)", voltage=0.1, count=3),), "probed", "cell (3, 8)"),
         ((SweepStep(cell="(3, 7)", voltage=0.2, points=11),), "probed", "read sweep of cell (3, 7)"),
@@ -198,7 +199,7 @@ def test_every_table_has_heads_and_every_picture_words(formed):
         ((ReferenceStep(resistor=1, repeats=2), ReferenceStep(resistor="open")), "references", "open inputs"),
         ((WaitStep(time=1.0),), "bounds", "This run read no cell"),
     ],
-    ids=["read", "contact", "route", "sweep", "multiply", "reference", "no data"],
+    ids=["read", "isolated read", "contact", "route", "sweep", "multiply", "reference", "no data"],
 )  # fmt: skip
 def test_a_run_that_changes_nothing(lab, drawn, steps, section, said):
     looked = lab.page(lab.run(Plan(name="plain", steps=steps)))
@@ -230,8 +231,8 @@ def test_a_contact_test_that_failed_shows_where(lab):
         controller = session.bench.controllers[DIE]
         read = controller.read
 
-        def dead_row(cells, repeats, bias, tick=lambda: None):
-            codes = read(cells, repeats, bias, tick)
+        def dead_row(cells, repeats, bias, *more):
+            codes = read(cells, repeats, bias, *more)
             codes[:, np.nonzero(cells.bits)[0] == 5] = 0
             return codes
 

@@ -108,13 +108,15 @@ class WireController:
             raise self._unclear(Opcode.PULSE, ValueError(f"operation {op_id} is {found.value}"))
         return found
 
-    def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+    def read(
+        self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
         codes = np.empty((repeats, cells.count), np.uint16)
         done = 0
         asked: deque[ReadRequest] = deque()
 
         def requests() -> Iterator[bytes]:
-            for request in _blocks(cells, repeats, bias):
+            for request in _blocks(cells, repeats, bias, isolated):
                 asked.append(request)
                 yield messages.pack_read(request)
 
@@ -246,7 +248,7 @@ def _refusals_are_definite() -> Iterator[None]:
         raise
 
 
-def _blocks(cells: CellSelection, repeats: int, bias: int) -> Iterator[ReadRequest]:
+def _blocks(cells: CellSelection, repeats: int, bias: int, isolated: bool) -> Iterator[ReadRequest]:
     """Cut a read into blocks of rows, each an answer of a few kilobytes; a row is never cut."""
     whole = cells.bits.all()  # the most frequent case by far, and the dearest to count
     per_row = np.full(len(cells.bits), cells.bits.shape[1]) if whole else np.count_nonzero(cells.bits, axis=1)
@@ -257,5 +259,5 @@ def _blocks(cells: CellSelection, repeats: int, bias: int) -> Iterator[ReadReque
         total = np.cumsum(per_row[rows[start:]])
         stop = start + max(1, int(np.searchsorted(total, most, side="right")))
         first, last = int(rows[start]), int(rows[stop - 1])
-        yield ReadRequest(repeats, bias, first, cells.bits[first : last + 1])
+        yield ReadRequest(repeats, bias, first, cells.bits[first : last + 1], isolated)
         start = stop

@@ -80,7 +80,7 @@ def _layout(fields: str) -> Layout:
 
 # protocol, rows, columns, boot nonce, next sequence number, temperature (°C), capability bits; then limits, then texts.
 _HELLO = _layout("HHHQIdI")
-CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads")
+CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads", "isolated_reads")
 # Doubles in SI units, NaN where the board has no opinion; an order that new limits are appended to.
 LIMITS = (
     "electroform_voltage", "set_voltage", "reset_voltage", "read_voltage", "gate_voltage", "shortest_pulse",
@@ -271,7 +271,8 @@ def _nothing_more(rest: bytes) -> None:
 
 # reads ----------------------------------------------------------------------------------------------------------------
 
-_READ = _layout("HHHH")  # repeats, bias (DAC code), first row, rows; then the bitmap of those rows
+# repeats, bias (DAC code), first row, rows, flags (bit 0: isolated); then the bitmap of those rows
+_READ = _layout("HHHHH")
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,6 +283,7 @@ class ReadRequest:
     bias: int
     first_row: int
     bits: Bools
+    isolated: bool = False
 
     @property
     def count(self) -> int:
@@ -295,18 +297,22 @@ class ReadRequest:
 
 def pack_read(request: ReadRequest) -> bytes:
     bitmap = np.packbits(request.bits).tobytes()
-    return _READ.pack(request.repeats, request.bias, request.first_row, len(request.bits), rest=bitmap)
+    return _READ.pack(
+        request.repeats, request.bias, request.first_row, len(request.bits), request.isolated, rest=bitmap
+    )
 
 
 def unpack_read(payload: bytes, geometry: Geometry) -> ReadRequest:
-    (repeats, bias, first, rows), rest = _READ.unpack(payload)
+    (repeats, bias, first, rows, flags), rest = _READ.unpack(payload)
+    if flags > 1:
+        raise Malformed(f"the flags {flags:#06x} of a read, expected 0 or 1")
     cells = rows * geometry.columns
     if not rows or first + rows > geometry.rows or len(rest) != -(-cells // 8):
         raise Malformed(
             f"rows {first} to {first + rows - 1} in {len(rest)} bytes, the array has {geometry.shape} cells"
         )
     bits = np.unpackbits(np.frombuffer(rest, np.uint8), count=cells).view(np.bool_)
-    return ReadRequest(repeats, bias, first, bits.reshape(rows, geometry.columns))
+    return ReadRequest(repeats, bias, first, bits.reshape(rows, geometry.columns), bool(flags))
 
 
 def pack_codes(codes: npt.NDArray[np.uint16]) -> bytes:

@@ -211,7 +211,9 @@ class Firmware:
             case Opcode.READ:
                 read = messages.unpack_read(payload, self._geometry)
                 _refuse_longer(2 * read.repeats * read.count)
-                return messages.pack_codes(controller.read_rows(read.first_row, read.bits, read.repeats, read.bias))
+                return messages.pack_codes(
+                    controller.read_rows(read.first_row, read.bits, read.repeats, read.bias, read.isolated)
+                )
             case Opcode.READ_REFERENCE:
                 asked = messages.unpack_reference(payload, self._geometry)
                 _refuse_longer(2 * asked.repeats * asked.count)

@@ -42,7 +42,7 @@ TARGETS = {
     "channel": 4,
 }
 RANGES = {"read": 0, "multiply": 1}
-CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads")
+CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads", "isolated_reads")
 LIMITS = (
     "electroform_voltage",
     "set_voltage",
@@ -126,7 +126,8 @@ def pulse(f):
 
 
 def read(f):
-    return struct.pack("<HHHH", f["repeats"], f["bias"], f["first_row"], len(f["cells"])) + bitmap(f["cells"])
+    head = struct.pack("<HHHHH", f["repeats"], f["bias"], f["first_row"], len(f["cells"]), 1 if f["isolated"] else 0)
+    return head + bitmap(f["cells"])
 
 
 def read_reference(f):
@@ -291,11 +292,13 @@ def messages():
     yield vector("HISTORY answers, forgotten", "REPLY", "HISTORY", 10, state="forgotten", id=3)
     yield vector("ACKNOWLEDGE asks", "REQUEST", "ACKNOWLEDGE", 11, id=1001)
     yield vector("ACKNOWLEDGE answers", "REPLY", "ACKNOWLEDGE", 11)
-    yield vector("READ asks, the array", "REQUEST", "READ", 12, repeats=1, bias=5243, first_row=0, cells=cells)
     odd = ("1001", "0110", "1100")
-    yield vector(
-        "READ asks, three rows from row 1", "REQUEST", "READ", 13, repeats=2, bias=5243, first_row=1, cells=odd
-    )
+    for name, sequence, asked in (
+        ("the array", 12, {"repeats": 1, "first_row": 0, "isolated": False, "cells": cells}),
+        ("three rows from row 1", 13, {"repeats": 2, "first_row": 1, "isolated": False, "cells": odd}),
+        ("the same, isolated", 16, {"repeats": 2, "first_row": 1, "isolated": True, "cells": odd}),
+    ):
+        yield vector(f"READ asks, {name}", "REQUEST", "READ", sequence, bias=5243, **asked)
     yield vector(
         "READ answers", "REPLY", "READ", 13, codes=[0, 1, 255, 256, 16_383, 8_192, 0, 1, 254, 257, 16_383, 8_191]
     )

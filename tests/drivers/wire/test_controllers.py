@@ -1,5 +1,7 @@
 """One contract for every MacroController: in process, over TCP, a terminal, a VISA socket and a serial port's URL."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from emulated import KINDS, cells, process, pulse, read_all, read_code, row_pace, same, served, simulated, truth
@@ -197,6 +199,29 @@ def test_any_selection_is_read(bench, bits, repeats):
         bits = np.eye(32, 16, dtype=np.bool_)
     found = bench.host.read(CellSelection(bits), repeats, read_code(bench.table))
     assert np.array_equal(found, bench.twin.read(CellSelection(bits), repeats, read_code(bench.table)))
+
+
+def lossy(table):
+    """A board and die with wires, twice; formed in part."""
+    both = [simulated(table, figures={"wires": {"solver": "fast", "segment_Ohm": 40.0}}) for _ in range(2)]
+    for each in both:
+        pulse(each, table, 1, "one-of-pair(seed=3)")
+    return both
+
+
+@pytest.mark.parametrize("kind", ["in process", *KINDS])
+def test_isolated_reads_give_the_codes_that_they_give_in_process(small_table, kind):
+    """On lines with resistance, where they differ from other reads, and in whatever blocks of rows they are sent."""
+    behind, twin = lossy(small_table)
+    with contextlib.ExitStack() as last:
+        host = behind if kind == "in process" else last.enter_context(served(behind)).host(kind)
+        for region, repeats in (("all", 1), ("checkerboard & rows 3-20", 2), ("cell (31, 15)", 5), ("rows 2-9", 900)):
+            selected, code = cells(region, small_table), read_code(small_table)
+            found = host.read(selected, repeats, code, isolated=True)
+            assert np.array_equal(found, twin.read(selected, repeats, code, isolated=True))
+        plain = host.read(cells("all", small_table), 1, read_code(small_table))
+        alone = host.read(cells("all", small_table), 1, read_code(small_table), isolated=True)
+        assert not np.array_equal(plain, alone)
 
 
 def test_a_read_is_not_repeated_from_memory(bench):

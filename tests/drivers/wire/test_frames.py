@@ -214,7 +214,7 @@ identities = st.builds(
     u16,
     texts,
     texts,
-    u64,
+    st.integers(0, 2**63 - 1),  # the highest nonce there is
     geometries,
     st.builds(
         lambda values, count: Limits(**{**values, "pulses_per_cell": count}),
@@ -258,14 +258,14 @@ def test_reports(op_id, found):
     assert messages.unpack_report(messages.pack_report(op_id, found), geometry) == (op_id, found)
 
 
-@given(st.data(), geometries, st.integers(1, 3), u16)
-def test_reads_and_their_codes(data, geometry, repeats, bias):
+@given(st.data(), geometries, st.integers(1, 3), u16, st.booleans())
+def test_reads_and_their_codes(data, geometry, repeats, bias, isolated):
     first = data.draw(st.integers(0, geometry.rows - 1))
     rows = data.draw(st.integers(1, geometry.rows - first))
     bits = data.draw(hnp.arrays(np.bool_, (rows, geometry.columns)))
-    request = messages.ReadRequest(repeats, bias, first, bits)
+    request = messages.ReadRequest(repeats, bias, first, bits, isolated)
     found = messages.unpack_read(messages.pack_read(request), geometry)
-    assert (found.repeats, found.bias, found.first_row) == (repeats, bias, first)
+    assert (found.repeats, found.bias, found.first_row, found.isolated) == (repeats, bias, first, isolated)
     assert np.array_equal(found.bits, bits)
     assert np.array_equal(found.cells(geometry).bits[first : first + rows], bits)
     assert found.cells(geometry).count == request.count == np.count_nonzero(bits)

@@ -77,7 +77,7 @@ def sums(f):
 
 
 def read(f):
-    return messages.ReadRequest(f["repeats"], f["bias"], f["first_row"], bits(f["cells"]))
+    return messages.ReadRequest(f["repeats"], f["bias"], f["first_row"], bits(f["cells"]), f["isolated"])
 
 
 def reference(f):

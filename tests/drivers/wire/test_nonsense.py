@@ -64,8 +64,8 @@ def structured(desk):
     pulses = st.builds(
         messages.PulseRequest, nonce, ids, st.sampled_from(PULSE_KINDS), number, number, widths, together, selection
     ).map(messages.pack_pulse)
-    reads = st.tuples(few, number, st.just(0), st.just(4), bits).map(
-        lambda f: b"".join(value.to_bytes(2, "little") for value in f[:4]) + f[4]
+    reads = st.tuples(few, number, st.just(0), st.just(4), st.integers(0, 2), bits).map(
+        lambda f: b"".join(value.to_bytes(2, "little") for value in f[:5]) + f[5]
     )
     spans = st.booleans()
     references = st.builds(messages.ReferenceRequest, few, number, st.none() | few, spans, st.just(4)).map(
@@ -128,6 +128,15 @@ def test_an_answer_beyond_what_a_board_must_give_is_refused_in_words(desk, small
     longer = messages.ReferenceRequest(65_535, read_code(small_table), 0, False, 16)
     assert error(desk.ask(Opcode.READ_REFERENCE, 2, messages.pack_reference(longer)))[0] == Code.REFUSED
     assert desk.ask(Opcode.HEARTBEAT, 3)[0].kind == Kind.REPLY
+
+
+@pytest.mark.parametrize("flags", [2, 3, 0x0100, 0xFFFF])
+def test_a_flag_that_there_is_not_is_no_read(desk, small_table, flags):
+    payload = messages.pack_read(messages.ReadRequest(1, read_code(small_table), 0, np.ones((1, 16), np.bool_)))
+    before = truth(desk.behind)
+    unknown = payload[:8] + flags.to_bytes(2, "little") + payload[10:]
+    assert error(desk.ask(Opcode.READ, 1, unknown))[0] == Code.BAD_PAYLOAD
+    assert same(truth(desk.behind), before)
 
 
 def test_a_read_above_the_read_voltage_is_refused(desk, small_table):
