@@ -16,7 +16,7 @@ from rramlab.sim import randomness
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.drive import Drive
 from rramlab.sim.faults import LineFaults
-from rramlab.sim.models import BoardModel
+from rramlab.sim.models import BoardModel, Wires
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,6 +58,11 @@ class SimulatedBoard:
         self.reference_Ohm = np.array(table.reference_Ohm) * (1 + model.reference_sigma * errors)
         self.bl_Ohm, self.sl_Ohm = switches[0], switches[1] + table.tia_resistance_Ohm
 
+    def lines(self, wires: Wires) -> LineResistances:
+        """Return what its switches and amplifiers, and the wires of a die, add to the cells."""
+        segment_Ohm = self.table.wire_resistance_Ohm if wires.segment_Ohm is None else wires.segment_Ohm
+        return LineResistances(self.bl_Ohm, self.sl_Ohm, segment_Ohm)
+
     def volts(self, code: int) -> float:
         """Return what the DAC really puts out."""
         return max(0.0, self.table.dac_volts(code) * float(self._dac_gain) + float(self._dac_offset_V))
@@ -93,13 +98,8 @@ class Lines:
 
     def __init__(self, die: SimulatedDie, board: SimulatedBoard) -> None:
         self.die, self.bias, self.faults = die, board.table.bias, board.faults
-        wires = die.model.wires
-        self._solver = wires.solver
-        self._lines = LineResistances(
-            board.bl_Ohm,
-            board.sl_Ohm,
-            board.table.wire_resistance_Ohm if wires.segment_Ohm is None else wires.segment_Ohm,
-        )
+        self._solver = die.model.wires.solver
+        self._lines = board.lines(die.model.wires)
         self._version = -1  # of the die for which these are: cells and matrix by interval and rows that are on
         self._solved: dict[tuple[int, bytes], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
 
