@@ -1,22 +1,18 @@
 """Torch modules that learn which of a die's random weights stay, and run with the die in the loop."""
 
-from rramlab.nn.layers import (
-    MaskedConv2d,
-    MaskedLayer,
-    MaskedLinear,
-    Multiply,
-    configure,
-    load_weights,
-    masked_layers,
-    masks,
-)
+from rramlab.nn.layers import MaskedConv2d, MaskedLinear
+from rramlab.nn.masked import MaskedLayer, Masking, Multiply
+from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup
 from rramlab.nn.popup import kept_count, pop_up, top_fraction
 from rramlab.nn.quantise import UnsignedQuantiser
+from rramlab.nn.units import Assignment
 
 __all__ = [
+    "Assignment",
     "MaskedConv2d",
     "MaskedLayer",
     "MaskedLinear",
+    "Masking",
     "Multiply",
     "UnsignedQuantiser",
     "configure",
@@ -25,5 +21,6 @@ __all__ = [
     "masked_layers",
     "masks",
     "pop_up",
+    "regroup",
     "top_fraction",
 ]

@@ -70,3 +70,18 @@ def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         recipe.epochs = 1  # type: ignore[misc]
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+def test_phases_belong_to_granularity_phase() -> None:
+    recipe = load_recipe("digits")
+    phased = recipe.changed({"granularity": "phase", "phases": 16})
+    assert {(layer.granularity, layer.phases) for layer in masked_layers(phased.model()).values()} == {
+        ("phase", 16),
+        ("phase", 10),
+    }
+    assert phased.changed({"granularity": "edge"}) == recipe
+    for changes in ({"granularity": "phase"}, {"phases": 4}, {"granularity": "line", "phases": 4}):
+        with pytest.raises(UsageError, match="recipe 'digits': found granularity"):
+            recipe.changed(changes)
+    with pytest.raises(UsageError, match="epochs"):
+        recipe.changed({"epochs": 0})

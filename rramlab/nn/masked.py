@@ -1,0 +1,232 @@
+"""What masked layers share: their weights are cell pairs of a die, and their parameters are scores.
+
+Shapes follow the die: ``scores``, ``conductance`` and masks are [inputs, outputs], inputs in torch unfold
+order (channel, kernel row, kernel column). A layer computes on the host or, when ``multiply`` is set, sends
+its codes to whatever multiplies there (the macro): both give the same result up to float32 rounding if that
+product is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rramlab.base.errors import UsageError
+from rramlab.macro.masks import Granularity
+from rramlab.nn.popup import Bools, Strengths, kept_count, pop_up
+from rramlab.nn.quantise import UnsignedQuantiser
+from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
+
+Multiply = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+class Masking(TypedDict, total=False):
+    """What every kind of masked layer can be told about its mask and its codes; see :class:`MaskedLayer`."""
+
+    kept: float
+    bits: int
+    granularity: Granularity
+    phases: int | None
+    assignment: Assignment
+
+
+class MaskedLayer(nn.Module):
+    """``inputs`` × ``outputs`` pairs, a fraction ``kept`` of which carry weight.
+
+    Attributes:
+        bits: of the codes of an activation, 1 to 8.
+        granularity: what is kept or pruned together (design, section 8): ``edge``, ``phase`` or ``line``.
+        phases: of granularity ``phase``: how many sets of outputs there are, each with one set of rows. A layer that
+            is split over tiles has the same sets in each, and so at most as many phases a tile.
+        assignment: which outputs share a phase, see ``nn.units.assigned``; ``phase`` (buffer int64[outputs]) says it.
+        scores: parameter [inputs, outputs]; of the units (see ``nn.units``), the ``kept`` of largest |score| stay.
+        conductance: buffer [inputs, outputs], siemens, G⁺ − G⁻; set by ``load_weights``.
+        scale: buffer, 1/siemens: makes the root mean square of kept weights √(2 / (fan-in · kept)), so that a
+            layer behind a ReLU passes on the mean square of its input (He et al. 2015, with the fan-in that
+            is kept, as Ramanujan et al. 2020 do). Set by the first ``load_weights`` and then kept: reading a
+            die again does not change what the network's numbers mean.
+        fan_in: how many weights an output sums, the pruned ones included.
+        kept_weights: buffer, how many weights stay.
+        keep_all: ignore the scores and use every weight: the unpruned random network.
+        read_noise: relative σ of a fresh Gaussian factor a weight and batch while training (with one cell of
+            each pair formed, the read noise of that cell).
+        evaluation_noise: the same in evaluation on the host.
+        multiply: None, or codes uint8[batch, inputs] -> siemens × code, float32[batch, outputs], evaluation
+            only.
+    """
+
+    conductance: Tensor
+    scale: Tensor
+    kept_weights: Tensor
+    phase: Tensor | None
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kept: float = 0.5,
+        bits: int = 4,
+        granularity: Granularity = "edge",
+        phases: int | None = None,
+        assignment: Assignment = "contiguous",
+    ) -> None:
+        super().__init__()
+        if (granularity == "phase") != (phases is not None) or (phases is not None and phases < 1):
+            raise UsageError(
+                f"granularity {granularity!r} with phases {phases}: 'phase' needs a number of at least 1, the others none"
+            )
+        self.kept = kept
+        self.bits = bits
+        self.granularity: Granularity = granularity
+        self.phases = phases if phases is None else min(phases, outputs)
+        self.assignment: Assignment = assignment
+        self.fan_in: float = inputs
+        self.keep_all = False
+        self.read_noise = 0.0
+        self.evaluation_noise = 0.0
+        self.multiply: Multiply | None = None
+        self.quantiser = UnsignedQuantiser(bits)
+        bound = inputs**-0.5  # assumed; 3 times wider scores learn more slowly
+        self.scores = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
+        self.register_buffer("conductance", torch.zeros(inputs, outputs))
+        self.register_buffer("scale", torch.zeros(()))
+        self.register_buffer("kept_weights", torch.tensor(kept_count(inputs * outputs, kept)))
+        start = None if self.phases is None else torch.from_numpy(assigned(outputs, self.phases, assignment))
+        self.register_buffer("phase", start)
+        self._units: Units | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(inputs, outputs)."""
+        inputs, outputs = self.scores.shape
+        return inputs, outputs
+
+    @property
+    def units(self) -> Units:
+        """What is kept or pruned together."""
+        if self._units is None:
+            match self.granularity:
+                case "edge":
+                    self._units = Edges()
+                case "line":
+                    self._units = Lines(self.shape[0])
+                case "phase":
+                    assert self.phase is not None
+                    assert self.phases is not None
+                    self._units = Rows(self.phase.cpu().numpy(), self.phases)
+        return self._units
+
+    def regroup(self) -> None:
+        """Put outputs whose scores are alike in one phase, where the assignment is ``learned``; else do nothing."""
+        if self.assignment != "learned" or self.phase is None or self.phases is None:
+            return
+        units, scores = self.units, self._scores()
+        # What a weight is worth to its unit, with which it may no longer share the sign.
+        worth = scores * units.direction(units.scores(scores))
+        found = regrouped(worth, self.phase.cpu().numpy(), self.phases)
+        with torch.no_grad():
+            self.scores.copy_(torch.from_numpy(worth))
+            self.phase.copy_(torch.from_numpy(found))
+        self._units = None
+
+    def mask(self) -> Tensor:
+        """Return the weights that stay, bool[inputs, outputs]."""
+        if self.keep_all:
+            return torch.ones_like(self.scores, dtype=torch.bool)
+        return self._tensor(self._chosen(self.units.scores(self._scores())))
+
+    def _chosen(self, unit_scores: Strengths) -> Bools:
+        """Return the mask that the scores of the units choose."""
+        chosen, _ = self.units.choose(np.abs(unit_scores), int(self.kept_weights))
+        return self.units.expand(chosen)
+
+    def _popped_up(self) -> Tensor:
+        """Return the kept weights, dimensionless, with a gradient for the scores."""
+        unit_scores = self.units.scores(self._scores())
+        mask = self._tensor(self._chosen(unit_scores))
+        direction = None if self.granularity == "edge" else self._tensor(self.units.direction(unit_scores))
+        return pop_up(self.scores, self.conductance * self.scale, mask, direction)
+
+    def _scores(self) -> Strengths:
+        return np.asarray(self.scores.detach().cpu().numpy())
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.scores.device)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*arguments, **options)
+        self._units = None
+
+    def set_conductance(self, conductance_S: npt.NDArray[np.float32]) -> None:
+        """Take G⁺ − G⁻ of the layer's pairs, float32[inputs, outputs] in siemens.
+
+        Raises:
+            UsageError: another shape, values that are not finite, or no weight at all.
+        """
+        found = np.asarray(conductance_S)
+        if found.shape != self.shape:
+            raise UsageError(f"found weights of shape {found.shape}, expected {self.shape} (inputs, outputs)")
+        if not np.isfinite(found).all():
+            count = int(np.count_nonzero(~np.isfinite(found)))
+            raise UsageError(
+                f"{count} of {found.size} weights are not finite; read every cell of the layer's pairs first"
+            )
+        rms_S = float(np.sqrt(np.mean(np.square(found, dtype=np.float64))))
+        if rms_S == 0.0:
+            raise UsageError("all weights are zero; form the cells of the layer's pairs first")
+        with torch.no_grad():
+            self.conductance.copy_(torch.from_numpy(found.astype(np.float32)))
+            if not self.loaded:
+                self.scale.fill_((2.0 / (self.fan_in * self.kept)) ** 0.5 / rms_S)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the layer has weights."""
+        return float(self.scale) != 0.0
+
+    def weights(self) -> Tensor:
+        """Return the dimensionless weights of this pass, [inputs, outputs]: masked, scaled, noisy if asked.
+
+        Raises:
+            UsageError: no weights were loaded.
+        """
+        if not self.loaded:
+            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
+        weights = self.conductance * self.scale if self.keep_all else self._popped_up()
+        noise = self.read_noise if self.training else self.evaluation_noise
+        return weights * torch.randn_like(weights).mul_(noise).add_(1.0) if noise else weights
+
+    def on_chip(self, codes: Tensor) -> Tensor:
+        """Multiply ``codes`` uint8[batch, inputs] elsewhere; returns float32[batch, outputs] in activations.
+
+        Raises:
+            UsageError: the layer is training, which a chip multiply has no gradient for.
+            ValueError: what came back has another shape.
+        """
+        if self.training:
+            raise UsageError(
+                "a layer on the chip only evaluates: call model.eval() first, or train with multiply = None"
+            )
+        if not self.loaded:
+            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
+        assert self.multiply is not None
+        sums = np.asarray(self.multiply(codes.cpu().numpy()), np.float32)
+        expected = (codes.shape[0], self.shape[1])
+        if sums.shape != expected:
+            raise ValueError(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
+        factor = self.quantiser.step * float(self.scale)
+        return torch.from_numpy(sums * np.float32(factor)).to(codes.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copied layer computes on the host: the instrument behind ``multiply`` is not copied."""
+        return {**self.__dict__, "multiply": None}
+
+    def extra_repr(self) -> str:
+        inputs, outputs = self.shape
+        phases = "" if self.phases is None else f", phases={self.phases}"
+        return f"inputs={inputs}, outputs={outputs}, kept={self.kept}, granularity={self.granularity}{phases}"
