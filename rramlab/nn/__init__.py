@@ -1,14 +1,15 @@
 """Torch modules that learn which of a die's random weights stay, and run with the die in the loop."""
 
 from rramlab.nn.layers import MaskedConv2d, MaskedLinear
-from rramlab.nn.masked import MaskedLayer, Masking, Multiply
-from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup
+from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply
+from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup, share_kept
 from rramlab.nn.popup import kept_count, pop_up, top_fraction
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment
 
 __all__ = [
     "Assignment",
+    "HysteresisRule",
     "MaskedConv2d",
     "MaskedLayer",
     "MaskedLinear",
@@ -22,5 +23,6 @@ __all__ = [
     "masks",
     "pop_up",
     "regroup",
+    "share_kept",
     "top_fraction",
 ]

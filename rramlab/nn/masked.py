@@ -9,7 +9,7 @@ product is exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from rramlab.base.errors import UsageError
 from rramlab.macro.masks import Granularity
-from rramlab.nn.popup import Bools, Strengths, kept_count, pop_up
+from rramlab.nn.popup import Bools, Strengths, kept_count, pop_up, settled
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
 
+HysteresisRule = Literal["dead-band", "consecutive"]
 Multiply = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
@@ -33,6 +34,7 @@ class Masking(TypedDict, total=False):
     granularity: Granularity
     phases: int | None
     assignment: Assignment
+    hysteresis_rule: HysteresisRule
 
 
 class MaskedLayer(nn.Module):
@@ -51,7 +53,14 @@ class MaskedLayer(nn.Module):
             is kept, as Ramanujan et al. 2020 do). Set by the first ``load_weights`` and then kept: reading a
             die again does not change what the network's numbers mean.
         fan_in: how many weights an output sums, the pruned ones included.
-        kept_weights: buffer, how many weights stay.
+        kept_weights: buffer, how many weights stay; with hysteresis, about so many.
+        hysteresis: relative width of the band about the threshold in which a score changes nothing. By the rule
+            ``dead-band`` a weight is there what it was since it last switched; by ``consecutive`` (the published way, as
+            assumed here) it is what the bare threshold said in the last step, so most flips come a step later.
+        last_mask, last_choice: buffers, the mask of the last training step; by the rule ``consecutive`` also what the bare
+            threshold said then.
+        selections, set_count, reset_count: buffers, training steps so far, and how many weights were switched on and off
+            in them after the first: each a pulse, were the mask kept by set and reset.
         keep_all: ignore the scores and use every weight: the unpruned random network.
         read_noise: relative σ of a fresh Gaussian factor a weight and batch while training (with one cell of
             each pair formed, the read noise of that cell).
@@ -63,6 +72,12 @@ class MaskedLayer(nn.Module):
     conductance: Tensor
     scale: Tensor
     kept_weights: Tensor
+    hysteresis_width: Tensor
+    last_mask: Tensor
+    last_choice: Tensor
+    selections: Tensor
+    set_count: Tensor
+    reset_count: Tensor
     phase: Tensor | None
 
     def __init__(
@@ -74,6 +89,7 @@ class MaskedLayer(nn.Module):
         granularity: Granularity = "edge",
         phases: int | None = None,
         assignment: Assignment = "contiguous",
+        hysteresis_rule: HysteresisRule = "dead-band",
     ) -> None:
         super().__init__()
         if (granularity == "phase") != (phases is not None) or (phases is not None and phases < 1):
@@ -85,6 +101,7 @@ class MaskedLayer(nn.Module):
         self.granularity: Granularity = granularity
         self.phases = phases if phases is None else min(phases, outputs)
         self.assignment: Assignment = assignment
+        self.hysteresis_rule: HysteresisRule = hysteresis_rule
         self.fan_in: float = inputs
         self.keep_all = False
         self.read_noise = 0.0
@@ -96,6 +113,11 @@ class MaskedLayer(nn.Module):
         self.register_buffer("conductance", torch.zeros(inputs, outputs))
         self.register_buffer("scale", torch.zeros(()))
         self.register_buffer("kept_weights", torch.tensor(kept_count(inputs * outputs, kept)))
+        self.register_buffer("hysteresis_width", torch.zeros((), dtype=torch.float64))
+        for name in ("last_mask", "last_choice"):
+            self.register_buffer(name, torch.zeros(inputs, outputs, dtype=torch.bool))
+        for name in ("selections", "set_count", "reset_count"):
+            self.register_buffer(name, torch.tensor(0))
         start = None if self.phases is None else torch.from_numpy(assigned(outputs, self.phases, assignment))
         self.register_buffer("phase", start)
         self._units: Units | None = None
@@ -107,6 +129,16 @@ class MaskedLayer(nn.Module):
         return inputs, outputs
 
     @property
+    def hysteresis(self) -> float:
+        return float(self.hysteresis_width)
+
+    @hysteresis.setter
+    def hysteresis(self, width: float) -> None:
+        if not 0.0 <= width < 1.0:
+            raise UsageError(f"hysteresis is {width}, expected a fraction of the threshold of at least 0 and below 1")
+        self.hysteresis_width.fill_(width)
+
+    @property
     def units(self) -> Units:
         """What is kept or pruned together."""
         if self._units is None:
@@ -114,7 +146,7 @@ class MaskedLayer(nn.Module):
                 case "edge":
                     self._units = Edges()
                 case "line":
-                    self._units = Lines(self.shape[0])
+                    self._units = Lines(*self.shape)
                 case "phase":
                     assert self.phase is not None
                     assert self.phases is not None
@@ -138,19 +170,46 @@ class MaskedLayer(nn.Module):
         """Return the weights that stay, bool[inputs, outputs]."""
         if self.keep_all:
             return torch.ones_like(self.scores, dtype=torch.bool)
-        return self._tensor(self._chosen(self.units.scores(self._scores())))
+        return self._tensor(self._select(self.units.scores(self._scores()))[0])
 
-    def _chosen(self, unit_scores: Strengths) -> Bools:
-        """Return the mask that the scores of the units choose."""
-        chosen, _ = self.units.choose(np.abs(unit_scores), int(self.kept_weights))
-        return self.units.expand(chosen)
+    def _select(self, unit_scores: Strengths) -> tuple[Bools, Bools]:
+        """Return the mask that the scores of the units choose now, and what it would be without hysteresis."""
+        units, strength, width = self.units, np.abs(unit_scores), self.hysteresis
+        chosen, threshold = units.choose(strength, int(self.kept_weights))
+        choice = units.expand(chosen)
+        if width == 0.0 or int(self.selections) == 0:
+            return choice, choice
+        last = self.last_mask if self.hysteresis_rule == "dead-band" else self.last_choice
+        before = units.gather(last.cpu().numpy())
+        return units.expand(settled(chosen, strength, threshold, before, width)), choice
 
     def _popped_up(self) -> Tensor:
         """Return the kept weights, dimensionless, with a gradient for the scores."""
         unit_scores = self.units.scores(self._scores())
-        mask = self._tensor(self._chosen(unit_scores))
+        selected, choice = self._select(unit_scores)
+        mask = self._tensor(selected)
+        if self.training and torch.is_grad_enabled():
+            self._remember(mask, selected, choice)
         direction = None if self.granularity == "edge" else self._tensor(self.units.direction(unit_scores))
         return pop_up(self.scores, self.conductance * self.scale, mask, direction)
+
+    def _remember(self, mask: Tensor, selected: Bools, choice: Bools) -> None:
+        """Count what this training step switches, and keep what the next one is compared with."""
+        if int(self.selections):
+            before = self.last_mask.cpu().numpy()
+            switched_on = int(np.count_nonzero(selected & ~before))
+            self.set_count += switched_on
+            self.reset_count += switched_on + int(np.count_nonzero(before)) - int(np.count_nonzero(selected))
+        self.selections += 1
+        self.last_mask = mask
+        if self.hysteresis_rule == "consecutive":
+            self.last_choice = self._tensor(choice).clone()
+
+    def relative_strength(self) -> tuple[Strengths, npt.NDArray[np.int64]]:
+        """Return |score| of the units as multiples of what they have at the start, and of how many weights they are."""
+        sizes = self.units.sizes
+        strength = np.abs(self.units.scores(self._scores()))
+        return strength * np.sqrt(self.shape[0] * sizes, dtype=np.float32), sizes
 
     def _scores(self) -> Strengths:
         return np.asarray(self.scores.detach().cpu().numpy())

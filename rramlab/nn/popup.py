@@ -58,6 +58,17 @@ def largest(strength: Strengths, count: int) -> tuple[Bools, float]:
     return selected.reshape(strength.shape), float(threshold)
 
 
+def settled(chosen: Bools, strength: Strengths, threshold: float, before: Bools, width: float) -> Bools:
+    """Return ``chosen``, but as ``before`` where the strength is within ``width`` (relative) of the threshold.
+
+    All arrays have one shape. What is off goes on at threshold · (1 + width), what is on goes off below
+    threshold · (1 − width). A width of 0 changes nothing.
+    """
+    if width == 0.0:
+        return chosen
+    return np.asarray((before & (strength >= threshold * (1.0 - width))) | (strength >= threshold * (1.0 + width)))
+
+
 class PopUp(torch.autograd.Function):
     """``weights`` where ``mask`` keeps them, else zero; the gradient reaches every score."""
 

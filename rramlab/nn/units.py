@@ -19,7 +19,12 @@ Phases = npt.NDArray[np.int64]
 
 
 class Units(Protocol):
-    """How the scores [inputs, outputs] of a layer become a mask of the same shape."""
+    """How the scores [inputs, outputs] of a layer become a mask of the same shape.
+
+    ``sizes``: how many weights each unit is, broadcasting to the units' shape.
+    """
+
+    sizes: npt.NDArray[np.int64]
 
     def scores(self, scores: Strengths) -> Strengths:
         """Return the score of every unit, in an array of the units' own shape."""
@@ -47,6 +52,8 @@ class Units(Protocol):
 
 class Edges:
     """Every weight by itself."""
+
+    sizes = np.ones(1, np.int64)
 
     def scores(self, scores: Strengths) -> Strengths:
         return scores
@@ -102,8 +109,9 @@ class Rows:
 class Lines:
     """Whole rows and whole outputs: bool[inputs + outputs]; a weight stays where both of its lines do."""
 
-    def __init__(self, inputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         self.inputs = inputs
+        self.sizes = np.repeat([outputs, inputs], [inputs, outputs])
 
     def scores(self, scores: Strengths) -> Strengths:
         return np.concatenate([scores.mean(axis=1), scores.mean(axis=0)])

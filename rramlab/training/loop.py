@@ -143,6 +143,7 @@ class _Run:
         batch = self.recipe.batch
         order = torch.randperm(len(self.x))
         loss_sum, right = 0.0, 0
+        configure(self.model, hysteresis=self.recipe.hysteresis_in(len(self.history) + 1))
         self.model.train()
         for step in range(self.steps):
             if stop():

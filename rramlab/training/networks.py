@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rramlab.base.errors import UsageError
-from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure
+from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure, share_kept
 
 
 def digits_mlp(**masking: Unpack[Masking]) -> nn.Module:
@@ -71,8 +71,10 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def build(name: str, read_noise: float = 0.0, seed: int | None = None, **masking: Unpack[Masking]) -> nn.Module:
-    """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores.
+def build(
+    name: str, read_noise: float = 0.0, seed: int | None = None, share: bool = False, **masking: Unpack[Masking]
+) -> nn.Module:
+    """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores, ``share``: one threshold.
 
     Raises:
         UsageError: no such network; the message lists those that exist.
@@ -84,4 +86,6 @@ def build(name: str, read_noise: float = 0.0, seed: int | None = None, **masking
             torch.manual_seed(seed)
         model = NETWORKS[name](**masking)
     configure(model, read_noise=read_noise)
+    if share:
+        share_kept(model)
     return model

@@ -14,7 +14,7 @@ from rramlab.base.errors import UsageError
 from rramlab.base.names import NAME
 from rramlab.base.yamlfile import explain, load_model
 from rramlab.macro.masks import Granularity
-from rramlab.nn import Assignment
+from rramlab.nn import Assignment, HysteresisRule
 from rramlab.training import networks
 from rramlab.training.data import Dataset
 
@@ -24,7 +24,10 @@ class Recipe(BaseModel):
 
     Attributes:
         forming: which cells the die must have had pulsed for the weights to suit (design, section 8).
-        kept: fraction of the weights of each layer that stays.
+        kept: fraction of the weights that stays: of each layer, or of the ``network``, as ``kept_of`` says (then one
+            threshold over all layers decides).
+        hysteresis: width of the band about the threshold, as a fraction of it, in which a weight does not switch; goes
+            linearly from epoch to epoch to ``hysteresis_end`` (None: stays). ``hysteresis_rule``: see ``nn.MaskedLayer``.
         granularity: what is kept or pruned together: single weights (``edge``), the rows of a set of outputs
             (``phase``), rows and outputs (``line``).
         phases: of granularity ``phase``: sets of outputs in each layer, so gate patterns a tile.
@@ -47,6 +50,10 @@ class Recipe(BaseModel):
     network: str
     forming: Literal["all", "partial", "one-of-pair"] = "one-of-pair"
     kept: float = Field(0.5, gt=0, le=1)
+    kept_of: Literal["layer", "network"] = "layer"
+    hysteresis: float = Field(0.0, ge=0, lt=1)
+    hysteresis_end: float | None = Field(None, ge=0, lt=1)
+    hysteresis_rule: HysteresisRule = "dead-band"
     granularity: Granularity = "edge"
     phases: int | None = Field(None, ge=1)
     assignment: Assignment = "contiguous"
@@ -75,6 +82,12 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"found granularity {self.granularity} with {found}: 'phase' needs a number, the others none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _lines_have_no_common_threshold(self) -> Recipe:
+        if self.granularity == "line" and self.kept_of == "network":
+            raise ValueError("found granularity line with kept_of network: whole lines have a kept fraction a layer")
         return self
 
     def changed(self, changes: Mapping[str, object]) -> Recipe:
@@ -106,17 +119,24 @@ class Recipe(BaseModel):
                 f"has {data.train_x.shape[1:]} in {len(data.classes)}; name another network or data set in the recipe"
             )
 
+    def hysteresis_in(self, epoch: int) -> float:
+        """Return the hysteresis of an epoch, counted from 1."""
+        end = self.hysteresis if self.hysteresis_end is None else self.hysteresis_end
+        return self.hysteresis + (end - self.hysteresis) * (epoch - 1) / max(1, self.epochs - 1)
+
     def model(self) -> nn.Module:
         """Return the recipe's network with fresh scores and no weights yet: the same for the same seed."""
         return networks.build(
             self.network,
             self.read_noise,
             self.seed,
+            self.kept_of == "network",
             kept=self.kept,
             bits=self.activation_bits,
             granularity=self.granularity,
             phases=self.phases,
             assignment=self.assignment,
+            hysteresis_rule=self.hysteresis_rule,
         )
 
 

@@ -85,3 +85,16 @@ def test_phases_belong_to_granularity_phase() -> None:
             recipe.changed(changes)
     with pytest.raises(UsageError, match="epochs"):
         recipe.changed({"epochs": 0})
+
+
+def test_hysteresis_goes_from_its_start_to_its_end() -> None:
+    recipe = load_recipe("digits").changed({"hysteresis": 0.01, "hysteresis_end": 0.007, "epochs": 4})
+    assert [recipe.hysteresis_in(epoch) for epoch in (1, 2, 3, 4)] == pytest.approx([0.01, 0.009, 0.008, 0.007])
+    constant = recipe.changed({"hysteresis_end": None})
+    assert constant.hysteresis_in(1) == constant.hysteresis_in(4) == 0.01
+    assert recipe.changed({"epochs": 1}).hysteresis_in(1) == 0.01
+
+
+def test_whole_lines_are_kept_by_the_layer() -> None:
+    with pytest.raises(UsageError, match="kept_of network"):
+        load_recipe("digits").changed({"granularity": "line", "kept_of": "network"})
