@@ -1,16 +1,20 @@
-"""The kinds of masked layers: linear and convolutional.
+"""The kinds of masked layers: linear, convolutional either way, and recurrent.
 
-A convolution is a product a position of the kernel: its window is unfolded to a vector of codes.
+Each computes on the host or sends codes to its ``multiply``. A convolution is a product a position of the kernel, whose
+window is unfolded to a vector of codes; a transposed one is a product an input pixel, whose results are laid over one
+another. A bias is added digitally.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from rramlab.base.errors import UsageError
 from rramlab.nn.masked import MaskedLayer, Masking
 
 # Codes of one call of ``multiply``: bounds the memory that an unfolded convolution takes.
@@ -18,19 +22,28 @@ CODES_AT_ONCE = 1 << 24
 
 
 class MaskedLinear(MaskedLayer):
-    """x [batch, inputs] -> [batch, outputs], no bias."""
+    """x [..., inputs] -> [..., outputs]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.multiply is None:
-            return functional.linear(self.quantiser(x), self.weights().t())
+        return self.product()(x)
+
+    def product(self) -> Callable[[Tensor], Tensor]:
+        """Return the layer as it is now, for several products with one mask; read noise is fresh in each."""
+        if self.multiply is not None:
+            return self._product_on_chip
+        selected = self.selected()
+        return lambda x: functional.linear(self.quantiser(x), self.read(selected).t(), self.bias)
+
+    def _product_on_chip(self, x: Tensor) -> Tensor:
         with torch.no_grad():
-            codes = self.quantiser.codes(x)
+            codes = self.quantiser.codes(x).flatten(end_dim=-2)
             rows = max(1, CODES_AT_ONCE // codes.shape[1])
-            return torch.cat([self.on_chip(part) for part in torch.split(codes, rows)])
+            sums = torch.cat([self.on_chip(part) for part in torch.split(codes, rows)])
+            return _biased(sums.view(*x.shape[:-1], -1), self.bias)
 
 
 class MaskedConv2d(MaskedLayer):
-    """x [batch, in_channels, height, width] -> [batch, out_channels, height', width'], no bias."""
+    """x [batch, in_channels, height, width] -> [batch, out_channels, height', width']."""
 
     def __init__(
         self,
@@ -48,13 +61,13 @@ class MaskedConv2d(MaskedLayer):
     def forward(self, x: Tensor) -> Tensor:
         if self.multiply is None:
             kernels = self.weights().t().reshape(-1, self.in_channels, *self.kernel_size)
-            return functional.conv2d(self.quantiser(x), kernels, stride=self.stride, padding=self.padding)
+            return functional.conv2d(self.quantiser(x), kernels, self.bias, self.stride, self.padding)
         with torch.no_grad():
             codes = self.quantiser.codes(x)
             height, width = self.positions(x.shape[2], x.shape[3])
             images = max(1, CODES_AT_ONCE // (height * width * self.shape[0]))
             sums = torch.cat([self.on_chip(self.unfold(part)) for part in torch.split(codes, images)])
-            return sums.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2).contiguous()
+            return _biased(sums.view(x.shape[0], height, width, -1), self.bias).permute(0, 3, 1, 2).contiguous()
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Return the output's (height, width) for an input of that size; each position is one vector."""
@@ -73,5 +86,97 @@ class MaskedConv2d(MaskedLayer):
         return f"{super().extra_repr()}, kernel={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
+class MaskedConvTranspose2d(MaskedLayer):
+    """x [batch, in_channels, height, width] -> [batch, out_channels, height', width'], larger by the stride.
+
+    Its inputs are the channels of a pixel; its outputs (channel, kernel row, kernel column) are what the pixel adds to
+    its surroundings. So no row is spent on zeros between the pixels.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        output_padding: int | tuple[int, int] = 0,
+        **masking: Unpack[Masking],
+    ) -> None:
+        self.kernel_size, self.stride, self.padding = _pair(kernel_size), _pair(stride), _pair(padding)
+        self.output_padding = _pair(output_padding)
+        window = self.kernel_size[0] * self.kernel_size[1]
+        super().__init__(in_channels, out_channels * window, **masking)
+        self.fan_in = in_channels * window / (self.stride[0] * self.stride[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.multiply is None:
+            kernels = self.weights().reshape(self.shape[0], -1, *self.kernel_size)
+            return functional.conv_transpose2d(
+                self.quantiser(x), kernels, self.bias, self.stride, self.padding, self.output_padding
+            )
+        with torch.no_grad():
+            pixels = self.quantiser.codes(x).permute(0, 2, 3, 1).reshape(-1, self.shape[0])
+            rows = max(1, CODES_AT_ONCE // self.shape[0])
+            sums = torch.cat([self.on_chip(part) for part in torch.split(pixels, rows)])
+            laid = functional.fold(
+                sums.view(x.shape[0], -1, self.shape[1]).transpose(1, 2),
+                self.positions(x.shape[2], x.shape[3]),
+                self.kernel_size,
+                stride=self.stride,
+                padding=self.padding,
+            )
+            return laid if self.bias is None else laid + self.bias[:, None, None]
+
+    def positions(self, height: int, width: int) -> tuple[int, int]:
+        """Return the output's (height, width) for an input of that size."""
+        down, right = (
+            (size - 1) * stride - 2 * padding + kernel + extra
+            for size, stride, padding, kernel, extra in zip(
+                (height, width), self.stride, self.padding, self.kernel_size, self.output_padding, strict=True
+            )
+        )
+        return down, right
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, kernel={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class MaskedRNN(nn.Module):
+    """The recurrent layer h(t) = ReLU(x(t) · W + h(t − 1) · U), as ``torch.nn.RNN`` of one layer gives it.
+
+    x [time, batch, inputs], or [batch, time, inputs] with ``batch_first`` -> (h of every step, likewise, and the last h,
+    [1, batch, hidden]). Both W, ``input``, and U, ``hidden``, are masked layers on the die. Their masks are taken once a
+    sequence, not once a step; read noise is fresh in every product. All inputs are multiplied at once, states in turn.
+    """
+
+    def __init__(self, inputs: int, hidden: int, batch_first: bool = False, **masking: Unpack[Masking]) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.input = MaskedLinear(inputs, hidden, **masking)
+        self.hidden = MaskedLinear(hidden, hidden, **masking)
+        # A state that passes on its whole mean square and gets an input besides would grow without end: half of it.
+        self.hidden.fan_in = 2 * hidden
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """``state``: h before the first step, [1, batch, hidden], none below 0; None is zero."""
+        if x.dim() != 3:
+            raise UsageError(f"found a sequence of shape {tuple(x.shape)}, expected three axes: time, batch, inputs")
+        driven = self.input(x.transpose(0, 1) if self.batch_first else x)
+        recur = self.hidden.product()
+        now = None if state is None else state[0]
+        states = []
+        for drive in driven:
+            now = functional.relu(drive if now is None else drive + recur(now))
+            states.append(now)
+        every = torch.stack(states)
+        return every.transpose(0, 1) if self.batch_first else every, every[-1:]
+
+
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
+
+
+def _biased(sums: Tensor, bias: Tensor | None) -> Tensor:
+    """Add ``bias`` along the last axis."""
+    return sums if bias is None else sums + bias

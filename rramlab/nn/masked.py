@@ -65,6 +65,7 @@ class MaskedLayer(nn.Module):
         read_noise: relative σ of a fresh Gaussian factor a weight and batch while training (with one cell of
             each pair formed, the read noise of that cell).
         evaluation_noise: the same in evaluation on the host.
+        bias: None, or a parameter of one value a feature or channel, added digitally; ``convert`` sets it.
         multiply: None, or codes uint8[batch, inputs] -> siemens × code, float32[batch, outputs], evaluation
             only.
     """
@@ -79,6 +80,7 @@ class MaskedLayer(nn.Module):
     set_count: Tensor
     reset_count: Tensor
     phase: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -110,6 +112,7 @@ class MaskedLayer(nn.Module):
         self.quantiser = UnsignedQuantiser(bits)
         bound = inputs**-0.5  # assumed; 3 times wider scores learn more slowly
         self.scores = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
+        self.register_parameter("bias", None)
         self.register_buffer("conductance", torch.zeros(inputs, outputs))
         self.register_buffer("scale", torch.zeros(()))
         self.register_buffer("kept_weights", torch.tensor(kept_count(inputs * outputs, kept)))
@@ -254,9 +257,20 @@ class MaskedLayer(nn.Module):
         Raises:
             UsageError: no weights were loaded.
         """
+        return self.read(self.selected())
+
+    def selected(self) -> Tensor:
+        """Return the weights of this pass without noise: in training, one step of the mask's history.
+
+        Raises:
+            UsageError: no weights were loaded.
+        """
         if not self.loaded:
             raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
-        weights = self.conductance * self.scale if self.keep_all else self._popped_up()
+        return self.conductance * self.scale if self.keep_all else self._popped_up()
+
+    def read(self, weights: Tensor) -> Tensor:
+        """Return ``weights`` with fresh read noise, if there is any."""
         noise = self.read_noise if self.training else self.evaluation_noise
         return weights * torch.randn_like(weights).mul_(noise).add_(1.0) if noise else weights
 
