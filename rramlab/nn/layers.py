@@ -32,7 +32,8 @@ class MaskedLinear(MaskedLayer):
         if self.multiply is not None:
             return self._product_on_chip
         selected = self.selected()
-        return lambda x: functional.linear(self.quantiser(x), self.read(selected).t(), self.bias)
+        # Not functional.linear: it takes the weights transposed, and every pass over their gradient would be a slow one.
+        return lambda x: _biased(self.quantiser(x) @ self.read(selected), self.bias)
 
     def _product_on_chip(self, x: Tensor) -> Tensor:
         with torch.no_grad():

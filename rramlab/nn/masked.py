@@ -59,8 +59,9 @@ class MaskedLayer(nn.Module):
             assumed here) it is what the bare threshold said in the last step, so most flips come a step later.
         last_mask, last_choice: buffers, the mask of the last training step; by the rule ``consecutive`` also what the bare
             threshold said then.
-        selections, set_count, reset_count: buffers, training steps so far, and how many weights were switched on and off
-            in them after the first: each a pulse, were the mask kept by set and reset.
+        switches: buffer int64[3], training steps so far (``selections``), and how many weights were switched on
+            (``set_count``) and off (``reset_count``) in them after the first: each a pulse, were the mask kept by set and
+            reset.
         keep_all: ignore the scores and use every weight: the unpruned random network.
         read_noise: relative σ of a fresh Gaussian factor a weight and batch while training (with one cell of
             each pair formed, the read noise of that cell).
@@ -76,9 +77,7 @@ class MaskedLayer(nn.Module):
     hysteresis_width: Tensor
     last_mask: Tensor
     last_choice: Tensor
-    selections: Tensor
-    set_count: Tensor
-    reset_count: Tensor
+    switches: Tensor
     phase: Tensor | None
     bias: nn.Parameter | None
 
@@ -119,8 +118,7 @@ class MaskedLayer(nn.Module):
         self.register_buffer("hysteresis_width", torch.zeros((), dtype=torch.float64))
         for name in ("last_mask", "last_choice"):
             self.register_buffer(name, torch.zeros(inputs, outputs, dtype=torch.bool))
-        for name in ("selections", "set_count", "reset_count"):
-            self.register_buffer(name, torch.tensor(0))
+        self.register_buffer("switches", torch.zeros(3, dtype=torch.int64))
         start = None if self.phases is None else torch.from_numpy(assigned(outputs, self.phases, assignment))
         self.register_buffer("phase", start)
         self._units: Units | None = None
@@ -130,6 +128,18 @@ class MaskedLayer(nn.Module):
         """(inputs, outputs)."""
         inputs, outputs = self.scores.shape
         return inputs, outputs
+
+    @property
+    def selections(self) -> int:
+        return int(self.switches[0])
+
+    @property
+    def set_count(self) -> int:
+        return int(self.switches[1])
+
+    @property
+    def reset_count(self) -> int:
+        return int(self.switches[2])
 
     @property
     def hysteresis(self) -> float:
@@ -180,7 +190,7 @@ class MaskedLayer(nn.Module):
         units, strength, width = self.units, np.abs(unit_scores), self.hysteresis
         chosen, threshold = units.choose(strength, int(self.kept_weights))
         choice = units.expand(chosen)
-        if width == 0.0 or int(self.selections) == 0:
+        if width == 0.0 or self.selections == 0:
             return choice, choice
         last = self.last_mask if self.hysteresis_rule == "dead-band" else self.last_choice
         before = units.gather(last.cpu().numpy())
@@ -198,12 +208,15 @@ class MaskedLayer(nn.Module):
 
     def _remember(self, mask: Tensor, selected: Bools, choice: Bools) -> None:
         """Count what this training step switches, and keep what the next one is compared with."""
-        if int(self.selections):
+        counts = self.switches.cpu().numpy()  # on the CPU this is the buffer itself: cheaper than arithmetic of tensors
+        if counts[0]:
             before = self.last_mask.cpu().numpy()
-            switched_on = int(np.count_nonzero(selected & ~before))
-            self.set_count += switched_on
-            self.reset_count += switched_on + int(np.count_nonzero(before)) - int(np.count_nonzero(selected))
-        self.selections += 1
+            switched_on = np.count_nonzero(selected > before)
+            counts[1] += switched_on
+            counts[2] += switched_on + np.count_nonzero(before) - np.count_nonzero(selected)
+        counts[0] += 1
+        if self.switches.device.type != "cpu":
+            self.switches.copy_(torch.from_numpy(counts))
         self.last_mask = mask
         if self.hysteresis_rule == "consecutive":
             self.last_choice = self._tensor(choice).clone()

