@@ -7,35 +7,26 @@ import sys
 
 sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hide the standard library's
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests"))  # its small benches
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # its small benches
 
 from campaign import deadman, forming
+from campaign.command import parser_of, tell
 from campaign.kept import Kept
 from campaign.page import markdown, summary
 
-RESULTS = ROOT / "docs" / "results"
 FULL = {"runs": 1000, "kills": 100}
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].rstrip("."))
+    parser = parser_of(__doc__, "faults", "faults and moments", "runs or kills")
     parser.add_argument("--runs", type=int, default=FULL["runs"], metavar="N", help="runs of forming a region (1000)")
     parser.add_argument(
         "--kills", type=int, default=FULL["kills"], metavar="N", help="hosts killed with live lines (100)"
     )
     parser.add_argument("--share", type=float, default=0.01, help="of the frames that suffer a fault (0.01)")
-    parser.add_argument("--seed", type=int, default=1, help="of faults and moments (1)")
-    usual = ROOT / "data" / "faults"
-    parser.add_argument("--out", type=Path, default=usual, metavar="DIR", help="partial results, and runs that failed")
-    said = "docs/results; of fewer runs or kills the folder of --out"
-    parser.add_argument("--results", type=Path, metavar="DIR", help=f"where the page is written ({said})")
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     asked = parser.parse_args()
     if asked.runs < 0 or asked.kills < 0 or not asked.runs + asked.kills or not 0 <= asked.share <= 1:
         parser.error("expected runs and kills of at least 0 and not both 0, and a share from 0 to 1")
@@ -59,17 +50,8 @@ def main():
         lambda number: deadman.one(number, asked.seed, asked.out / f"kill-{number}"),
     )
     full = asked.runs >= FULL["runs"] and asked.kills >= FULL["kills"]
-    folder = asked.results or (RESULTS if full else asked.out)
     document = summary(runs, kills, settings)
-    page = folder / "faults.md"
-    page.write_text(markdown(document), encoding="utf-8")
-    (folder / "faults.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if asked.json:
-        print(json.dumps(document, ensure_ascii=False))
-    else:
-        for name, value in document["ratios"].items():
-            print(f"{name:32} {value:.4f}")
-        print(f"written to {page}")
+    tell(asked, "faults", full, document, markdown(document))
     return 0 if all(each["passed"] for each in runs + kills) else 1
 
 

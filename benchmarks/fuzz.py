@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from rramlab.drivers.bench import describe_bench
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import operations
 from rramlab.drivers.wire.frames import Decoder, Frame, Kind, encode
 from rramlab.drivers.wire.messages import Opcode
 from rramlab.macro.cells import CellSelection
@@ -54,14 +54,14 @@ class Fuzzer:
         nonce = self.controller.hello().boot_nonce
         for number in range(1, ORIGINALS + 1):
             bits = np.array([self.chance.random() < 0.5 for _ in range(GEOMETRY.cells)]).reshape(GEOMETRY.shape)
-            pulse = messages.PulseRequest(
+            pulse = operations.PulseRequest(
                 nonce, number, "electroform", table.dac_code(3.75), table.dac_code(1.6), 1000, 4, CellSelection(bits)
             )
-            route = messages.RouteRequest(nonce, number, RoutedCell(number % 8, number // 8 % 8), 0)
+            route = operations.RouteRequest(nonce, number, RoutedCell(number % 8, number // 8 % 8), 0)
             if number % 8:
-                yield encode(Frame(Kind.REQUEST, Opcode.PULSE, number, messages.pack_pulse(pulse)))
+                yield encode(Frame(Kind.REQUEST, Opcode.PULSE, number, operations.pack_pulse(pulse)))
             else:
-                yield encode(Frame(Kind.REQUEST, Opcode.ROUTE, number, messages.pack_route(route)))
+                yield encode(Frame(Kind.REQUEST, Opcode.ROUTE, number, operations.pack_route(route)))
 
     # damage: each returns bytes with or without a zero at their end --------------------------------------------------
 

@@ -6,15 +6,17 @@ import io
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from rramlab.base.errors import DataError
-from rramlab.base.files import write_atomic
+from rramlab.base.files import write_atomic, write_through
 
 # What numpy and zipfile raise for damage, by where in the file it lies.
 _DAMAGE = (
@@ -41,6 +43,30 @@ def save_arrays(path: Path, arrays: Arrays, compressed: bool = True) -> None:
     write: Callable[..., None] = np.savez_compressed if compressed else np.savez
     write(stream, **arrays)
     write_atomic(path, stream.getvalue())
+
+
+@dataclass(frozen=True)
+class InParts:
+    """An array that need not be in memory: its type and shape, and what it is made of, in C order, part by part."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    parts: Iterable[npt.NDArray[Any]]
+
+
+def save_in_parts(path: Path, arrays: Iterable[tuple[str, InParts]]) -> None:
+    """Write a compressed archive as :func:`save_arrays` does, with no more than one part of one array in memory."""
+
+    def write(stream: IO[bytes]) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, array in arrays:
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    head = {"descr": dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+                    write_array_header_1_0(file, head)
+                    for part in array.parts:
+                        file.write(np.ascontiguousarray(part, array.dtype).data)
+
+    write_through(path, write)
 
 
 def load_arrays(path: Path) -> Arrays:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceRef:
     """Where in a text file something was written; line and column count from 1, 0 means unknown."""
 
@@ -44,6 +44,10 @@ class Uncalibrated(UserWarning):
 
 class DataError(RramlabError):
     """A file is missing, damaged, or not what its name says."""
+
+
+class TooFewCells(DataError):
+    """Too few cells conduct for what was asked: the die is not formed, or not there."""
 
 
 class BenchLocked(RramlabError):

@@ -1,4 +1,4 @@
-"""Names that become folders: dies, trainings, deployments."""
+"""Names that people give: what each kind may be made of, and how that is said."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import re
 
 from rramlab.base.errors import UsageError
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # becomes a folder: dies, trainings, deployments
+WORD = r"^[a-z][a-z0-9_-]*$"  # data sets, values of loops
+PROTOCOL = r"^[a-z][a-z0-9-]*$"
+CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+IN_WORDS = {
+    NAME: "up to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
+    WORD: "lower-case letters, digits, '_' or '-', the first a letter",
+    PROTOCOL: "lower-case letters, digits or '-', the first a letter",
+    CLASS: "module:Class, such as our_lab.smus:OurUnit",
+}
 
 
 def checked(name: str, what: str) -> str:
@@ -16,7 +26,5 @@ def checked(name: str, what: str) -> str:
         UsageError: it would leave its folder, or hold characters that some file system refuses.
     """
     if not re.fullmatch(NAME, name):
-        raise UsageError(
-            f"found the {what} {name!r}, expected up to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
-        )
+        raise UsageError(f"found the {what} {name!r}, expected {IN_WORDS[NAME]}")
     return name

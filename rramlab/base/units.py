@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationInfo
@@ -19,7 +21,9 @@ from rramlab.base.errors import UsageError
 # as µs. Files that the program writes for itself hold plain SI numbers.
 WRITTEN_BY_HAND = {"units": "required"}
 
-_EXAMPLES = {"V": "3.75 V", "s": "1 us", "S": "12 uS", "A": "1 mA", "Ω": "125 Ohm", "J": "1 pJ", "Hz": "50 kHz"}
+_EXAMPLES = {
+    "V": "3.75 V", "s": "1 us", "S": "12 uS", "A": "1 mA", "Ω": "125 Ohm", "J": "1 pJ", "Hz": "50 kHz", "°C": "25 °C",
+}  # fmt: skip
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SPELLINGS = {"Ohm": "Ω", "ohm": "Ω", "Ohms": "Ω", "ohms": "Ω", "Ω": "Ω"}
@@ -61,11 +65,14 @@ def _expected(unit: str) -> str:
     return f"expected a quantity in {unit} with its unit, such as '{_EXAMPLES.get(unit, f'1 {unit}')}'"
 
 
-def show(value: float, unit: str, digits: int = 4) -> str:
-    """Return ``value`` (SI) as a person would write it: ``show(5e-7, "s")`` is ``500 ns``."""
+def show(value: float, unit: str, digits: int = 4, zeros: bool = False) -> str:
+    """Return ``value`` (SI) as a person would write it: ``show(5e-7, "s")`` is ``500 ns``.
+
+    ``zeros``: write those at the end, too, where the digits say how well a value is known.
+    """
     from quantiphy import Quantity
 
-    return str(Quantity(value, unit).render(prec=digits - 1))
+    return str(Quantity(value, unit).render(prec=digits - 1, strip_zeros=not zeros))
 
 
 def parse_duration(text: str) -> float:
@@ -121,10 +128,23 @@ def _reader(unit: str) -> BeforeValidator:
     return BeforeValidator(convert)
 
 
-Volts = Annotated[float, _reader("V")]
-Seconds = Annotated[float, _reader("s")]
-Siemens = Annotated[float, _reader("S")]
-Amperes = Annotated[float, _reader("A")]
-Ohms = Annotated[float, _reader("Ω")]
-Joules = Annotated[float, _reader("J")]
-Hertz = Annotated[float, _reader("Hz")]
+@dataclass(frozen=True)
+class Unit:
+    """What a field of a model is in; stands beside its type, for whoever writes it down again."""
+
+    name: str
+
+
+def unit_of(metadata: Iterable[object]) -> str | None:
+    """Return the unit among a field's metadata, None for what has none."""
+    return next((each.name for each in metadata if isinstance(each, Unit)), None)
+
+
+Volts = Annotated[float, _reader("V"), Unit("V")]
+Seconds = Annotated[float, _reader("s"), Unit("s")]
+Siemens = Annotated[float, _reader("S"), Unit("S")]
+Amperes = Annotated[float, _reader("A"), Unit("A")]
+Ohms = Annotated[float, _reader("Ω"), Unit("Ω")]
+Joules = Annotated[float, _reader("J"), Unit("J")]
+Hertz = Annotated[float, _reader("Hz"), Unit("Hz")]
+Celsius = Annotated[float, _reader("°C"), Unit("°C")]

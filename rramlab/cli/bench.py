@@ -18,7 +18,7 @@ from rramlab.cli.options import BenchPath, Json, Trace
 from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
-    from rramlab.drivers.bench import Bench
+    from rramlab.drivers.bench import Bench, BenchDescription
 
 app = typer.Typer(help="What is on the table.", no_args_is_help=True)
 
@@ -137,7 +137,9 @@ def check(
     out.say(_limits_table(out, limits, "limits: silicon ∩ controller ∩ SMUs ∩ bench"))
     hardware = description.board_file.power_up
     confirmed = _ask_power_up(out, hardware, power_up, description.file.backend != "simulated")
-    document = {"instruments": found, "smus": units, "limits": limits, "power_up": list(hardware)}
+    calibration = _calibration(out, description, found)
+    document = {"instruments": found, "smus": units, "calibration": calibration, "limits": limits,
+                "power_up": list(hardware)}  # fmt: skip
     if confirmed is False:
         raise OutOfLimits(
             f"board {description.file.controller.board} lacks hardware that it must have at power-up; nothing was energised. "
@@ -164,6 +166,23 @@ def _board_row(bench: Bench, die: str) -> dict[str, Any]:
         "damaged": status.damaged,
         "errors": list(status.errors),
     }
+
+
+def _calibration(out: Output, description: BenchDescription, boards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Say with which record the codes of each board become siemens, and what is wrong with it."""
+    from rramlab.records.applied import faults_of
+    from rramlab.records.files import newest
+
+    found = []
+    for serial, celsius in {row["board"]: row["temperature_C"] for row in boards}.items():
+        kept = newest(description.root, "board", serial)
+        faults = faults_of(kept, description.root, serial, celsius)
+        found.append({"board": serial, "record": None if kept is None else kept.id, "faults": list(faults)})
+        if kept is not None and not faults:
+            out.say(f"Calibration of board {serial}: {kept.id}.")
+        for fault in faults:
+            out.say(f"Calibration: {fault}. The bench's policy is '{description.file.calibration_policy}'.")
+    return found
 
 
 def _smu_row(bench: Bench, name: str) -> dict[str, Any]:

@@ -1,118 +1,345 @@
-"""``calibrate``: measure what a die is, and look at the records."""
+"""``calibrate``: measure what a board and a die are, and look at their records."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json
-from rramlab.cli.output import Output, command
+from rramlab.base.errors import DataError, OutOfLimits, RramlabError, TooFewCells, UsageError
+from rramlab.cli.calibrationreport import calibration_report
+from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName
+from rramlab.cli.output import Output, command, fail
 from rramlab.cli.preview import announce, refuse_other_die
-from rramlab.cli.run import progress, tell
+from rramlab.cli.run import progress
 
 if TYPE_CHECKING:
-    from rramlab.calibration.records import FormingRecord
+    from rramlab.calibration.procedures import Calibrated, Procedure
     from rramlab.drivers.bench import BenchDescription
+    from rramlab.records.files import Kept
+    from rramlab.records.sections import Section
 
-app = typer.Typer(help="Measure what a die is; look at its records.", no_args_is_help=True)
-RAMP = "electroform-ramp"
+app = typer.Typer(help="Measure what a board and a die are; look at their records.", no_args_is_help=True)
+From = Annotated[
+    str | None, typer.Option("--run", metavar="RUN", help="Analyse this run of the procedure; otherwise one is made.")
+]
 
 
-@app.command("forming")
+_AT_THE_UNIT = ("dac", "adc", "smu")  # what asks for a source-measure unit
+
+
+def _procedure(name: str, says: str) -> None:
+    @app.command(name, help=says)
+    @command
+    def procedure(
+        run: From = None,
+        assignments: Assignments = None,
+        arm: Arm = None,
+        die: DieName = None,
+        bench: BenchPath = None,
+        as_json: Json = False,
+    ) -> None:
+        out = Output(as_json)
+        description = _one_die(bench, die)
+        done = _calibrate(out, description, _chosen(description, name), run, assignments or [], arm)
+        _conclude(out, [done])
+
+
+def _one_die(bench: Any, die: str | None) -> BenchDescription:
+    from rramlab.drivers.bench import describe_bench
+
+    description = describe_bench(bench, die)
+    if len(description.file.dies) != 1:
+        known = ", ".join(each.id for each in description.file.dies)
+        raise UsageError(f"the bench has several dies: {known}; say with --die which of them is in the board's socket")
+    return description
+
+
+def _chosen(description: BenchDescription, name: str) -> Procedure:
+    from rramlab.calibration.procedures import chosen
+
+    return chosen(name, description.board.capabilities)
+
+
+def _calibrate(
+    out: Output,
+    description: BenchDescription,
+    procedure: Procedure,
+    run: str | None,
+    assignments: list[str],
+    arm: str | None,
+) -> Calibrated:
+    from rramlab.calibration.procedures import analyse, measure
+    from rramlab.protocols.files import load_protocol, parse_assignments
+    from rramlab.runs.store import find_run
+
+    given = parse_assignments(assignments)
+    measured = run is None
+    if run is None:
+        if procedure.destructive:
+            refuse_other_die(description, arm)
+            plan = load_protocol(description.root, procedure.protocol).plan(description.board.geometry, given)
+            announce(out, description, plan)
+        with progress(out) as listen:
+            result = measure(description, procedure, given, arm, listen)
+        out.say(f"Run {result.run_id}: {result.pulses:,} pulses, {result.conversions:,} conversions.")
+        run = result.run_id
+    try:
+        done = analyse(description, procedure, find_run(description.data / "runs", run))
+    except RramlabError as error:
+        if measured:
+            again = f"rramlab calibrate {procedure.name} --run {run}"
+            error.args = (f"{error}. What was measured is kept: once that is mended, {again}",)
+        raise
+    for whose in ("board", "die"):
+        for name, section in done.found.sections[whose].items():
+            _say(out, name, section)
+    for kept in done.kept:
+        out.say(f"Record: {kept.path}")
+    return done
+
+
+def _conclude(out: Output, found: list[Calibrated], skipped: dict[str, str] | None = None) -> None:
+    """End with what was found; a unit and a board that disagree are a measurement out of its expected limits."""
+    sections: dict[str, Any] = {}
+    records: dict[str, str] = {}
+    for each in found:
+        records |= {kept.record.kind: str(kept.path) for kept in each.kept}
+        for whose in each.found.sections.values():
+            sections |= {name: section.model_dump(mode="json") for name, section in whose.items()}
+    document = {
+        "records": records,
+        "sections": sections,
+        "skipped": skipped or {},
+        "runs": [each.run for each in found],
+    }
+    disagree = any(
+        name == "agreement" and not getattr(section, "agrees", True)
+        for each in found
+        for name, section in each.found.sections["board"].items()
+    )
+    if disagree:
+        message = (
+            "board and source-measure unit disagree on the same cells by more than their uncertainties allow: "
+            "calibrate dac and "
+            "adc anew; if that does not help, one of the two is out of its specification"
+        )
+        fail(message, OutOfLimits.exit_code, out.json, document)
+    out.finish(document)
+
+
+@app.command("all")
 @command
-def forming(
-    run: Annotated[
-        str | None,
-        typer.Option("--run", metavar="RUN", help="Take this run of electroform-ramp; otherwise one is made."),
-    ] = None,
-    assignments: Assignments = None,
+def all_(
+    smu: Annotated[str | None, typer.Option("--smu", help="Which source-measure unit, of several.")] = None,
     arm: Arm = None,
     die: DieName = None,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
-    """Find the voltage at which a die's cells form, on a sacrificial corner (electroform-ramp); writes a record."""
-    from rramlab.drivers.bench import describe_bench
-    from rramlab.engine.session import Session
-    from rramlab.protocols.files import load_protocol, parse_assignments
-    from rramlab.runs.store import find_run
+    """All procedures, one after the other; with --arm also the breakdown curve, on a sacrificial corner.
+
+    What needs cells that conduct is left out on a die that was not formed, and said so.
+    """
+    from rramlab.calibration.procedures import PROCEDURES
 
     out = Output(as_json)
-    description = describe_bench(bench, die)
-    if run is None:
-        plan = load_protocol(description.root, RAMP).plan(
-            description.board.geometry, parse_assignments(assignments or [])
-        )
-        refuse_other_die(description, arm)
-        announce(out, description, plan)
-        with Session(description) as session, progress(out) as listen:
-            result = session.run(plan, arm=arm, die=die, listen=listen)
-        tell(out, result)
-        run = result.run_id
-    _finish(out, description, find_run(description.data / "runs", run))
+    description = _one_die(bench, die)
+    refuse_other_die(description, arm)
+    found, skipped = [], {}
+    for name, each in PROCEDURES.items():
+        if each.destructive and arm is None:
+            skipped[name] = "it pulses cells and needs --arm"
+        elif each.destructive and _has_curve(description):
+            skipped[name] = "the die has a breakdown curve, and a corner is ramped only once"
+        else:
+            out.say(f"[bold]{name}[/]: {each.says}")
+            try:
+                unit = [f"smu={smu}"] if smu is not None and name in _AT_THE_UNIT else []
+                found.append(_calibrate(out, description, _chosen(description, name), None, unit, arm))
+            except TooFewCells as error:
+                skipped[name] = str(error)
+        if name in skipped:
+            out.say(f"{name} is left out: {skipped[name]}")
+    _conclude(out, found, skipped)
 
 
-def _finish(out: Output, description: BenchDescription, run: Any) -> None:
-    """Analyse a ramp and write its record."""
-    from datetime import datetime
+def _has_curve(description: BenchDescription) -> bool:
+    from rramlab.records.files import newest
 
-    from rramlab.base.files import read_json
-    from rramlab.base.units import parse
-    from rramlab.calibration import forming as analysis
-    from rramlab.calibration.records import FormingRecord, Voltage, save
-
-    found = analysis.fit(analysis.ramp_of(run))
-    about, parameters = read_json(run.folder / "provenance.json"), run.plan.parameters
-    record = FormingRecord(
-        die=run.die,
-        board=about["board_serial"],
-        measured_at=datetime.fromisoformat(run.record["started_at"]),
-        run=run.id,
-        mean=Voltage(value=found.mean_V, uncertainty=found.mean_u),
-        sigma=Voltage(value=found.sigma_V, uncertainty=found.sigma_u),
-        width=parse(parameters["width"], "s"),
-        gate=parse(parameters["gate"], "V"),
-        cells=found.cells,
-        formed=found.formed,
-        temperature_C=about["temperature_C"],
-        software=str(about["rramlab"]),
-    )
-    path = save(description.root, record)
-    _say(out, record)
-    out.say(f"Record: {path}. To form half of the cells: rramlab run electroform --fraction 0.5 --arm {record.die}")
-    out.finish({"record": str(path), **record.model_dump(mode="json")})
+    kept = newest(description.root, "die", description.file.dies[0].id)
+    return kept is not None and getattr(kept.record, "forming", None) is not None
 
 
-def _say(out: Output, record: FormingRecord) -> None:
-    from rramlab.base.units import show
+def _say(out: Output, name: str, section: Section) -> None:
+    from rramlab.cli.sections import describe
 
-    out.say(
-        f"Die [bold]{record.die}[/] on board {record.board}, {record.measured_at:%Y-%m-%d %H:%M} UTC: breakdown at "
-        f"{record.mean}, spread {record.sigma}, of {record.cells} cells (pulses of {show(record.width, 's')}, gate "
-        f"{show(record.gate, 'V')})."
-    )
-    table = out.table("wanted share of formed cells", "voltage")
-    for share in (0.1, 0.25, 0.5, 0.75, 0.9, 0.99):
-        table.add_row(f"{share:.0%}", show(record.curve.voltage_V(share), "V"))
-    out.say(table)
+    out.say(f"[bold]{name}[/] of {section.measured_at:%Y-%m-%d %H:%M} UTC, {section.temperature:.4g} °C:")
+    for line in describe(section):
+        out.say(f"  {line}")
+    if name == "forming":
+        from rramlab.cli.sections import curve_table
+
+        out.say(curve_table(out, section))
+
+
+def _owners(description: BenchDescription) -> list[tuple[Literal["board", "die"], str]]:
+    """Return whose records concern the bench: its board's, its dies'."""
+    return [("board", description.file.controller.board), *(("die", each.id) for each in description.file.dies)]
 
 
 @app.command("show")
 @command
-def show_(die: DieName = None, bench: BenchPath = None, as_json: Json = False) -> None:
-    """Show the forming records of the dies on the bench, the one in force last."""
-    from rramlab.calibration.records import history
+def show_(
+    name: Annotated[str | None, typer.Argument(metavar="[RECORD]", help="A record; default: those in force.")] = None,
+    die: DieName = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Show the records in force of the board and the dies on the bench, or one record."""
     from rramlab.drivers.bench import describe_bench
+    from rramlab.records.files import find, newest
 
     out = Output(as_json)
     description = describe_bench(bench, die)
+    if name is not None:
+        shown = [find(description.root, name)]
+    else:
+        known = [(kind, owner, newest(description.root, kind, owner)) for kind, owner in _owners(description)]
+        shown = [kept for _, _, kept in known if kept is not None]
+        for kind, owner, kept in known:
+            if kept is None:
+                out.say(f"There is no record of {kind} {owner}. Make one with: rramlab calibrate all")
     documents = []
-    for each in description.file.dies:
-        found = list(history(description.root, each.id))
-        if not found:
-            out.say(f"Die {each.id} has no forming record. Measure one: rramlab calibrate forming --arm {each.id}")
-        for path, record in found:
-            documents.append({"record": str(path), **record.model_dump(mode="json")})
-            _say(out, record)
-    out.finish({"forming": documents})
+    for kept in shown:
+        out.say(f"[bold]{kept.id}[/], {kept.path}")
+        for section_name, section in kept.record.sections.items():
+            _say(out, section_name, section)
+            out.say(
+                f"  {_validity(section)}; run {', '.join(section.runs)}; {', '.join(section.instruments) or 'board alone'}"
+            )
+        documents.append(_document(kept))
+    out.finish({"records": documents})
+
+
+def _document(kept: Kept) -> dict[str, Any]:
+    return {"id": kept.id, "path": str(kept.path), **kept.record.model_dump(mode="json", exclude_none=True)}
+
+
+def _validity(section: Section) -> str:
+    from datetime import UTC, datetime
+
+    from rramlab.base.units import show_duration
+
+    fault = section.fault(datetime.now(UTC), section.temperature)
+    if fault is not None:
+        return f"[red]it {fault}[/]"
+    return (
+        f"holds for {show_duration(section.valid_for)}, within {section.temperature_window:.3g} °C of "
+        f"{section.temperature:.4g} °C"
+    )
+
+
+@app.command("history")
+@command
+def history_(
+    die: DieName = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """List all records of the board and the dies on the bench, oldest first, and what was new in each."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.records.files import Kept, history
+
+    out = Output(as_json)
+    description = describe_bench(bench, die)
+    table, listed = out.table("record", "new in it", "temperature", "runs"), []
+    for kind, owner in _owners(description):
+        before: dict[str, Any] = {}
+        for path in history(description.root, kind, owner):
+            kept = Kept.load(path)
+            new = {name: each for name, each in kept.record.sections.items() if before.get(name) != each}
+            before = kept.record.sections
+            runs = [run for each in new.values() for run in each.runs]
+            temperatures = sorted({f"{each.temperature:.4g} °C" for each in new.values()})
+            table.add_row(kept.id, ", ".join(new), ", ".join(temperatures), ", ".join(dict.fromkeys(runs)))
+            listed.append({"id": kept.id, "new": list(new), "runs": runs})
+    out.say(table if listed else "There is no record yet. Make one with: rramlab calibrate all")
+    out.finish({"history": listed})
+
+
+@app.command("compare")
+@command
+def compare_(
+    first: Annotated[str, typer.Argument(metavar="RECORD", help="A record, by its name or its beginning.")],
+    second: Annotated[str, typer.Argument(metavar="RECORD", help="The record to compare it with.")],
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two records value by value: the difference, and how many of its standard uncertainties that is."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.records.comparing import compare
+    from rramlab.records.files import find
+
+    out = Output(as_json)
+    root = describe_bench(bench).root
+    one, other = find(root, first), find(root, second)
+    if one.record.kind != other.record.kind:
+        raise DataError(
+            f"{one.id} is of a {one.record.kind}, {other.id} of a {other.record.kind}: they cannot be compared"
+        )
+    rows = compare(one, other)
+    table = out.table("value", one.id, other.id, "difference", "in u")
+    for row in rows:
+        deviation = "" if row.deviation is None else f"{row.deviation:.1f}"
+        table.add_row(row.name, row.first, row.second, row.difference, deviation)
+    out.say(table if rows else "The two say the same.")
+    out.finish({"first": one.id, "second": other.id, "values": [row.as_json() for row in rows]})
+
+
+@app.command("apply")
+@command
+def apply_(
+    run: RunName,
+    record: Annotated[
+        str | None, typer.Option("--record", help="A record of the run's board; default: the one in force.")
+    ] = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Convert the raw codes of a run anew, by a record that may be younger than the run. The codes stay as they are."""
+    from rramlab.calibration.applying import apply
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.records.files import find, newest
+    from rramlab.runs.store import find_run
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    found = find_run(description.data / "runs", run)
+    serial = found.provenance["board_serial"]
+    kept = newest(description.root, "board", serial) if record is None else find(description.root, record)
+    if kept is None:
+        raise DataError(f"board {serial!r} of run {found.id} has no record. Make one with: rramlab calibrate all")
+    changed = apply(found, kept, description.board)
+    out.say(f"{changed} blocks of run {found.id} are converted by {kept.id}. Data: {found.folder}/run.h5")
+    out.finish({"run": found.id, "record": kept.id, "blocks": changed})
+
+
+app.command("report")(calibration_report)
+
+
+def _register() -> None:
+    says = {
+        "dac": "What the DAC puts out, against the source-measure unit.",
+        "adc": "Gain and offset of every column: from reference resistors, or from cells that the unit measures.",
+        "noise": "Read noise, cells that switch by themselves, repeats needed for a wanted accuracy.",
+        "linearity": "Products against the sum of single reads.",
+        "lines": "Resistance of switches and wires, separately, from load dependence.",
+        "smu": "Cells measured by the board and by the unit: do both ways agree?",
+        "forming": "The breakdown curve, on a sacrificial corner of the die; needs --arm.",
+    }
+    for name, text in says.items():
+        _procedure(name, text)
+
+
+_register()

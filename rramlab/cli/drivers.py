@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rramlab.base.errors import DataError, RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json
-from rramlab.cli.output import Output, command, print_json
+from rramlab.cli.output import Output, command, fail, print_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,16 +37,24 @@ def list_(bench: BenchPath = None, as_json: Json = False) -> None:
     found = [_listed(name, located) for name, located in sorted(listing(_root(bench), "drivers").items())]
     table = out.table("driver", "kind", "model", "from", "path")
     for entry in found:
-        table.add_row(*(str(entry[key]) for key in ("name", "kind", "model", "origin", "path")))
+        kind, model = ("unreadable", "") if entry["error"] else (str(entry["kind"]), str(entry["model"]))
+        table.add_row(entry["name"], kind, model, entry["origin"], entry["path"])
     out.say(table)
+    errors = [entry["error"] for entry in found if entry["error"]]
+    if errors:
+        fail("; ".join(errors), RramlabError.exit_code, as_json, {"drivers": found})
     out.finish({"drivers": found})
 
 
 def _listed(name: str, located: Located) -> dict[str, Any]:
-    """Say what a file claims to be; whether it is that, ``check`` says."""
+    """Say what a file claims to be; whether it is that, ``check`` says. One that cannot be read says why."""
     from rramlab.base.yamlfile import load_yaml
 
-    data = load_yaml(located.path).data
+    data, error = None, None
+    try:
+        data = load_yaml(located.path).data
+    except (DataError, UsageError) as problem:
+        error = str(problem)
     said = data if isinstance(data, dict) else {}
     return {
         "name": name,
@@ -53,6 +62,7 @@ def _listed(name: str, located: Located) -> dict[str, Any]:
         "model": said.get("model"),
         "origin": located.origin,
         "path": str(located.path),
+        "error": error,
     }
 
 

@@ -16,7 +16,7 @@ from rramlab.cli.options import Arm, BenchPath, DataFolder, DieName, Json
 from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from rramlab.drivers.bench import BenchDescription
     from rramlab.training.checkpoint import EpochResult
@@ -49,6 +49,13 @@ def train(
     name: TrainingName = None,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
+    granularity: Annotated[
+        Literal["edge", "phase", "line"] | None,
+        typer.Option("--granularity", help="What is kept or pruned together, instead of the recipe's."),
+    ] = None,
+    phases: Annotated[
+        int | None, typer.Option("--phases", min=1, help="Of granularity phase: gate patterns a tile, at most.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a training of this name.")] = False,
     data: DataFolder = None,
@@ -65,8 +72,9 @@ def train(
     out = Output(as_json)
     if resume and overwrite:
         raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
-    changes = {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    chosen = load_recipe(recipe).model_copy(update=changes)
+    given = {"epochs": epochs, "seed": seed, "granularity": granularity, "phases": phases}
+    changes = {key: value for key, value in given.items() if value is not None}
+    chosen = load_recipe(recipe).changed(changes)
     description = describe_bench(bench, die)
     note_bench(description)
     dataset = load_dataset(chosen.dataset, data, description.root)
@@ -86,7 +94,8 @@ def train(
     mask = experiment.mask(model)
     mask.save(folder / "mask.npz")
     out.say(
-        f"Trained on the host: [bold]{training.accuracy:.2%}[/] with {mask.kept:,} of {mask.weights:,} weights kept. "
+        f"Trained on the host: [bold]{training.accuracy:.2%}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
+        f"by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. "
         f"Put it on the die with: rramlab deploy {experiment.name}"
     )
     out.finish(
@@ -228,7 +237,7 @@ def _experiment(
     out: Output,
     description: BenchDescription,
     recipe: Recipe,
-    changes: dict[str, int],
+    changes: Mapping[str, object],
     folder: Path,
     resume: bool,
     overwrite: bool,

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rramlab.cli.output import Output
     from rramlab.drivers.bench import BenchDescription
     from rramlab.plan.plan import Plan
-    from rramlab.plan.worst import Bounds
+    from rramlab.plan.worst import Bounds, StepAtWorst
     from rramlab.protocols.files import Protocol
 
 _MOST_LINES = 60  # of a dry run's table
@@ -36,9 +36,9 @@ def for_fraction(
         UsageError: the protocol has no such parameters, they are given twice, or no such share. DataError: no record.
     """
     from rramlab.base.units import parse, show
-    from rramlab.calibration.records import newest
+    from rramlab.records.forming import forming_of
 
-    names = ("voltage", "expected")
+    names = ("voltage", "expected", "within")
     missing = [name for name in (*names, "width", "gate", "together") if name not in protocol.file.parameters]
     if missing:
         raise UsageError(
@@ -50,7 +50,7 @@ def for_fraction(
         raise UsageError(f"found --fraction {fraction:g}, expected a share from 0.01 to 0.99")
     if len(description.file.dies) != 1:
         raise UsageError("--fraction needs one die; say which with --die")
-    record = newest(description.root, description.file.dies[0].id, description.file.controller.board)
+    record = forming_of(description.root, description.file.dies[0].id, description.file.controller.board)
     for name, unit, measured in (("width", "s", record.width), ("gate", "V", record.gate)):
         asked = parse(given.get(name, protocol.file.parameters[name].default), unit)
         if abs(asked - measured) > 1e-6 * measured:
@@ -58,12 +58,26 @@ def for_fraction(
                 f"found a {name} of {show(asked, unit)}, the forming record of die {record.die!r} was measured at "
                 f"{show(measured, unit)}; nothing was energised. Measure one at this {name}, or form at that of the record"
             )
-    spelled = show(record.curve.voltage_V(fraction), "V", 5)
+    curve = record.curve
+    volts, band_V = (
+        curve.voltage_V(fraction),
+        3 * curve.voltage_u(fraction, record.mean.uncertainty, record.sigma.uncertainty),
+    )
+    # Three standard uncertainties: what the curve leaves open is no reason to stop.
+    within = max(0.05, curve.fraction(volts + band_V) - fraction, fraction - curve.fraction(volts - band_V))
+    if within > 0.2:
+        raise UsageError(
+            f"the breakdown curve of die {record.die!r} leaves the share open by {within:.0%}, expected at most 20 %: "
+            f"a pilot block "
+            "could not tell a wrong voltage from a right one; nothing was energised. Measure it on more cells: rramlab "
+            "calibrate forming"
+        )
+    spelled = show(volts, "V", 5)
     out.say(
         f"To form {fraction:.0%} of the cells of die {record.die}: {spelled}, by the record of {record.measured_at:%Y-%m-%d}."
     )
     # One at a time, as in the ramp: cells that form together lift their bit line, and fewer of them form.
-    return {"voltage": spelled, "expected": f"{fraction:g}", "together": "1"}
+    return {"voltage": spelled, "expected": f"{fraction:g}", "within": f"{within:.3f}", "together": "1"}
 
 
 def announce(out: Output, description: BenchDescription, plan: Plan) -> None:
@@ -90,7 +104,7 @@ def _worst(total: Bounds) -> str:
     )
 
 
-def _refuse_worn(description: BenchDescription, plan: Plan) -> None:
+def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepAtWorst]) -> None:
     """Compare a plan with what the cells of its die have been through, where a ledger says so; nothing is opened.
 
     Raises:
@@ -104,15 +118,14 @@ def _refuse_worn(description: BenchDescription, plan: Plan) -> None:
     from rramlab.runs.ledgerview import view_ledger
 
     budget = intersect(description.limits, plan.limits).pulses_per_cell
-    geometry = description.board.geometry
     if len(description.file.dies) != 1:
         return  # it is not said which one is meant: the run will ask
     ledger = description.data / "dies" / description.file.dies[0].id / LEDGER
     if not ledger.exists():
-        check_wear(plan, geometry, budget, np.zeros(geometry.shape, np.uint32))
+        check_wear(plan, expanded, budget, np.zeros(description.board.geometry.shape, np.uint32))
         return
     with view_ledger(ledger) as view:
-        check_wear(plan, geometry, budget, view.pulse_counts())
+        check_wear(plan, expanded, budget, view.pulse_counts())
 
 
 def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
@@ -123,7 +136,7 @@ def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
     from rramlab.plan.worst import bounds
 
     expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
-    _refuse_worn(description, plan)
+    _refuse_worn(description, plan, expanded)
     total = bounds(expanded, description.board)
     table = out.table(
         "step", "times", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"

@@ -13,7 +13,7 @@ from rramlab.base.errors import DataError, OutOfLimits, UsageError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
 from rramlab.cli.output import Output, command, fail, note_bench
 from rramlab.cli.preview import preview, refuse_other_die
-from rramlab.cli.run import conclude, progress, tell
+from rramlab.cli.run import conclude, executed, progress, tell
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
@@ -169,11 +169,8 @@ def _plan(
 
 
 def _execute(out: Output, description: BenchDescription, plan: Any, arm: str | None, die: str | None) -> RunResult:
-    from rramlab.engine.session import Session
-
     refuse_other_die(description, arm)
-    with Session(description) as session, progress(out) as listen:
-        return session.run(plan, arm=arm, die=die, listen=listen)
+    return executed(out, description, lambda session, listen: session.run(plan, arm=arm, die=die, listen=listen))
 
 
 def _runs(description: BenchDescription) -> list[Run]:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rramlab.cli.options import BenchPath, Json, RunName
 from rramlab.cli.output import Output, command
 
+if TYPE_CHECKING:
+    from rramlab.report.shell import Written
+
+OpenIt = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
+Figures = Annotated[
+    Path | None, typer.Option("--figures", metavar="DIR", help="Also write every figure as PNG and PDF.")
+]
+
 
 @command
 def report(
     name: RunName,
-    show: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+    show: OpenIt = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="Where to; default: report.html in the run's folder."),
     ] = None,
-    figures: Annotated[
-        Path | None, typer.Option("--figures", metavar="DIR", help="Also write every figure as PNG and PDF.")
-    ] = None,
+    figures: Figures = None,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -39,13 +45,7 @@ def report(
     found = gather(run, data / "dies" / run.die / LEDGER, busy=BenchLock(data).holder() is not None)
     written = write_report(found, output or run.folder / "report.html", figures)
     out.say(f"{run.id}: {written.headline}.")
-    out.say(f"Report: {written.path}")
-    if written.figures:
-        out.say(f"Figures: {len(written.figures)} files in {figures}")
-    for problem in written.problems:
-        typer.secho(f"warning: {problem}", err=True, fg=typer.colors.YELLOW)
-    if show and not _opened(written.path):
-        typer.secho(f"warning: no browser was found; open {written.path} yourself", err=True, fg=typer.colors.YELLOW)
+    tell(out, written, figures, show)
     out.finish(
         {
             "run": run.id,
@@ -55,6 +55,17 @@ def report(
             "problems": list(written.problems),
         }
     )
+
+
+def tell(out: Output, written: Written, figures: Path | None, show: bool) -> None:
+    """Say what was written and what could not be read; show it in the browser, if asked to."""
+    out.say(f"Report: {written.path}")
+    if written.figures:
+        out.say(f"Figures: {len(written.figures)} files in {figures}")
+    for problem in written.problems:
+        typer.secho(f"warning: {problem}", err=True, fg=typer.colors.YELLOW)
+    if show and not _opened(written.path):
+        typer.secho(f"warning: no browser was found; open {written.path} yourself", err=True, fg=typer.colors.YELLOW)
 
 
 def _opened(path: Path) -> bool:

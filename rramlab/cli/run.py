@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from rramlab.base.errors import OutOfLimits, RramlabError
+from rramlab.base.errors import DataError, OutOfLimits, RramlabError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName, Trace
-from rramlab.cli.output import Output, command, console, fail, note_bench, whisper
+from rramlab.cli.output import Output, command, console, fail, going_on, note_bench, whisper
 from rramlab.cli.preview import announce, for_fraction, preview, refuse_other_die
 
 if TYPE_CHECKING:
@@ -82,22 +82,61 @@ def resume(
         f"Going on with {wanted.id}: {record['name']}, die {wanted.die}, {record['status']}. {record['reason'][:200]}"
     )
     refuse_other_die(description, arm)
-    _concluded(out, description, lambda session, listen: session.resume(wanted.id, arm=arm, listen=listen))
+    calibrating = bool(wanted.provenance.get("calibrating"))  # it may lack the very calibration that it measures
+    _concluded(out, description, lambda session, listen: session.resume(wanted.id, arm=arm, listen=listen), calibrating)
 
 
-def _concluded(out: Output, description: BenchDescription, execute: Callable[[Session, Listener], RunResult]) -> None:
-    """Execute a run and say what came of it, also where the bench cannot be closed after it."""
+def _concluded(
+    out: Output,
+    description: BenchDescription,
+    execute: Callable[[Session, Listener], RunResult],
+    calibrating: bool = False,
+) -> None:
+    """Execute a run and say what came of it."""
+    result = executed(out, description, execute, calibrating)
+    conclude(out, result, tell(out, result))
+
+
+def executed(
+    out: Output,
+    description: BenchDescription,
+    execute: Callable[[Session, Listener], RunResult],
+    calibrating: bool = False,
+) -> RunResult:
+    """Execute a run on the bench. Where it ends early, or the bench cannot be closed after it, what it has is said first."""
     from rramlab.engine.session import Session
 
-    result = None
+    result, run = None, ""
     try:
-        with Session(description) as session, progress(out) as listen:
-            result = execute(session, listen)
-    except RramlabError:
+        with Session(description, calibrating) as session, progress(out) as listen:
+
+            def noted(told: Progress) -> None:
+                nonlocal run
+                run = told.run
+                listen(told)
+
+            result = execute(session, noted)
+    except RramlabError as error:
         if result is not None:
             tell(out, result)
+        elif run:
+            _fail_with_what_there_is(out, description, run, error)
         raise
-    conclude(out, result, tell(out, result))
+    return result
+
+
+def _fail_with_what_there_is(out: Output, description: BenchDescription, run: str, error: RramlabError) -> NoReturn:
+    """End a command whose run ended early; what it has measured at source-measure units is said first."""
+    from rramlab.runs.store import Run
+
+    record: dict[str, Any] = {}
+    with suppress(DataError):  # that it cannot be read may be what went wrong, and is said
+        record = Run(description.data / "runs" / run).record
+    found = {name: record.get(name, []) for name in ("sweeps", "routes")}
+    for each in (*found["sweeps"], *found["routes"]):
+        out.say(probed(each))
+    complete = f". Run {run} was complete by then" if record.get("status") == "done" else going_on(error)
+    fail(f"{error}{complete}", error.exit_code, out.json, {"run": run, **found})
 
 
 @contextmanager
@@ -170,6 +209,13 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         )
     for each in (*result.sweeps, *result.routes):
         out.say(probed(each))
+    for each in result.references:
+        what = "open inputs" if each["resistor"] is None else f"resistor {each['resistor']}"
+        out.say(
+            f"{each['dataset']}: {what} at {spell(each['voltage_V'], 'V')} in the {each['range']} range, {each['columns']} "
+            f"columns × {each['repeats']}; mean code {each['mean_code']:.1f}, columns spread by "
+            f"{each['column_spread_code']:.1f}; {each['saturated']:,} conversions saturated."
+        )
     for found in result.programs:
         out.say(
             f"{found['dataset']}: {found['reached']:,} of {found['cells']:,} cells reached their target within "
@@ -186,7 +232,7 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
             f"{decided['unknown']:,} unknown ({decided['decided_by']})."
         )
-    say_checks(out, result.checks)
+    say_checks(out, result.checks, result.loops)
     out.say(f"Data: {result.folder}/run.h5")
     return {
         "run": result.run_id,
@@ -200,7 +246,9 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         "products": result.products,
         "sweeps": result.sweeps,
         "routes": result.routes,
+        "references": result.references,
         "programs": result.programs,
+        "loops": result.loops,
         "bystanders": result.bystanders,
         "lost": result.lost,
         "reconciled": result.reconciled,
@@ -239,25 +287,26 @@ def probed(found: dict[str, Any]) -> str:
     return f"{what}: {'; '.join(parts)}."
 
 
-def say_checks(out: Output, checks: list[dict[str, Any]]) -> None:
-    if not checks:
+def say_checks(out: Output, checks: list[dict[str, Any]], loops: list[dict[str, Any]]) -> None:
+    """Say every judgement of a run, how its loops ended, and which rest on reads of earlier runs."""
+    if not checks and not loops:
         return
+    from rramlab.engine.expectation import say_ages
+    from rramlab.report.wording import say_check
+
     table = out.table("check", "cells", "formed", "median", "verdict")
-    for check in checks:
-        verdict = "[green]passed[/]" if check["passed"] else f"[red]failed: {check['reason']}[/]"
+    for check, passed, failed in (
+        *((check, "[green]passed[/]", "[red]failed: {reason}[/]") for check in checks),
+        *((loop, "reached", "not reached: {reason}") for loop in loops),
+    ):
         table.add_row(
-            check["what"] + _round_of(check),
+            say_check(check),
             f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
             f"{check['formed_fraction']:.2%}",
             f"{check['median_S'] * 1e6:.2f} µS" if check["formed_fraction"] else "none",
-            verdict,
+            passed if check["passed"] else failed.format_map(check),
         )
     out.say(table)
-
-
-def _round_of(check: dict[str, Any]) -> str:
-    """Say in which round of a loop a check was made."""
-    labels = [f"{name} {value:g} {unit}".strip() if isinstance(value, int | float) else f"{name} {value}"
-              for name, (value, unit) in check.get("labels", {}).items()]  # fmt: skip
-    rounds = ".".join(str(number) for number in check.get("round", ()))
-    return f", round {rounds}{': ' if labels else ''}{', '.join(labels)}" if rounds else ""
+    for check in (*checks, *loops):
+        for said in say_ages(check):
+            out.say(f"note: {say_check(check)}: {said}.")

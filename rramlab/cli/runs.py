@@ -94,7 +94,7 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
     record = {**found.record, **_summary(found, BenchLock(data).holder() is not None)}
     blocks: dict[str, int] = {}
     for block in found.blocks():
-        key = f"step {block.attributes.get('step') or block.position.split('.')[0]}: {block.dataset}"
+        key = f"step {block.step}: {block.dataset}"
         blocks[key] = blocks.get(key, 0) + 1
     table = out.facts(found.id)
     for key in ("die", "status", "reason", "started_at", "finished_at"):
@@ -113,7 +113,7 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
     out.say(table)
     if not blocks:
         out.say("It measured nothing." if record["status"] != "running" else "It has measured nothing yet.")
-    say_checks(out, record.get("checks", []))
+    say_checks(out, record.get("checks", []), record.get("loops", []))
     provenance = read_json(found.folder / "provenance.json")
     document = {**record, "folder": str(found.folder), "blocks": blocks, "repeatable": repeatable}
     out.finish({**document, "provenance": provenance})

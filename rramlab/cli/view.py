@@ -38,7 +38,7 @@ def map_(
     out = Output(as_json)
     description = describe_bench(bench, die)
     die_id = description.file.dies[0].id
-    conductance, _ = load_last_read(description.data / "dies" / die_id, description.board.geometry)
+    conductance = load_last_read(description.data / "dies" / die_id, description.board.geometry)[0].conductance_S
     if np.isnan(conductance).all():
         raise DataError(f"die {die_id!r} was never read; read it with: rramlab run read-array --die {die_id}")
     if png is not None:

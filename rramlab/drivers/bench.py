@@ -74,6 +74,9 @@ class BenchFile(_Strict):
     dies: tuple[DieEntry, ...] = Field(min_length=1)
     limits: Limits = Limits()
     calibration_policy: Literal["require", "warn", "none"] = "require"
+    compensation: bool = (
+        False  # whether products and reads from Python are those of the bare cells, without their lines
+    )
     data: str = "data"
 
 

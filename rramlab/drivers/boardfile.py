@@ -17,6 +17,7 @@ from rramlab.macro.geometry import Geometry
 
 T = TypeVar("T")
 Tag = Literal["published", "datasheet", "assumed"]
+Capability = Literal["sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads", "isolated_reads"]
 
 
 class _Strict(BaseModel):
@@ -103,7 +104,7 @@ class BoardFile(_Strict):
     time: _Time
     silicon: _Silicon
     controller: _Controller
-    capabilities: frozenset[Literal["sl_select", "per_row_wl", "reference_resistors", "smu_route"]] = frozenset()
+    capabilities: frozenset[Capability] = frozenset()
     bias: BiasTable
     power_up: tuple[str, ...] = ()
 
@@ -117,6 +118,12 @@ class BoardFile(_Strict):
             raise UsageError(f"{self.model} has {self.geometry.columns.value} columns, expected an even number: pairs")
         if self.converters.zero_code.value >= 1 << self.converters.adc_bits.value:
             raise UsageError(f"the zero code of {self.model} is beyond its ADC's highest code")
+        needed = {"per_row_wl", "sl_select"}
+        if "isolated_reads" in self.capabilities and not needed <= self.capabilities:
+            raise UsageError(
+                f"{self.model} has the capability isolated_reads without {' and '.join(sorted(needed - self.capabilities))}, "
+                "expected them with it: it switches word lines by the row and source lines by the column"
+            )
         c, r, li, t, s = self.converters, self.ranges, self.lines, self.time, self.silicon
         if t.dead_man.value > 1:
             raise UsageError(f"the dead-man time of {self.model} is {t.dead_man.value} s, expected at most 1 s")

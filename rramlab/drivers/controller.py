@@ -95,8 +95,24 @@ class MacroController(Protocol):
         """
         ...
 
-    def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
-        """Return codes, uint16[repeats, n], cells in C order. ``bias``: DAC code on the selected bit line."""
+    def read(
+        self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
+        """Return codes, uint16[repeats, n], cells in C order. ``bias``: DAC code on the selected bit line.
+
+        ``isolated``: with the word lines of the other rows off, and none but the source lines of the cells that are read
+        in a row connected.
+        """
+        ...
+
+    def read_reference(
+        self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None
+    ) -> npt.NDArray[np.uint16]:
+        """Return codes of a reference resistor, None: of open inputs, uint16[repeats, columns]; the array is not driven.
+
+        ``multiply``: in the range of products, else that of single cells. ``bias``: DAC code on the resistor. Two reads
+        are two reads, as of cells.
+        """
         ...
 
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:

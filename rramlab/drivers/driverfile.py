@@ -41,7 +41,7 @@ def load_driver(root: Path, name: str) -> Driver:
     located = find(root, "drivers", name)
     document = load_yaml(located.path)
     kind = document.data.get("kind") if isinstance(document.data, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UsageError(f"found the kind {kind!r}, expected {' or '.join(KINDS)}", document.at(("kind",)))
     file = validate(document, KINDS[kind])
     if isinstance(file, SmuFile) and file.adapter is not None:

@@ -141,14 +141,14 @@ class SerialLink:
         import serial
 
         try:
-            data = self._port.read(max(1, self._port.in_waiting))
+            data = self._port.read(CHUNK)  # what is there: its timeout is 0. in_waiting is 1 at most on a socket URL
             if not data and deadline > time.monotonic():
                 self._port.timeout = deadline - time.monotonic()
                 try:
                     data = self._port.read(1)
                 finally:
                     self._port.timeout = 0
-                data += self._port.read(self._port.in_waiting)
+                data += self._port.read(CHUNK)
         except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, of a port that was closed
             raise lost(self.name, error) from error
         return bytes(data)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.units import show_duration
 from rramlab.macro.cells import Bools, is_conducting
 from rramlab.plan.operations import Expect, Unchanged
 
@@ -63,6 +66,28 @@ def _counts(what: str, cells_S: npt.NDArray[np.float32]) -> dict[str, Any]:
         "formed_fraction": float(conducting.mean()) if cells_S.size else 0.0,
         "median_S": float(np.median(cells_S[conducting])) if conducting.any() else 0.0,
     }
+
+
+def ages(origins: Mapping[str | None, tuple[int, str | None]], at: datetime) -> list[dict[str, Any]]:
+    """Return what a judgement rests on of earlier runs: of each the cells, the oldest read and its age, the newest first.
+
+    ``origins``: see :meth:`rramlab.runs.lastread.LastRead.origins`. None for what nobody wrote down.
+    """
+    found: list[dict[str, Any]] = []
+    for run, (cells, read_at) in origins.items():
+        age_s = max(0.0, (at - datetime.fromisoformat(read_at)).total_seconds()) if read_at else None
+        found.append({"run": run, "cells": cells, "read_at": read_at, "age_s": age_s})
+    return sorted(found, key=lambda each: (each["age_s"] is None, each["age_s"] or 0.0))
+
+
+def say_ages(found: Mapping[str, Any]) -> list[str]:
+    """Say what a judgement rests on that was not read in its own run: a sentence for each run that did; often none."""
+    said = []
+    for each in found.get("rests_on", ()):
+        when = f"up to {show_duration(each['age_s'])} before" if each["age_s"] is not None else "nobody wrote down when"
+        which = f"in run {each['run']}" if each["run"] else "in an earlier run"
+        said.append(f"{each['cells']:,} of its {found['cells']:,} cells were last read {which}, {when}")
+    return said
 
 
 def compare_bystanders(

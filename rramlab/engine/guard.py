@@ -77,7 +77,7 @@ class Guard:
         for each in expanded:
             for operation in each.operations:
                 self._check_capability(operation)
-        self._check_history(plan, run)
+        self._check_history(plan, expanded, run)
         if plan.destructive:
             self._check_armed(plan.name)
             if not self._tests_contact_first(plan):
@@ -102,7 +102,7 @@ class Guard:
             pulses = self.ledger.pulse_counts()
             check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
             if isinstance(operation, Sweep) and pulse.kind == "electroform":
-                check_unformed(operation.cells.bits, pulses, operation.source)
+                check_unformed(operation.cells, pulses, operation.source)
             self._check_armed(pulse.kind)
             self._check_contact()
             if pulse.kind == "electroform" and not planned:
@@ -150,13 +150,13 @@ class Guard:
                 f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
             )
 
-    def _check_history(self, plan: Plan, run: str | None) -> None:
+    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], run: str | None) -> None:
         """Compare the whole plan with what the cells have been through, by the ledger, its own steps added up."""
         budget = intersect(self.limits, plan.limits).pulses_per_cell
         before = self.ledger.pulse_counts()  # as of when the run began
         for entry in self.ledger.of_run(run) if run else ():
             before -= entry.spent.bits
-        check_wear(plan, self.board.geometry, budget, before)
+        check_wear(plan, expanded, budget, before)
 
     @staticmethod
     def _tests_contact_first(plan: Plan) -> bool:

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import Refused, UsageError
+from rramlab.base.errors import DataError, Refused, UsageError
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection
+from rramlab.macro.compensation import Compensation
+from rramlab.macro.crossbar import LineResistances
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.placement import Tile
@@ -22,6 +24,7 @@ from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read
 from rramlab.plan.steps import MOST_REPEATS
 from rramlab.runs.store import Run
 
+_COMPENSATION_READS = 16  # of each cell: their mean is what the lines are taken off
 Floats = npt.NDArray[np.float32]
 Cells = CellSelection | Region | str
 
@@ -32,8 +35,19 @@ class SessionMacro:
     Pulses and reads are appended to one interactive run, opened when first needed. Products are not stored.
     """
 
-    def __init__(self, station: Station, open_run: Callable[[Station], Run], make_safe: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        station: Station,
+        open_run: Callable[[Station], Run],
+        make_safe: Callable[[], None],
+        lines: Callable[[], LineResistances | None] = lambda: None,
+        compensated: bool = False,
+    ) -> None:
+        """``lines``: returns them as they were measured, or None. ``compensated``: see :attr:`compensated`."""
         self._station, self._open_run, self._make_safe = station, open_run, make_safe
+        self._lines = lines
+        self.compensated = compensated  # whether what is returned is of the bare cells, without what the lines lose
+        self._compensation: tuple[int, Compensation] | None = None  # with the last operation of the ledger before it
         self._run: Run | None = None
         self._position = 0
         self._slots: dict[str, int] = {}
@@ -71,7 +85,10 @@ class SessionMacro:
             return self._station.pulse(operation, run.id, position, planned=False)
 
     def read(self, cells: Cells = "all", repeats: int = 1) -> Floats:
-        """Return siemens, float32[rows, columns], the mean over ``repeats``; NaN outside the selection."""
+        """Return siemens, float32[rows, columns], the mean over ``repeats``; NaN outside the selection.
+
+        Where :attr:`compensated`, of the cells without their lines; what is stored is what was read.
+        """
         if not 1 <= repeats <= MOST_REPEATS:
             raise UsageError(f"found {repeats} repeats, expected 1 to {MOST_REPEATS} reads a cell")
         selection = self._resolve(cells)
@@ -81,11 +98,11 @@ class SessionMacro:
         run, position = self._next()
         operation, last = Read(selection, repeats), self._station.ledger.last_id
         with self._working():
-            block = self._station.read(operation)
+            block = self._station.read(operation, run=run.id)
         run.append_cells(position, operation, block, self._station.calibration.record, last)
         start = int(selection.rows[0])
         result[start : start + len(block)] = block["conductance"]
-        return result
+        return self.compensation.of_reads(result) if self.compensated else result
 
     def weights(self, tile: Tile, repeats: int = 1) -> Floats:
         """Return G⁺ − G⁻ of the tile's pairs in siemens, float32[inputs, outputs]."""
@@ -98,7 +115,8 @@ class SessionMacro:
         """Return x · (G⁺ − G⁻) over the rows that ``gates`` enables: float32[batch, outputs], siemens × code.
 
         ``x``: uint8[batch, tile inputs], unsigned codes below 2^bits; signed inputs are the caller's (two multiplies).
-        Zero codes are taken off. Pairs that ``gates`` turns off give 0. Nothing is stored.
+        Zero codes are taken off. Pairs that ``gates`` turns off give 0. Nothing is stored. Where :attr:`compensated`, products
+        of the cells without their lines: each group of rows by itself, at no further conversion.
         """
         if not 1 <= bits <= self.board.input_bits:
             raise UsageError(
@@ -128,13 +146,60 @@ class SessionMacro:
                 f"the gate pattern enables rows or pairs outside the tile of layer {tile.layer!r}, rows {rows.start}-"
                 f"{rows.stop - 1} and pairs {pairs.start}-{pairs.stop - 1}"
             )
+        if self.compensated:
+            values = self._of_bare_cells(x, bits, tile.row, gates, columns)
+        else:
+            values = self._products(x[:, driven - tile.row], bits, gates, columns)
+        products[:, columns[0::2] // 2 - tile.pair] = values[:, 0::2] - values[:, 1::2]
+        return products
+
+    def _products(
+        self, x: npt.NDArray[np.uint8], bits: int, gates: GatePattern, columns: npt.NDArray[np.intp]
+    ) -> Floats:
+        """Multiply ``x``, uint8[batch, driven rows]: float32[batch, n] of the n ``columns``."""
         with self._working():
-            operation = Multiply(self._slot(gates), gates, np.ascontiguousarray(x[:, driven - tile.row]), bits)
+            operation = Multiply(self._slot(gates), gates, np.ascontiguousarray(x), bits)
             sums, values = self._station.multiply(operation, columns)
         self.conversions += sums.conversions
         self.saturated += int(sums.saturated.sum())
-        products[:, columns[0::2] // 2 - tile.pair] = values[:, 0::2] - values[:, 1::2]
-        return products
+        return values
+
+    def _of_bare_cells(
+        self, x: npt.NDArray[np.uint8], bits: int, first: int, gates: GatePattern, columns: npt.NDArray[np.intp]
+    ) -> Floats:
+        """As :meth:`_products`, what the lines lose given back. ``x``: uint8[batch, inputs], of the rows from ``first`` on."""
+        compensation, values = self.compensation, np.zeros((len(x), columns.size), np.float32)
+        for group, part in gates.by_group(self.board.lines_at_once):
+            driven = np.flatnonzero(part.driven)
+            inputs = x[:, driven - first]
+            totals = inputs.astype(np.int64) @ part.rows[:, driven].T.astype(np.int64)
+            found = self._products(inputs, bits, part, columns)
+            values += compensation.of_products(group, found, totals[:, part.phase[columns]], columns)
+        return values
+
+    @property
+    def compensation(self) -> Compensation:
+        """What the lines take, by their record and a read of the whole array; made anew when cells were pulsed since.
+
+        Raises:
+            DataError: the lines were not measured.
+        """
+        last = self._station.ledger.last_id
+        if self._compensation is None or self._compensation[0] != last:
+            lines = self._lines()
+            if lines is None:
+                raise DataError(
+                    f"the lines of board {self._station.identity.board_serial!r} and die {self.die_id!r} were not measured, or "
+                    "that holds no longer, so what they lose cannot be given back. Measure them: rramlab calibrate "
+                    "lines; or leave compensation off"
+                )
+            run, position = self._next()
+            operation = Read(CellSelection.everything(self.geometry), _COMPENSATION_READS)
+            with self._working():
+                block = self._station.read(operation, run=run.id)
+            run.append_cells(position, operation, block, self._station.calibration.record, last)
+            self._compensation = last, Compensation.of(block["conductance"], lines, self.board.lines_at_once)
+        return self._compensation[1]
 
     @contextmanager
     def _working(self) -> Iterator[None]:

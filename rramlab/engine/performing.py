@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from rramlab.base.errors import DataError, OutOfLimits
 from rramlab.engine.contact import ContactReport
-from rramlab.engine.expectation import compare, compare_bystanders
+from rramlab.engine.expectation import ages, compare, compare_bystanders, say_ages
 from rramlab.engine.guard import chosen_smu
 from rramlab.engine.probing import Curve, summary
 from rramlab.engine.results import RunResult
@@ -25,12 +26,14 @@ from rramlab.plan.operations import (
     Operation,
     PulseOp,
     Read,
+    ReferenceRead,
     Route,
     Sweep,
     Unchanged,
     Wait,
 )
 from rramlab.plan.plan import BEFORE
+from rramlab.runs.lastread import Look
 from rramlab.runs.store import Run, in_order
 
 
@@ -53,6 +56,7 @@ class Performer:
         self.station, self.run, self.limits, self.result = station, run, limits, result
         self.seen_S = station.conductance_S.copy()
         self.pulsed = np.zeros(self.seen_S.shape, np.bool_)  # by this run
+        self._own = np.zeros(self.seen_S.shape, np.bool_)  # read by this run: what is seen of them is its own read
         self._tested = False  # the lines, by this attempt
         # The last read of bystanders before a pulse, and the row that it begins at.
         self._before: tuple[int, npt.NDArray[Any]] | None = None
@@ -69,6 +73,8 @@ class Performer:
                 self._pulse(operation, at.position)
             case Read():
                 self._read(operation, at)
+            case ReferenceRead():
+                self._reference(operation, at)
             case LoadGates():
                 self.station.load_gates(operation, self.limits)
             case Multiply():
@@ -184,19 +190,22 @@ class Performer:
                 if any((operation.cells & entry.spent).count for entry in pulsed):
                     raise
             else:
-                self._see(operation.dataset, block, start)
-                self.station.take(block, start, known.attributes["operation"])
+                self._see(operation, block, start)
+                if operation.is_last:
+                    look = Look(self.run.id, known.attributes["written_at"])
+                    self.station.take(block, start, look, known.attributes["operation"])
                 return
         since = self._pulsed_since(operation, position) if self._behind else 0
         if since:
-            self.seen_S[operation.cells.bits] = np.nan
-            self._before = None
+            if operation.is_last:
+                self.seen_S[operation.cells.bits] = np.nan
+                self._before = None
             # What would be read now is what came of those pulses.
             self.result.lost.append({"position": position, "dataset": operation.dataset, "cells": since})
             return
         last = self.station.ledger.last_id
-        block = self.station.read(operation, self.limits)
-        self._see(operation.dataset, block, start)
+        block = self.station.read(operation, self.limits, self.run.id)
+        self._see(operation, block, start)
         self.run.append_cells(at.position, operation, block, self.station.calibration.record, last, **at.attributes)
 
     def _pulsed_since(self, operation: Read, position: str) -> int:
@@ -209,11 +218,35 @@ class Performer:
                 later |= entry.spent.bits
         return int(np.count_nonzero(later & operation.cells.bits))
 
-    def _see(self, dataset: str, block: npt.NDArray[Any], start: int) -> None:
+    def _see(self, operation: Read, block: npt.NDArray[Any], start: int) -> None:
         """Take a block of this run as what its expectations are about, whatever other runs have read since."""
-        if dataset == BEFORE:
+        if not operation.is_last:
+            return
+        if operation.dataset == BEFORE:
             self._before = start, block
         self.seen_S[start : start + len(block)][block["valid"]] = block["conductance"][block["valid"]]
+        self._own[start : start + len(block)] |= block["valid"]
+
+    def _reference(self, operation: ReferenceRead, at: Place) -> None:
+        """Read a resistor once; it stays what it is, so a block that is damaged is measured again."""
+        if self.knows(at.position, operation.dataset):
+            block = self.run.block(at.position, operation.dataset).load()
+        else:
+            block = self.station.reference_read(operation, self.limits)
+            self.run.append(
+                at.position,
+                operation.dataset,
+                block,
+                form="reference",
+                resistor=operation.resistor,
+                range=operation.range,
+                voltage_V=operation.voltage_V,
+                repeats=operation.repeats,
+                conversions=block["codes"].size,
+                calibration=self.station.calibration.record,
+                **at.attributes,
+            )
+        self.result.references.append(_of_reference(operation, block, (1 << self.station.board.adc_bits) - 1))
 
     def _multiply(self, operation: Multiply, at: Place) -> None:
         if self.run.has(at.position, operation.dataset):
@@ -232,6 +265,7 @@ class Performer:
             block,
             form="products",
             columns=columns.tolist(),
+            groups=operation.pattern.groups_of(columns, self.station.board.lines_at_once).tolist(),
             bits=operation.bits,
             conversions=sums.conversions,
             gates=operation.pattern.digest,
@@ -268,9 +302,13 @@ class Performer:
         self._judge(operation, found, operation.stop, hint)
 
     def judgement(self, operation: Expect) -> dict[str, Any]:
-        """Compare what was read last with a window."""
+        """Compare what was read last with a window; say so where that was in an earlier run."""
         ledger = self.station.ledger
-        return compare(operation, self.seen_S, ledger.doubtful().bits, ledger.unknown().bits)
+        doubtful = ledger.doubtful().bits
+        found = compare(operation, self.seen_S, doubtful, ledger.unknown().bits)
+        earlier = operation.cells.bits & ~doubtful & ~self._own & ~np.isnan(self.seen_S)
+        rests_on = ages(self.station.last_read.origins(earlier), datetime.now(UTC))
+        return {**found, "rests_on": rests_on} if rests_on else found
 
     def _wait(self, operation: Wait, position: str) -> None:
         """Time that has passed is not waited again."""
@@ -296,8 +334,9 @@ class Performer:
             found["reason"] += f".{hint}"
         self.result.checks.append(found)
         if not found["passed"] and stop:
+            rests = "".join(f". {each}" for each in say_ages(found))
             raise OutOfLimits(
-                f"{operation.what} of die {self.station.die_id!r}: {found['reason']}; the run stopped after "
+                f"{operation.what} of die {self.station.die_id!r}: {found['reason']}{rests}; the run stopped after "
                 f"{self.pulses():,} pulses. Look at the reads with: rramlab runs show {self.run.id}.{hint}",
                 operation.source,
             )
@@ -305,6 +344,23 @@ class Performer:
     def pulses(self) -> int:
         """Pulses of this run, all attempts together, by the ledger."""
         return sum(entry.done.count for entry in self.station.ledger.of_run(self.run.id))
+
+
+def _of_reference(operation: ReferenceRead, block: npt.NDArray[Any], top: int) -> dict[str, Any]:
+    """Say a reference read in a few figures. ``top``: the converters' highest code."""
+    codes = block["codes"]
+    of_columns = codes.mean(axis=1)
+    return {
+        "dataset": operation.dataset,
+        "resistor": operation.resistor,
+        "range": operation.range,
+        "voltage_V": operation.voltage_V,
+        "columns": len(codes),
+        "repeats": operation.repeats,
+        "mean_code": float(of_columns.mean()),
+        "column_spread_code": float(of_columns.std()),
+        "saturated": int(np.count_nonzero((codes == 0) | (codes == top))),
+    }
 
 
 def _loop(at: Place) -> dict[str, Any]:

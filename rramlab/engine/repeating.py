@@ -16,7 +16,8 @@ from rramlab.engine.guard import CONTACT_KEY
 from rramlab.engine.results import Listener
 from rramlab.engine.session import LEDGER, Session
 from rramlab.runs.ledger import Ledger
-from rramlab.runs.snapshot import DRIVERS, load_snapshot
+from rramlab.runs.ledgerview import Moment, view_ledger
+from rramlab.runs.snapshot import DRIVERS, MOMENT, load_snapshot
 from rramlab.runs.store import Run, list_runs
 
 _BOARD = "board"
@@ -35,14 +36,16 @@ def repeat(run: Run, folder: Path, listen: Listener) -> Repetition:
     """Execute a run's plan once more in ``folder``, which becomes a bench of its own; the run and its die are untouched.
 
     Raises:
-        DataError: there is no snapshot of the die, or a file of the run is damaged. UsageError: ``folder`` is not empty, or
-        the run has no plan. Stopped: by the user.
+        DataError: there is no snapshot of the die, a file of the run is damaged, or the die's ledger is gone. UsageError:
+        ``folder`` is not empty, or the run has no plan. Stopped: by the user.
     """
     if run.record["name"] == "interactive":
         raise UsageError(f"run {run.id} was interactive: it has no plan that could be executed again")
     files, plan = load_snapshot(run), run.plan
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty; nothing was done. Name a new folder")
+    if MOMENT in files:  # older snapshots hold a whole ledger
+        files[LEDGER] = _ledger_then(run, files.pop(MOMENT))
     description = _bench(run, folder, files)
     die_folder = description.data / "dies" / run.die
     for name, data in files.items():
@@ -87,6 +90,19 @@ def _bench(run: Run, folder: Path, files: dict[str, bytes]) -> BenchDescription:
     for name, data in drivers.items():
         write_atomic(folder / "drivers" / name, data)
     return describe_bench(folder, run.die)
+
+
+def _ledger_then(run: Run, moment: bytes) -> bytes:
+    """Return the ledger of the run's die as it was when the run began."""
+    try:
+        about = json.loads(moment)
+        at = Moment(int(about["last_id"]), tuple(about["dangling"]), dict(about["facts"]))
+        with view_ledger(run.folder.parents[1] / "dies" / run.die / LEDGER) as ledger:
+            return ledger.image(at)
+    except (DataError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"run {run.id} cannot be repeated, for its die's ledger cannot be brought back to what it was: {error}"
+        ) from error
 
 
 def _renew_contact(path: Path, die: str, description: BenchDescription) -> None:

@@ -54,10 +54,13 @@ Listener = Callable[[Progress], None]
 
 @dataclass
 class RunResult:
-    """What a run did. ``checks``: every ``expect``, pilot and bystander judgement, in order; ``programs``: write-verify.
+    """What a run did. ``checks``: every ``expect``, pilot and bystander judgement, in order; ``programs``: write-verify;
+    ``loops``: how each loop with ``until`` ended, which is no check: ``passed`` says whether it came to what was wanted.
+    A judgement has ``rests_on`` where cells that it is about were read in earlier runs: those, and how old the reads were.
 
     ``sweeps``, ``routes``: a summary of every curve and of everything measured at a source-measure unit, see
-    :func:`rramlab.engine.probing.summary`; a sweep whose curve was lost has ``lost``.
+    :func:`rramlab.engine.probing.summary`; a sweep whose curve was lost has ``lost``. ``references``: of every read of a
+    reference resistor (None: of open inputs) the mean over the columns and their spread, in codes.
     """
 
     run_id: str
@@ -71,7 +74,9 @@ class RunResult:
     products: list[dict[str, Any]] = field(default_factory=list)
     sweeps: list[dict[str, Any]] = field(default_factory=list)
     routes: list[dict[str, Any]] = field(default_factory=list)
+    references: list[dict[str, Any]] = field(default_factory=list)
     programs: list[dict[str, Any]] = field(default_factory=list)
+    loops: list[dict[str, Any]] = field(default_factory=list)
     bystanders: int = 0  # how often cells beside those that were pulsed were found unchanged
     lost: list[dict[str, Any]] = field(
         default_factory=list

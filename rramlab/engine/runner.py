@@ -120,7 +120,9 @@ class Runner:
             products=result.products,
             sweeps=result.sweeps,
             routes=result.routes,
+            references=result.references,
             programs=result.programs,
+            loops=result.loops,
             timeline=[*self.run.record.get("timeline", []), *self._timeline],
             reconciled=[*self.run.record.get("reconciled", []), *result.reconciled],
         )
@@ -157,11 +159,16 @@ class Runner:
     def _repeat(self, step: RepeatStep, path: str, here: dict[str, Any]) -> None:
         for number in range(step.times):
             self.interrupts.between()
-            self._steps(step.steps, _round(path, number), _inside(here, path, number))
-            if step.until is not None and self._met(step.until, step, _round(path, number)):
+            inside = _inside(here, path, number)
+            self._steps(step.steps, _round(path, number), inside)
+            if step.until is None:
+                continue
+            found = {**self._judged(step.until, step, _round(path, number)), **inside}
+            if found["passed"] or number == step.times - 1:
+                self.result.loops.append({**found, "what": f"the end of loop {inside['step']}"})
                 return
 
-    def _met(self, until: Until, step: RepeatStep, path: str) -> bool:
+    def _judged(self, until: Until, step: RepeatStep, path: str) -> dict[str, Any]:
         """Decide once whether a loop ends with a round: what is known of its cells later says nothing of then."""
         position = f"{path}.until"
         known = self.run.judged(position)
@@ -169,7 +176,7 @@ class Runner:
             cells = self._meant.get(until.cells) or self._resolve(until.cells, step)
             known = self._performer.judgement(Expect(cells, until.window, False, "the end of a loop", step.source))
             self.run.judge(position, known)
-        return bool(known["passed"])
+        return known
 
     def _leaf(self, step: Leaf, path: str, attributes: dict[str, Any]) -> None:
         cells = self._frozen(path, step)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rramlab.base.errors import DataError, Refused, RramlabError, Stopped, Uncalibrated, UsageError
+from rramlab.base.errors import DataError, Refused, RramlabError, Stopped, UsageError
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -19,11 +19,13 @@ from rramlab.engine.results import Listener, Progress, RunResult
 from rramlab.engine.runner import Runner
 from rramlab.engine.snapshots import capture
 from rramlab.engine.station import Station
-from rramlab.macro.calibration import BoardCalibration
+from rramlab.macro.crossbar import LineResistances
 from rramlab.plan.limits import intersect
 from rramlab.plan.plan import Plan
 from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
+from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of
+from rramlab.records.files import Kept
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import Ledger
 from rramlab.runs.ledgerview import LOG
@@ -40,11 +42,15 @@ def _silent(progress: Progress) -> None:
 class Session:
     """Locked, identified, safe on exit; use as a context manager, or through :func:`open_bench`."""
 
-    def __init__(self, description: BenchDescription) -> None:
+    def __init__(self, description: BenchDescription, calibrating: bool = False) -> None:
+        """``calibrating``: the bench's demand for a calibration does not hold while one is made."""
         self.description = description
+        self._calibrating = calibrating
+        self._policy: Policy = "none" if calibrating else description.file.calibration_policy
         self.bench = Bench(description)
         self.stations: dict[str, Station] = {}
         self.macros: dict[str, SessionMacro] = {}
+        self.conversions: dict[str, InForce] = {}  # by die: with what its codes become siemens
         self.interrupts = Interrupts()
 
     def __enter__(self) -> Session:
@@ -53,17 +59,6 @@ class Session:
         Raises:
             BenchLocked, InstrumentError, DataError, Refused: what is wrong and what to do.
         """
-        if self.description.file.calibration_policy == "require":
-            raise Refused(
-                f"{self.description.located.path} requires a calibration record and there is none; nothing was energised. "
-                "Set calibration_policy to 'warn' or 'none' to work with the board's nominal figures"
-            )
-        if self.description.file.calibration_policy == "warn":
-            warnings.warn(
-                "there is no calibration record: conductances are converted with the board's nominal figures",
-                Uncalibrated,
-                stacklevel=2,
-            )
         self.bench.__enter__()
         try:
             self.interrupts.__enter__()
@@ -79,21 +74,33 @@ class Session:
         folder = self.die_folder(die_id)
         self._refuse_lost_ledger(die_id, folder)
         remove_leftovers(folder)
+        identity = self.bench.identities[die_id]
+        self.conversions[die_id] = in_force(
+            self.description.root, identity.board_serial, board, identity.temperature_C, self._policy
+        )
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
         smus = self.bench.smus
         files = {name: self.description.smu_files[name] for name in smus}
-        guard = Guard(die_id, self.bench.limits, board, ledger, self.bench.identities[die_id], files)
+        guard = Guard(die_id, self.bench.limits, board, ledger, identity, files)
         self.stations[die_id] = Station(
             die_id,
             self.bench.controllers[die_id],
             ledger,
             guard,
-            BoardCalibration.nominal(board),
+            self.conversions[die_id].calibration,
             folder,
             self.interrupts,
             smus,
         )
-        self.macros[die_id] = SessionMacro(self.stations[die_id], self._interactive, self._make_safe)
+
+        def lines() -> LineResistances | None:
+            return lines_of(
+                self.description.root, identity.board_serial, die_id, board.geometry, station.identity.temperature_C
+            )
+
+        compensated = self.description.file.compensation
+        station = self.stations[die_id]
+        self.macros[die_id] = SessionMacro(station, self._interactive, self._make_safe, lines, compensated)
 
     def _refuse_lost_ledger(self, die_id: str, folder: Path) -> None:
         """A die that was worked on and has no ledger must not pass for a virgin one."""
@@ -198,11 +205,11 @@ class Session:
         """
         station = self._station(die)
         with self._armed(arm):
-            station.identify()
+            self._identify(station)
             plan = self.plan(what, parameters)
             bounds = station.guard.admit_plan(plan)
             about = self._about(station, bounds)
-            run = Run.create(self.runs, plan, station.die_id, self._texts(plan), about, station.ledger.last_id)
+            run = Run.create(self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id)
             return self._execute(station, run, plan, bounds, listen, begins=True)
 
     def resume(self, run_id: str, *, arm: str | None = None, listen: Listener = _silent) -> RunResult:
@@ -221,11 +228,27 @@ class Session:
             raise UsageError(f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}")
         station = self.stations[record["die"]]
         with self._armed(arm):
-            station.identify()
+            self._identify(station)
             plan = run.plan
             bounds = station.guard.admit_plan(plan, run.id)
             run.resumed(self._about(station, bounds))
             return self._execute(station, run, plan, bounds, listen)
+
+    def _identify(self, station: Station) -> None:
+        """Ask the board who it is and how warm: a calibration that was in force when the session began may hold no longer.
+
+        Raises:
+            Refused: the bench requires one that does.
+        """
+        station.identify()
+        identity, conversion = station.identity, self.conversions[station.die_id]
+        faults = faults_of(conversion.kept, self.description.root, identity.board_serial, identity.temperature_C)
+        if faults and self._policy == "require":
+            raise Refused(
+                f"the bench requires a calibration that holds, and {'; '.join(faults)}; nothing was energised. Calibrate the "
+                "board: rramlab calibrate all"
+            )
+        self.conversions[station.die_id] = replace(conversion, faults=faults)
 
     def _execute(
         self, station: Station, run: Run, plan: Plan, bounds: Bounds, listen: Listener, begins: bool = False
@@ -272,14 +295,23 @@ class Session:
             raise UsageError(f"name one of the dies on the bench: {', '.join(self.stations)}")
         return self.stations[die]
 
-    def _texts(self, plan: Plan) -> dict[str, str]:
+    def _texts(self, station: Station, plan: Plan) -> dict[str, str]:
         """Everything a run depends on, as text beside it."""
         description = self.description
         return {
             "bench.yaml": description.located.path.read_text(encoding="utf-8"),
             "board.yaml": description.board_located.path.read_text(encoding="utf-8"),
             **({"protocol.yaml": plan.protocol} if plan.protocol else {}),
+            **{
+                f"calibration-{kept.path.name}": kept.path.read_text(encoding="utf-8")
+                for kept in self._records(station)
+            },
         }
+
+    def _records(self, station: Station) -> list[Kept]:
+        """Return the board's record that this session converts with, if there is one."""
+        kept = self.conversions[station.die_id].kept
+        return [] if kept is None else [kept]
 
     def _about(self, station: Station, bounds: Bounds | None) -> dict[str, Any]:
         identity = station.identity
@@ -289,7 +321,10 @@ class Session:
             "firmware": identity.firmware,
             "boot_nonce": identity.boot_nonce,
             "temperature_C": identity.temperature_C,
+            "calibrating": self._calibrating,
             "calibration": station.calibration.record,
+            "calibration_faults": list(self.conversions[station.die_id].faults),
+            "instruments": {name: str(each.text) for name, each in self.bench.smu_identities.items()},
             "limits": intersect(station.guard.limits).model_dump(exclude_none=True),
             "bounds": bounds.model_dump() if bounds else None,
         }
@@ -297,7 +332,7 @@ class Session:
     def _interactive(self, station: Station) -> Run:
         plan = Plan(name="interactive", steps=())
         about = self._about(station, None)
-        return Run.create(self.runs, plan, station.die_id, self._texts(plan), about, station.ledger.last_id)
+        return Run.create(self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id)
 
 
 def open_bench(where: Path | str | None = None, die: str | None = None) -> Session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +11,7 @@ from rramlab.base.folders import find
 from rramlab.drivers.bench import BenchDescription
 from rramlab.engine.station import Station
 from rramlab.runs.lastread import LAST_READ
-from rramlab.runs.snapshot import DRIVERS, keep_snapshot
+from rramlab.runs.snapshot import DRIVERS, MOMENT, keep_snapshot
 from rramlab.runs.store import Run
 
 
@@ -25,14 +27,17 @@ class KeptInFile(Protocol):
 
 
 def capture(run: Run, station: Station, description: BenchDescription) -> None:
-    """Keep ledger, last read and state of a simulated die in the run's folder; of a real one nothing can be kept."""
+    """Keep last read and state of a simulated die in the run's folder; of a real one nothing can be kept.
+
+    Of the ledger, which may be long, a moment: what it was then follows from what it will be.
+    """
     controller = station.controller
     if not isinstance(controller, KeptInFile) or controller.path is None:
         return
     controller.settle()
     station.keep_last_read()
     files = {
-        station.ledger.path.name: station.ledger.image(),
+        MOMENT: json.dumps(asdict(station.ledger.moment)).encode(),
         LAST_READ: (station.folder / LAST_READ).read_bytes(),
         controller.path.name: controller.path.read_bytes(),
     }

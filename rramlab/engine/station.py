@@ -22,8 +22,19 @@ from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
-from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read, Route, Sweep, Wait, describe
-from rramlab.runs.lastread import last_known, save_last_read
+from rramlab.plan.operations import (
+    Contact,
+    LoadGates,
+    Multiply,
+    PulseOp,
+    Read,
+    ReferenceRead,
+    Route,
+    Sweep,
+    Wait,
+    describe,
+)
+from rramlab.runs.lastread import Look, last_known, save_last_read
 from rramlab.runs.ledger import Entry, Ledger
 
 Floats = npt.NDArray[np.float32]
@@ -54,9 +65,14 @@ class Station:
         self.smus = smus or {}
         self.ledger, self.guard, self.calibration = ledger, guard, calibration
         self.folder = folder
-        self.conductance_S = last_known(folder, ledger)
+        self.last_read = last_known(folder, ledger)
         self.interrupts = interrupts
         self._acknowledged = False  # whether the board was told of all outcomes before this session
+
+    @property
+    def conductance_S(self) -> Floats:
+        """The last read of each cell, float32[rows, columns] in siemens, NaN where not known; a pulse makes it unknown."""
+        return self.last_read.conductance_S
 
     @property
     def board(self) -> BoardTable:
@@ -99,7 +115,7 @@ class Station:
         if not operation.cells.count:
             return PulseReport(operation.cells)
         pulse = operation.pulse
-        amplitude, gate = self.board.dac_code(pulse.amplitude_V), self.board.dac_code(pulse.gate_V)
+        amplitude, gate = self.calibration.dac_code(pulse.amplitude_V), self.calibration.dac_code(pulse.gate_V)
         op_id = self.ledger.intend(operation, run, position, self.identity.boot_nonce)
         self.conductance_S[operation.cells.bits] = np.nan
         with self._undelivered_if_refused(op_id):
@@ -133,8 +149,8 @@ class Station:
             self.ledger.finish(op_id, self._nothing)
             raise
 
-    def read(self, operation: Read, limits: Limits | None = None) -> npt.NDArray[Any]:
-        """Read the selected cells.
+    def read(self, operation: Read, limits: Limits | None = None, run: str = "") -> npt.NDArray[Any]:
+        """Read the selected cells. ``run``: which one asks, to be told where their last read is used.
 
         Returns a structured array[rows spanned, columns] with ``codes`` uint16[repeats], ``conductance`` float32 in
         siemens and ``valid`` bool: what a run stores.
@@ -144,10 +160,10 @@ class Station:
         start, stop = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, 0)
         volts = self.board.contact_voltage_V if operation.bias == "contact" else self.board.read_voltage_V
         bias = self.board.dac_code(volts)
-        codes = self.controller.read(operation.cells, operation.repeats, bias, self.interrupts.tick)
+        codes = self.controller.read(operation.cells, operation.repeats, bias, self.interrupts.tick, operation.isolated)
         valid = operation.cells.bits[start:stop]
         columns = np.nonzero(valid)[1]
-        siemens = self.calibration.conductance(codes, columns, self.board.dac_volts(bias))
+        siemens = self.calibration.conductance(codes, columns, bias)
         block = np.zeros(
             valid.shape,
             [("codes", np.uint16, (operation.repeats,)), ("conductance", np.float32), ("valid", np.bool_)],
@@ -156,19 +172,33 @@ class Station:
         block["conductance"] = np.nan
         block["conductance"][valid] = siemens
         block["valid"] = valid
-        if operation.bias == "read":
-            self.take(block, start)
+        if operation.is_last:
+            self.take(block, start, Look.now(run))
         return block
 
-    def take(self, block: npt.NDArray[Any], start: int, operation: int | None = None) -> None:
-        """Take a read block, which begins at row ``start``, as the last read of its cells.
+    def take(self, block: npt.NDArray[Any], start: int, look: Look, operation: int | None = None) -> None:
+        """Take a read block, which begins at row ``start``, as the last read of its cells. ``look``: who read it and when.
 
         ``operation``: the last operation of the ledger before an older block; what was pulsed since is left as it is.
         """
         current = block["valid"].copy()
         if operation is not None:
             current &= self.ledger.last_operation()[start : start + len(block)] <= operation
-        self.conductance_S[start : start + len(block)][current] = block["conductance"][current]
+        self.last_read.take(block, start, current, look)
+
+    def reference_read(self, operation: ReferenceRead, limits: Limits | None = None) -> Block:
+        """Read a reference resistor, or open inputs.
+
+        Returns a structured array[columns] with ``codes`` uint16[repeats]: what a run stores.
+        """
+        self.guard.admit(operation, limits)
+        bias, multiply = self.board.dac_code(operation.voltage_V), operation.range == "multiply"
+        codes = self.controller.read_reference(
+            operation.resistor, multiply, operation.repeats, bias, self.interrupts.tick
+        )
+        block = np.zeros(self.board.geometry.columns, [("codes", np.uint16, (operation.repeats,))])
+        block["codes"] = codes.T
+        return block
 
     def load_gates(self, operation: LoadGates, limits: Limits | None = None) -> None:
         self.guard.admit(operation, limits)
@@ -180,7 +210,8 @@ class Station:
         """Return the controller's sums and the products, float32[batch, n] in siemens × code."""
         self.guard.admit(operation, limits)
         sums = self.controller.multiply(operation.x, operation.bits, operation.slot, columns, self.interrupts.tick)
-        return sums, self.calibration.products(sums.codes, columns, operation.pattern, operation.bits)
+        groups = operation.pattern.groups_of(columns, self.board.lines_at_once)
+        return sums, self.calibration.products(sums.codes, columns, groups, operation.bits)
 
     def sweep(self, operation: Sweep, run: str, position: str, limits: Limits | None = None) -> Curve:
         """Sweep one cell. All but a read is one pulse of its kind in the ledger: intent, sweep, outcome.
@@ -196,7 +227,7 @@ class Station:
         self.guard.admit(operation, limits)
         probe = self._probe(operation)
         probe.prepare(operation)
-        gate = self.board.dac_code(operation.gate_V)
+        gate = self.calibration.dac_code(operation.gate_V)
         if pulse is None:
             return probe.sweep(operation, gate, 0)
         op_id = self.ledger.intend(pulse, run, position, self.identity.boot_nonce)
@@ -325,4 +356,4 @@ class Station:
 
     def keep_last_read(self) -> None:
         """Write the last read of every cell beside the ledger, for the next session and for maps."""
-        save_last_read(self.folder, self.conductance_S, self.ledger.last_id)
+        save_last_read(self.folder, self.last_read, self.ledger.last_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import ClassVar, Literal
 
@@ -54,17 +55,24 @@ class Bias:
         """
         worst = dict.fromkeys(("sl_minus_bl", "bl_minus_sl", "wl_minus_bl", "sl_minus_off_wl"), 0.0)
         volts = _volts(amplitude_V, gate_V)
-        for row, column in product((self.selected, self.unselected), repeat=2):
-            bl, sl, wl = volts.get(row.bl), volts.get(column.sl), volts.get(row.wl)
-            if bl is not None and sl is not None:
-                worst["sl_minus_bl"] = max(worst["sl_minus_bl"], sl - bl)
-                worst["bl_minus_sl"] = max(worst["bl_minus_sl"], bl - sl)
-            low = min((each for each in (bl, sl) if each is not None), default=0.0)
-            if wl is not None:
-                worst["wl_minus_bl"] = max(worst["wl_minus_bl"], wl - low)
-            if row.wl == "off" and sl is not None:
-                worst["sl_minus_off_wl"] = max(worst["sl_minus_off_wl"], sl)
+        for name, high, low in self._differences:
+            worst[name] = max(worst[name], volts[high] - volts[low])
         return worst
+
+    @cached_property
+    def _differences(self) -> frozenset[tuple[str, Level, Level]]:
+        """What cells see the difference of, one level over the other, by the name of the limit that bounds it."""
+        found: set[tuple[str, Level, Level]] = set()
+        known = _volts(0, 0)
+        for row, column in product((self.selected, self.unselected), repeat=2):
+            terminals: list[Level] = [level for level in (row.bl, column.sl) if level in known]
+            if len(terminals) == 2:
+                found |= {("sl_minus_bl", column.sl, row.bl), ("bl_minus_sl", row.bl, column.sl)}
+            if row.wl in known:
+                found |= {("wl_minus_bl", row.wl, low) for low in terminals or ["ground"]}
+            if row.wl == "off" and column.sl in terminals:
+                found.add(("sl_minus_off_wl", column.sl, "ground"))
+        return frozenset(found)
 
 
 def _volts(amplitude_V: float, gate_V: float) -> dict[Level, float]:

@@ -18,22 +18,49 @@ Bools = npt.NDArray[np.bool_]
 CONDUCTING_THRESHOLD_S = 2e-6
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class CellSelection:
-    """A frozen set of cells: ``bits`` is bool[rows, columns] and read-only."""
+    """A frozen set of cells of an array of ``shape``, made of bool[rows, columns].
 
-    bits: Bools
+    ``span``: the rows from the first to the last that has a cell; ``in_span``: bool[rows of the span, columns], read-only. A
+    plan can have ten thousand selections, and most are a few rows.
+    """
 
-    def __post_init__(self) -> None:
-        bits = np.array(self.bits, dtype=np.bool_)
-        if bits.ndim != 2:
-            raise ValueError(f"found {bits.ndim} dimensions, expected bool[rows, columns]")
-        bits.setflags(write=False)
-        object.__setattr__(self, "bits", bits)
+    shape: tuple[int, int]
+    span: slice
+    in_span: Bools
+
+    def __init__(self, bits: npt.ArrayLike) -> None:
+        found = np.asarray(bits, np.bool_)
+        if found.ndim != 2:
+            raise ValueError(f"found {found.ndim} dimensions, expected bool[rows, columns]")
+        start, stop = _ends(np.logical_or.reduce(found, axis=1))
+        self._hold(found.shape, start, found[start:stop].copy())
+
+    def _hold(self, shape: tuple[int, int], start: int, in_span: Bools) -> None:
+        in_span.setflags(write=False)
+        for name, value in (("shape", shape), ("span", slice(start, start + len(in_span))), ("in_span", in_span)):
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def _of_rows(cls, bits: Bools, first: int, rows: int) -> CellSelection:
+        """Return the cells of ``bits``, whose rows are row ``first`` and on of an array of ``rows``."""
+        start, stop = _ends(np.logical_or.reduce(bits, axis=1))
+        found = object.__new__(cls)
+        found._hold((rows, bits.shape[1]), first + start if stop else 0, bits[start:stop].copy())
+        return found
 
     @classmethod
     def everything(cls, geometry: Geometry) -> CellSelection:
-        return cls(np.ones(geometry.shape, dtype=np.bool_))
+        return cls.crossing(np.ones(geometry.rows, np.bool_), np.ones(geometry.columns, np.bool_))
+
+    @classmethod
+    def crossing(cls, rows: Bools, columns: Bools) -> CellSelection:
+        """Return the cells where chosen lines cross: bool[rows] and bool[columns]."""
+        start, stop = _ends(rows) if columns.any() else (0, 0)
+        found = object.__new__(cls)
+        found._hold((rows.size, columns.size), start, rows[start:stop, None] & columns)
+        return found
 
     @classmethod
     def from_packed(cls, data: bytes, geometry: Geometry) -> CellSelection:
@@ -52,41 +79,61 @@ class CellSelection:
         """Return one bit a cell, C order, most significant bit first (32 KiB for 512 × 512)."""
         return np.packbits(self.bits).tobytes()
 
+    @cached_property
+    def bits(self) -> Bools:
+        """The whole array: bool[rows, columns], read-only."""
+        if len(self.in_span) == self.shape[0]:
+            return self.in_span
+        found = np.zeros(self.shape, np.bool_)
+        found[self.span] = self.in_span
+        found.setflags(write=False)
+        return found
+
     @property
     def geometry(self) -> Geometry:
-        return Geometry(*self.bits.shape)
+        return Geometry(*self.shape)
 
     @cached_property
     def per_row(self) -> npt.NDArray[np.intp]:
         """Selected cells of each row: int[rows]."""
-        found: npt.NDArray[np.intp] = np.count_nonzero(self.bits, axis=1)
+        found = np.zeros(self.shape[0], np.intp)
+        found[self.span] = np.count_nonzero(self.in_span, axis=1)
         found.setflags(write=False)
         return found
 
     @cached_property
     def count(self) -> int:
-        return int(np.count_nonzero(self.bits))
+        return int(np.count_nonzero(self.in_span))
 
     @property
     def rows(self) -> npt.NDArray[np.intp]:
         """Indices of the rows with at least one selected cell."""
         return np.flatnonzero(self.per_row)
 
+    @property
+    def first(self) -> tuple[int, int]:
+        """Row and column of the first cell; there must be one."""
+        return self.span.start, int(np.flatnonzero(self.in_span[0])[0])
+
     def within(self, start: int, stop: int) -> CellSelection:
         """Return the part of the selection in rows start … stop - 1."""
-        bits = np.zeros_like(self.bits)
-        bits[start:stop] = self.bits[start:stop]
-        return CellSelection(bits)
+        first, stop = max(start, self.span.start), min(stop, self.span.stop)
+        return self._of_rows(self._between(first, stop), first, self.shape[0])
+
+    def _between(self, start: int, stop: int) -> Bools:
+        """Return rows start … stop - 1, which lie in the span: bool[stop - start, columns]; none where stop is no larger."""
+        return self.in_span[start - self.span.start : max(start, stop) - self.span.start]
 
     def blocks(self, block_rows: int) -> Iterator[tuple[int, int, CellSelection]]:
         """Yield (start, stop, part) for each aligned block of rows that holds a selected cell, in row order."""
-        for start in range(0, self.bits.shape[0], block_rows):
-            stop = min(start + block_rows, self.bits.shape[0])
-            if self.bits[start:stop].any():
-                yield start, stop, self.within(start, stop)
+        for start in range(self.span.start // block_rows * block_rows, self.span.stop, block_rows):
+            part = self.within(start, start + block_rows)
+            if part.count:
+                yield start, min(start + block_rows, self.shape[0]), part
 
     def __and__(self, other: CellSelection) -> CellSelection:
-        return CellSelection(self.bits & other.bits)
+        start, stop = max(self.span.start, other.span.start), min(self.span.stop, other.span.stop)
+        return self._of_rows(self._between(start, stop) & other._between(start, stop), start, self.shape[0])
 
     def __or__(self, other: CellSelection) -> CellSelection:
         return CellSelection(self.bits | other.bits)
@@ -94,10 +141,23 @@ class CellSelection:
     def __sub__(self, other: CellSelection) -> CellSelection:
         return CellSelection(self.bits & ~other.bits)
 
+    def __invert__(self) -> CellSelection:
+        return CellSelection(~self.bits)
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, CellSelection) and np.array_equal(self.bits, other.bits)
+        return (
+            isinstance(other, CellSelection)
+            and (self.shape, self.span) == (other.shape, other.span)
+            and np.array_equal(self.in_span, other.in_span)
+        )
 
     __hash__ = None  # type: ignore[assignment]  # an array compares by value and has no cheap hash
+
+
+def _ends(rows: Bools) -> tuple[int, int]:
+    """Return the first of the chosen rows and one more than the last; twice 0 where there is none."""
+    used = np.flatnonzero(rows)
+    return (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
 
 
 @dataclass(frozen=True, eq=False)

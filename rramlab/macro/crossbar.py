@@ -101,16 +101,19 @@ def transfer(conductance_S: npt.NDArray[np.floating[Any]], lines: LineResistance
     return np.ascontiguousarray(_eliminate(conductance.T, lines, solver).T)
 
 
-def lone_rows(conductance_S: npt.NDArray[np.floating[Any]], lines: LineResistances) -> Floats:
+def lone_rows(
+    conductance_S: npt.NDArray[np.floating[Any]], lines: LineResistances, rows: slice = slice(None)
+) -> Floats:
     """Return the same matrix, float64[rows, columns], when only the driven row's word line is on.
 
     The cells of the other rows are cut off, so cell (i, j) reaches ground through its own source line alone and each row
-    is a ladder of its own.
+    is a ladder of its own. ``rows``: those that are wanted; they are the same to the last bit whatever the others are.
     """
-    conductance = _checked(conductance_S, lines).T
-    below = np.arange(conductance.shape[1])[::-1]  # segments to the last row
+    conductance = _checked(conductance_S, lines)[rows].T
+    below = np.arange(lines.bl_Ohm.size)[::-1][rows]  # segments to the last row
     path_Ohm = lines.segment_Ohm * below + lines.sl_Ohm[:, None]
-    ladders = _Ladders.solve(conductance / (1.0 + conductance * path_Ohm), lines)
+    wanted = LineResistances(lines.bl_Ohm[rows], lines.sl_Ohm, lines.segment_Ohm)
+    ladders = _Ladders.solve(conductance / (1.0 + conductance * path_Ohm), wanted)
     return np.ascontiguousarray(ladders.current.T)
 
 

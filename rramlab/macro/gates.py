@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,6 +94,16 @@ class GatePattern:
         padded = np.zeros((self.phases, count * lines_at_once), np.bool_)
         padded[:, :rows] = self.rows
         return np.asarray(padded.reshape(self.phases, count, lines_at_once).any(axis=2), dtype=np.bool_)
+
+    def groups_of(self, columns: npt.NDArray[np.intp], lines_at_once: int) -> npt.NDArray[np.int32]:
+        """Count the row groups of each column's phase: int32[n] of the n ``columns``, which must be on."""
+        return np.asarray(self.groups(lines_at_once)[self.phase[columns]], np.int32)
+
+    def by_group(self, lines_at_once: int) -> Iterator[tuple[int, GatePattern]]:
+        """Yield each group of rows that is driven, with the pattern that drives it alone; all columns stay as they are."""
+        group = np.arange(self.rows.shape[1]) // lines_at_once
+        for number in np.unique(group[self.driven]).tolist():
+            yield number, GatePattern(self.rows & (group == number), self.phase)
 
     @cached_property
     def digest(self) -> str:

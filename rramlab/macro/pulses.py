@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,7 +12,7 @@ PulseKind = Literal["electroform", "set", "reset"]
 PULSE_KINDS: tuple[PulseKind, ...] = get_args(PulseKind)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pulse:
     """One rectangular pulse.
 
@@ -24,12 +25,8 @@ class Pulse:
     gate_V: float
 
     def __post_init__(self) -> None:
-        for name, value in (
-            ("amplitude", self.amplitude_V),
-            ("width", self.width_s),
-            ("gate", self.gate_V),
-        ):
-            if not value >= 0 or value == float("inf"):
+        for name, value in (("amplitude", self.amplitude_V), ("width", self.width_s), ("gate", self.gate_V)):
+            if not 0 <= value < math.inf:
                 raise ValueError(f"the pulse's {name} is {value}, expected a finite number that is not negative")
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from operator import and_, or_
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ from rramlab.macro.geometry import Geometry
 _Known = Mapping[str, tuple[Bools, Bools]]
 # A node answers with the cells that it certainly holds and those that it possibly holds; where all that it asks for
 # is known both are the same.
-_Node = Callable[[Geometry, _Known], tuple[Bools, Bools]]
+_Node = Callable[[Geometry, _Known], tuple[CellSelection, CellSelection]]
 
 _OF_DATA = ("conducting", "pristine", "unknown")
 _RANGE = r"[0-9]+(?:\s*(?:-|–|to)\s*[0-9]+)?"
@@ -131,20 +132,20 @@ class Region:
             "unknown": (state.unknown, state.unknown),
         }
         certain, possible = self._node(geometry, known)
-        open_question = int(np.count_nonzero(certain != possible))
+        open_question = int(np.count_nonzero(certain.bits != possible.bits))
         if open_question:
             raise Refused(
                 f"the region {self} asks which cells conduct, but {open_question:,} of them were not read since their last "
                 "pulse, or never; nothing was pulsed. Read them first: rramlab run read-array"
             )
-        return CellSelection(possible)
+        return possible
 
     def bound(self, geometry: Geometry, pristine: tuple[Bools, Bools] | None = None) -> CellSelection:
         """Return every cell that the region could mean, whatever the data: the worst case that a plan is checked for.
 
         ``pristine``: the cells that certainly, and those that possibly are, where the ledger is at hand.
         """
-        return CellSelection(self._node(geometry, {} if pristine is None else {"pristine": pristine})[1])
+        return self._node(geometry, {} if pristine is None else {"pristine": pristine})[1]
 
     def __str__(self) -> str:
         return self.text if len(self.text) <= 60 else f"{self.text[:40]}…"
@@ -200,14 +201,14 @@ class _Parser:
     def choice(self) -> _Node:
         node = self.both()
         while self.take("|"):
-            node = _either(node, self.both())
+            node = _joined(or_, node, self.both())
         return node
 
     def both(self) -> _Node:
         node = self.term()
         while operator := self.take("&-"):
             other = self.term()
-            node = _both(node, other if operator == "&" else _not(other))
+            node = _joined(and_, node, other if operator == "&" else _not(other))
         return node
 
     def term(self) -> _Node:
@@ -261,90 +262,91 @@ def _mask_file(match: re.Match[str]) -> str:
     return str(match["double"] or match["single"] or match["plain"])
 
 
-def _both(a: _Node, b: _Node) -> _Node:
-    def node(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
+def _joined(join: Callable[[CellSelection, CellSelection], CellSelection], a: _Node, b: _Node) -> _Node:
+    def node(geometry: Geometry, known: _Known) -> tuple[CellSelection, CellSelection]:
         (low, high), (other_low, other_high) = a(geometry, known), b(geometry, known)
-        return low & other_low, high & other_high
-
-    return node
-
-
-def _either(a: _Node, b: _Node) -> _Node:
-    def node(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
-        (low, high), (other_low, other_high) = a(geometry, known), b(geometry, known)
-        return low | other_low, high | other_high
+        certain = join(low, other_low)
+        return certain, certain if low is high and other_low is other_high else join(high, other_high)
 
     return node
 
 
 def _not(a: _Node) -> _Node:
-    def node(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
+    def node(geometry: Geometry, known: _Known) -> tuple[CellSelection, CellSelection]:
         low, high = a(geometry, known)
-        return ~high, ~low
+        beyond = ~high
+        return beyond, beyond if low is high else ~low
 
     return node
 
 
 def _atom(match: re.Match[str], text: str) -> _Node:
-    def data(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
-        nothing = np.zeros(geometry.shape, np.bool_)
-        return known.get(match["word"], (nothing, ~nothing))
+    def data(geometry: Geometry, known: _Known) -> tuple[CellSelection, CellSelection]:
+        everything = np.ones(geometry.shape, np.bool_)
+        certain, possible = known.get(match["word"], (~everything, everything))
+        return CellSelection(certain), CellSelection(possible)
 
-    def fixed(geometry: Geometry, known: _Known) -> tuple[Bools, Bools]:
-        bits = _fixed(match, geometry, text)
-        return bits, bits
+    def fixed(geometry: Geometry, known: _Known) -> tuple[CellSelection, CellSelection]:
+        cells = _fixed(match, geometry, text)
+        return cells, cells
 
     return data if match["word"] in _OF_DATA else fixed
 
 
-def _fixed(match: re.Match[str], geometry: Geometry, text: str) -> Bools:
-    bits = np.zeros(geometry.shape, np.bool_)
+def _fixed(match: re.Match[str], geometry: Geometry, text: str) -> CellSelection:
     if match["span"]:
-        along_rows = match["axis"].startswith("row")
-        count = geometry.rows if along_rows else geometry.columns
-        lines = "rows" if along_rows else "columns"
-        for each in match["ranges"].split(","):
-            first, last, *_ = (int(number) for number in 2 * re.findall("[0-9]+", each))
-            if last < first:
-                raise UsageError(
-                    f"found {each.strip()!r} in the region {_short(text)!r}, whose last is before its first; expected the "
-                    f"lower of the two first: {last}-{first}"
-                )
-            if last >= count:
-                raise UsageError(
-                    f"found {_short(match['span'])!r} in the region {_short(text)!r}, expected {lines} 0-{count - 1}: {lines} "
-                    f"{last} lies off the die"
-                )
-            bits[(slice(first, last + 1), slice(None)) if along_rows else (slice(None), slice(first, last + 1))] = True
-    elif match["cell"]:
-        for row, column in (
-            (int(row), int(column)) for row, column in re.findall(r"([0-9]+)\s*,\s*([0-9]+)\s*\)", match["places"])
-        ):
-            if row >= geometry.rows or column >= geometry.columns:
-                raise UsageError(
-                    f"found cell ({row}, {column}) in the region {_short(text)!r}, expected a cell up to "
-                    f"({geometry.rows - 1}, {geometry.columns - 1}): it lies off the die"
-                )
-            bits[row, column] = True
-    elif match["pairs"]:
-        return one_of_pair(geometry, int(match["seed"]))
-    elif match["bits"] is not None:
+        return _lines(match, geometry, text)
+    if match["bits"] is not None:
         return _decode(match["data"], geometry)
-    elif match["mask"]:
+    if match["mask"]:
         raise UsageError(
             f"found {match['mask']!r}, whose file was not read: a mask file is read with the protocol that names it. In "
             "Python: Region.of(mask)"
         )
-    elif match["word"] == "checkerboard":
-        bits = np.add.outer(np.arange(geometry.rows), np.arange(geometry.columns)) % 2 == 0
-    else:
-        bits[:] = True
-    return bits
+    if match["word"] == "all":
+        return CellSelection.everything(geometry)
+    if match["pairs"]:
+        return CellSelection(one_of_pair(geometry, int(match["seed"])))
+    if match["word"] == "checkerboard":
+        return CellSelection(np.add.outer(np.arange(geometry.rows), np.arange(geometry.columns)) % 2 == 0)
+    bits = np.zeros(geometry.shape, np.bool_)
+    for row, column in (
+        (int(row), int(column)) for row, column in re.findall(r"([0-9]+)\s*,\s*([0-9]+)\s*\)", match["places"])
+    ):
+        if row >= geometry.rows or column >= geometry.columns:
+            raise UsageError(
+                f"found cell ({row}, {column}) in the region {_short(text)!r}, expected a cell up to "
+                f"({geometry.rows - 1}, {geometry.columns - 1}): it lies off the die"
+            )
+        bits[row, column] = True
+    return CellSelection(bits)
 
 
-def _decode(data: str, geometry: Geometry) -> Bools:
+def _lines(match: re.Match[str], geometry: Geometry, text: str) -> CellSelection:
+    along_rows = match["axis"].startswith("row")
+    rows, columns = np.ones(geometry.rows, np.bool_), np.ones(geometry.columns, np.bool_)
+    chosen, lines = (rows, "rows") if along_rows else (columns, "columns")
+    chosen[:] = False
+    count = chosen.size
+    for each in match["ranges"].split(","):
+        first, last, *_ = (int(number) for number in 2 * re.findall("[0-9]+", each))
+        if last < first:
+            raise UsageError(
+                f"found {each.strip()!r} in the region {_short(text)!r}, whose last is before its first; expected the "
+                f"lower of the two first: {last}-{first}"
+            )
+        if last >= count:
+            raise UsageError(
+                f"found {_short(match['span'])!r} in the region {_short(text)!r}, expected {lines} 0-{count - 1}: {lines} "
+                f"{last} lies off the die"
+            )
+        chosen[first : last + 1] = True
+    return CellSelection.crossing(rows, columns)
+
+
+def _decode(data: str, geometry: Geometry) -> CellSelection:
     try:
-        return CellSelection.from_packed(zlib.decompress(base64.b64decode(data, validate=True)), geometry).bits
+        return CellSelection.from_packed(zlib.decompress(base64.b64decode(data, validate=True)), geometry)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise UsageError(f"a bits(…) region cannot be read: {error}") from error
 

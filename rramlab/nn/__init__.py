@@ -1,29 +1,32 @@
 """Torch modules that learn which of a die's random weights stay, and run with the die in the loop."""
 
-from rramlab.nn.layers import (
-    MaskedConv2d,
-    MaskedLayer,
-    MaskedLinear,
-    Multiply,
-    configure,
-    load_weights,
-    masked_layers,
-    masks,
-)
+from rramlab.nn.convert import convert
+from rramlab.nn.layers import MaskedConv2d, MaskedConvTranspose2d, MaskedLinear, MaskedRNN
+from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply
+from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup, share_kept
 from rramlab.nn.popup import kept_count, pop_up, top_fraction
 from rramlab.nn.quantise import UnsignedQuantiser
+from rramlab.nn.units import Assignment
 
 __all__ = [
+    "Assignment",
+    "HysteresisRule",
     "MaskedConv2d",
+    "MaskedConvTranspose2d",
     "MaskedLayer",
     "MaskedLinear",
+    "MaskedRNN",
+    "Masking",
     "Multiply",
     "UnsignedQuantiser",
     "configure",
+    "convert",
     "kept_count",
     "load_weights",
     "masked_layers",
     "masks",
     "pop_up",
+    "regroup",
+    "share_kept",
     "top_fraction",
 ]

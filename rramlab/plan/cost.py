@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.board import BoardTable
-from rramlab.macro.cells import Bools
+from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
-from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, Route, Sweep, Wait
+from rramlab.plan.operations import Contact, Multiply, Operation, PulseOp, Read, ReferenceRead, Route, Sweep, Wait
 
 # Median conductance of a formed cell (design, section 7): what one driven cell dissipates with.
 TYPICAL_CELL_S = 12.2e-6
@@ -23,7 +23,7 @@ SMU_READING_S = 0.02
 Nanoseconds = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cost:
     """Bench time in s, energy at the array and its converters in J, pulses (one a cell), ADC conversions."""
 
@@ -53,11 +53,13 @@ def of(operation: Operation, board: BoardTable) -> Cost:
         case PulseOp():
             pulse = operation.pulse
             energy = operation.cells.count * pulse.amplitude_V * board.forming_current_A * pulse.width_s
-            return Cost(pulse_ns(operation, board).sum() / 1e9, energy, operation.cells.count)
+            return Cost(int(pulse_ns(operation, board).sum()) / 1e9, energy, operation.cells.count)
         case Read():
-            return _read(operation.cells.bits, operation.repeats, board)
+            return _read(operation.cells, operation.repeats, board, operation.isolated)
         case Contact():
-            return _read(operation.cells.bits, 1, board)
+            return _read(operation.cells, 1, board)
+        case ReferenceRead():
+            return _reference(operation, board)
         case Multiply():
             return multiply(operation.pattern, len(operation.x), operation.bits, board)
         case Sweep():
@@ -86,20 +88,53 @@ def shots(per_row: npt.NDArray[np.intp], cells_per_pulse: int) -> npt.NDArray[np
 
 def read_ns(cells: Bools, repeats: int, board: BoardTable) -> Nanoseconds:
     """Return how long each row takes: int64[rows]. ADCs convert in parallel, the columns that share one in turn."""
-    busiest = _busiest(cells, board)
+    return _read_ns(_busiest(cells, board), repeats, board)
+
+
+def _read_ns(busiest: Nanoseconds, repeats: int, board: BoardTable) -> Nanoseconds:
     return np.asarray(busiest * (repeats * _conversion_ns(board)) + (busiest > 0) * _settle_ns(board), np.int64)
 
 
-def _read(cells: Bools, repeats: int, board: BoardTable) -> Cost:
-    conversions = int(np.count_nonzero(cells)) * repeats
-    row_J = board.read_voltage_V**2 * TYPICAL_CELL_S * board.geometry.columns
-    energy = conversions * board.conversion_energy_J + row_J * float(read_driven_s(cells, repeats, board).sum())
-    return Cost(read_ns(cells, repeats, board).sum() / 1e9, energy, 0, conversions)
+def _read(cells: CellSelection, repeats: int, board: BoardTable, isolated: bool = False) -> Cost:
+    busiest = _busiest(cells.in_span, board)
+    driven_s = _driven_s(busiest, repeats, board)
+    # A row feeds all of its cells; in an isolated read those that are read.
+    fed_s = cells.per_row[cells.span] @ driven_s if isolated else board.geometry.columns * driven_s.sum()
+    conversions = cells.count * repeats
+    energy = conversions * board.conversion_energy_J + board.read_voltage_V**2 * TYPICAL_CELL_S * float(fed_s)
+    return Cost(_read_ns(busiest, repeats, board).sum() / 1e9, energy, 0, conversions)
 
 
 def read_driven_s(cells: Bools, repeats: int, board: BoardTable) -> npt.NDArray[np.float64]:
     """Return how long each row carries the read voltage in a read: float64[rows]; every source line is at ground."""
-    return np.asarray(_busiest(cells, board) * (repeats / board.adc_rate_Hz))
+    return _driven_s(_busiest(cells, board), repeats, board)
+
+
+def _driven_s(busiest: Nanoseconds, repeats: int, board: BoardTable) -> npt.NDArray[np.float64]:
+    return np.asarray(busiest * (repeats / board.adc_rate_Hz))
+
+
+def reference_ns(repeats: int, board: BoardTable) -> int:
+    """Return how long a reference read takes: as a read of a whole row."""
+    return _columns_in_turn(board) * repeats * _conversion_ns(board) + _settle_ns(board)
+
+
+def reference_driven_s(repeats: int, board: BoardTable) -> float:
+    """Return how long a reference resistor carries its voltage in a reference read."""
+    return _columns_in_turn(board) * repeats / board.adc_rate_Hz
+
+
+def _columns_in_turn(board: BoardTable) -> int:
+    return min(board.columns_per_adc, board.geometry.columns)
+
+
+def _reference(operation: ReferenceRead, board: BoardTable) -> Cost:
+    conversions = board.geometry.columns * operation.repeats
+    power_W = 0.0  # of open inputs, or of a resistor that the board does not have: that is refused
+    if operation.resistor is not None and operation.resistor < len(board.reference_Ohm):
+        power_W = operation.voltage_V**2 / board.reference_Ohm[operation.resistor]
+    energy = conversions * board.conversion_energy_J + power_W * reference_driven_s(operation.repeats, board)
+    return Cost(reference_ns(operation.repeats, board) / 1e9, energy, 0, conversions)
 
 
 def plane_ns(pattern: GatePattern, board: BoardTable) -> Nanoseconds:
@@ -144,7 +179,7 @@ def _settle_ns(board: BoardTable) -> int:
 def _busiest(cells: Bools, board: BoardTable) -> npt.NDArray[np.int64]:
     """Count the selected columns of the ADC that has most of them: int64[rows or phases]."""
     if cells.all():  # the most frequent case by far, and the dearest to count
-        return np.full(len(cells), min(board.columns_per_adc, cells.shape[1]), np.int64)
+        return np.full(len(cells), _columns_in_turn(board), np.int64)
     found = np.zeros(len(cells), np.int64)
     some = np.flatnonzero(cells.any(axis=1))
     padded = np.zeros((len(some), board.adcs * board.columns_per_adc), np.bool_)

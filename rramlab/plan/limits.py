@@ -19,17 +19,26 @@ from rramlab.plan.operations import (
     Operation,
     PulseOp,
     Read,
+    ReferenceRead,
     Route,
     Sweep,
     capability_of,
     describe,
 )
-from rramlab.plan.steps import SweepKind
+from rramlab.plan.steps import MOST_REPEATS, SweepKind
 
 # Worst-case conductance of one conducting cell in a read or multiply: the highest formed cell seen is 18.8 µS, and
 # isolated outliers lie up to 20 µS above (design, section 7).
 WORST_CELL_S = 40e-6
 
+
+# What a board cannot do without each capability.
+_WITHOUT = {
+    "isolated_reads": "a read cannot cut the other rows and columns off",
+    "reference_reads": "no reference resistor reaches its converters",
+    "reference_resistors": "no reference resistor reaches a source-measure unit",
+    "smu_route": "nothing of it reaches a source-measure unit",
+}
 
 # What the limits on differences of line voltages compare.
 _DIFFERENCES = {
@@ -128,8 +137,8 @@ def _impossible(operation: Operation, board: BoardTable) -> Iterator[str]:
     needed = capability_of(operation)
     if needed is not None and needed not in board.capabilities:
         yield (
-            f"board {board.name} has no {needed}, so nothing of it reaches a source-measure unit; nothing was energised. If "
-            "it has, enter that under 'capabilities' in the board's file"
+            f"board {board.name} has no {needed}, so {_WITHOUT[needed]}; nothing was energised. If it has, enter that under "
+            "'capabilities' in the board's file"
         )
     if isinstance(operation, PulseOp):
         yield from _impossible_pulse(operation, board)
@@ -137,9 +146,11 @@ def _impossible(operation: Operation, board: BoardTable) -> Iterator[str]:
         yield f"slot {operation.slot} does not exist, the board has {board.gate_slots}"
     if isinstance(operation, Sweep) and operation.gate_V > board.dac_full_scale_V:
         yield _beyond_dac("gate", board)
-    if isinstance(operation, Route):
-        if operation.bias_V > board.dac_full_scale_V:
-            yield _beyond_dac("gate or channel", board)
+    if isinstance(operation, Route) and operation.bias_V > board.dac_full_scale_V:
+        yield _beyond_dac("gate or channel", board)
+    if isinstance(operation, ReferenceRead) and not 1 <= operation.repeats <= MOST_REPEATS:
+        yield f"found {operation.repeats} repeats, expected 1 to {MOST_REPEATS}; nothing was energised"
+    if isinstance(operation, (Route, ReferenceRead)):
         yield from _missing(operation, board)
     harmless_V = _harmless_V(operation)
     if harmless_V > board.read_voltage_V:
@@ -158,7 +169,7 @@ def _impossible_pulse(operation: PulseOp, board: BoardTable) -> Iterator[str]:
     if (
         operation.kind != "reset"
         and "sl_select" not in board.capabilities
-        and not operation.cells.bits[operation.cells.rows].all()
+        and operation.cells.count < operation.cells.rows.size * operation.cells.shape[1]
     ):
         yield (
             f"board {board.name} cannot select columns when it forms or sets (no sl_select), and the region leaves some out; "
@@ -173,12 +184,14 @@ def _beyond_dac(what: str, board: BoardTable) -> str:
     )
 
 
-def _missing(operation: Route, board: BoardTable) -> Iterator[str]:
-    """Yield what is said of a target that the board does not have."""
-    match operation.target:
-        case RoutedReference(index) if index >= len(board.reference_Ohm):
+def _missing(operation: Route | ReferenceRead, board: BoardTable) -> Iterator[str]:
+    """Yield what is said of a resistor or target that the board does not have."""
+    match operation:
+        case Route(target=RoutedReference(index)) | ReferenceRead(resistor=int(index)) if not (
+            0 <= index < len(board.reference_Ohm)
+        ):
             what, known = "reference resistor", len(board.reference_Ohm)
-        case RoutedDac(index) if index >= board.dac_channels:
+        case Route(target=RoutedDac(index)) if index >= board.dac_channels:
             what, known = "DAC channel", board.dac_channels
         case _:
             return
@@ -186,8 +199,10 @@ def _missing(operation: Route, board: BoardTable) -> Iterator[str]:
 
 
 def _harmless_V(operation: Operation) -> float:
-    """Return the voltage of an operation at a source-measure unit that must be a read, 0 for all others."""
+    """Return the voltage that an operation chooses and that must be one of a read, 0 for all others."""
     match operation:
+        case ReferenceRead(voltage_V=voltage_V):
+            return voltage_V
         case Sweep(purpose="read", peak_V=peak_V):
             return peak_V
         case Route(target=RoutedCell() | RoutedReference(), voltage_V=voltage_V):
@@ -214,14 +229,15 @@ def _quantities(operation: Operation, board: BoardTable) -> list[tuple[str, str,
     if isinstance(operation, (Read, Contact)):
         contact = isinstance(operation, Contact) or operation.bias == "contact"
         volts = board.contact_voltage_V if contact else board.read_voltage_V
-        if board.bias.read.unselected.sl == "sense":  # every source line takes current, asked for or not
-            widest = board.geometry.columns
-        else:
-            widest = int(np.count_nonzero(operation.cells.bits, axis=1).max())
+        # Every source line takes current, asked for or not; in an isolated read those that are read.
+        every = board.bias.read.unselected.sl == "sense" and not (isinstance(operation, Read) and operation.isolated)
+        widest = board.geometry.columns if every else int(operation.cells.per_row.max())
         return [
             ("read_voltage", "the read voltage", volts, "V"),
             ("line_current", f"the current of {widest} cells of one row", volts * WORST_CELL_S * widest, "A"),
         ]
+    if isinstance(operation, ReferenceRead):
+        return [("read_voltage", "the voltage on the resistor", operation.voltage_V, "V")]
     if isinstance(operation, Multiply):
         columns = int(np.count_nonzero(operation.pattern.enabled))
         if board.bias.multiply.unselected.sl == "sense":

@@ -18,7 +18,7 @@ from rramlab.plan.probesteps import SweepKind
 from rramlab.plan.windows import Window
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PulseOp:
     """Exactly one pulse for each selected cell; the controller fires ``cells_per_pulse`` at once, in row order."""
 
@@ -29,9 +29,13 @@ class PulseOp:
     source: SourceRef = SourceRef()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Read:
-    """Read each selected cell ``repeats`` times; ``bias`` is the board's read or contact voltage."""
+    """Read each selected cell ``repeats`` times; ``bias`` is the board's read or contact voltage.
+
+    ``isolated``: while a row's turn comes, the word lines of all others are off and only the source lines of the cells that
+    are read in it are connected. It is not what the array conducts in use, so it is no last read of its cells.
+    """
 
     cells: CellSelection
     repeats: int = 1
@@ -39,6 +43,35 @@ class Read:
     bias: Literal["read", "contact"] = "read"
     source: SourceRef = SourceRef()
     kind: Literal["read"] = "read"
+    isolated: bool = False
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it says what its cells conduct in use, until they are pulsed or read again."""
+        return self.bias == "read" and not self.isolated
+
+
+@dataclass(frozen=True)
+class ReferenceRead:
+    """Convert the current of a reference resistor with the converters of all columns, ``repeats`` times each.
+
+    ``resistor``: its index; None leaves the amplifiers' inputs open. ``voltage_V``: on the resistor, in V. ``range``: of the
+    converters. The array is not driven.
+
+    Raises:
+        ValueError: on construction, for a voltage that is not finite or negative.
+    """
+
+    resistor: int | None
+    voltage_V: float
+    range: Literal["read", "multiply"] = "read"
+    repeats: int = 1
+    dataset: str = "reference"
+    source: SourceRef = SourceRef()
+    kind: Literal["reference"] = "reference"
+
+    def __post_init__(self) -> None:
+        _finite(self.voltage_V)
 
 
 @dataclass(frozen=True)
@@ -102,8 +135,7 @@ class Sweep:
     @property
     def target(self) -> RoutedCell:
         """The cell, with the line that carries the higher voltage in a pulse of this kind at the unit."""
-        row, column = (int(index) for index in np.argwhere(self.cells.bits)[0])
-        return RoutedCell(row, column, "bl" if self.purpose == "reset" else "sl")
+        return RoutedCell(*self.cells.first, "bl" if self.purpose == "reset" else "sl")
 
     @property
     def levels(self) -> int:
@@ -198,7 +230,7 @@ class Wait:
     kind: Literal["wait"] = "wait"
 
 
-Operation = PulseOp | Read | LoadGates | Multiply | Contact | Sweep | Route | Expect | Unchanged | Wait
+Operation = PulseOp | Read | ReferenceRead | LoadGates | Multiply | Contact | Sweep | Route | Expect | Unchanged | Wait
 
 
 def pulse_of(operation: Operation) -> PulseOp | None:
@@ -213,8 +245,12 @@ def pulse_of(operation: Operation) -> PulseOp | None:
 
 
 def capability_of(operation: Operation) -> str | None:
-    """Return what a board must be able to do for an operation at a source-measure unit."""
+    """Return what not every board can do and an operation needs; None: nothing of the kind."""
     match operation:
+        case ReferenceRead():
+            return "reference_reads"
+        case Read(isolated=True):
+            return "isolated_reads"
         case Route(target=RoutedReference()):
             return "reference_resistors"
         case Sweep() | Route():
@@ -231,8 +267,12 @@ def describe(operation: Operation) -> str:
             return (
                 f"{kind} of {cells.count:,} cells in rows {rows[0]}-{rows[-1]}" if rows.size else f"{kind} of no cell"
             )
-        case Read(cells=cells, bias=bias):
-            return f"{bias if bias == 'contact' else ''} read of {cells.count:,} cells".strip()
+        case Read(cells=cells, bias=bias, isolated=isolated):
+            how = f"{'isolated ' * isolated}{'contact ' * (bias == 'contact')}"
+            return f"{how}read of {cells.count:,} cells"
+        case ReferenceRead(resistor=resistor, voltage_V=voltage_V, range=span):
+            what = "open inputs" if resistor is None else f"reference resistor {resistor} at {voltage_V:g} V"
+            return f"read of {what} in the {span} range"
         case LoadGates(slot=slot, pattern=pattern):
             return f"gate pattern of {pattern.phases} phases into slot {slot}"
         case Multiply(x=x, bits=bits):

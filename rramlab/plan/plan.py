@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from rramlab.plan.operations import (
     Operation,
     PulseOp,
     Read,
+    ReferenceRead,
     Route,
     Sweep,
     Unchanged,
@@ -41,6 +43,7 @@ from rramlab.plan.steps import (
     ProgramStep,
     PulseStep,
     ReadStep,
+    ReferenceStep,
     RepeatStep,
     RouteStep,
     Step,
@@ -151,7 +154,10 @@ def operations(
             yield from _pulses(step, cells, board, block_rows)
         case ReadStep():
             for _, _, part in cells.blocks(block_rows):
-                yield Read(part, step.repeats, step.name, source=step.source)
+                yield Read(part, step.repeats, step.name, source=step.source, isolated=step.isolated)
+        case ReferenceStep():
+            resistor = None if step.resistor == "open" else step.resistor
+            yield ReferenceRead(resistor, step.voltage, step.range, step.repeats, step.name, step.source)
         case GateStep():
             load = LoadGates(step.slot, step.gate_pattern(geometry), step.source)
             patterns[step.slot] = load
@@ -243,17 +249,16 @@ def bystanders(part: CellSelection, cells: CellSelection, most: int) -> CellSele
 
     ``cells``: all that the step pulses. They are taken from a few rows, as every row that is read takes its time.
     """
-    bits, found = part.bits, np.zeros(part.bits.shape, np.bool_)
-    rows, columns = part.rows, np.flatnonzero(bits.any(axis=0))
+    found = np.zeros(part.shape, np.bool_)
+    rows, columns = part.rows, np.flatnonzero(part.in_span.any(axis=0))
     if not rows.size or not most:
         return CellSelection(found)
     each = max(1, most // (2 * BYSTANDER_ROWS))
     for row in _spread(rows, BYSTANDER_ROWS):
-        found[row, _spread(np.flatnonzero(~bits[row]), each)] = True
+        found[row, _spread(np.flatnonzero(~part.in_span[row - part.span.start]), each)] = True
     # Of other rows the nearest on both sides; those that the step does not pulse at all, where there are any.
-    others = np.flatnonzero(~bits.any(axis=1))
-    untouched = others[~cells.bits[others].any(axis=1)]
-    others = untouched if untouched.size else others
+    untouched = np.flatnonzero(cells.per_row == 0)
+    others = untouched if untouched.size else np.flatnonzero(part.per_row == 0)
     nearest = others[np.argsort(np.minimum(abs(others - rows[0]), abs(others - rows[-1])), kind="stable")]
     for row in nearest[:BYSTANDER_ROWS]:
         found[row, _spread(columns, each)] = True
@@ -262,9 +267,12 @@ def bystanders(part: CellSelection, cells: CellSelection, most: int) -> CellSele
 
 def _spread(among: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.intp]:
     """Return ``count`` of the sorted indices, evenly spread; all of them where there are no more."""
-    if among.size <= count:
-        return among
-    return among[np.linspace(0, among.size - 1, count).round().astype(np.intp)]
+    return among if among.size <= count else among[_spaced(among.size, count)]
+
+
+@lru_cache(maxsize=1024)
+def _spaced(size: int, count: int) -> npt.NDArray[np.intp]:
+    return np.linspace(0, size - 1, count).round().astype(np.intp)
 
 
 def _target(step: RouteStep, cells: CellSelection) -> Target:
@@ -272,5 +280,4 @@ def _target(step: RouteStep, cells: CellSelection) -> Target:
         return RoutedReference(step.reference)
     if step.dac is not None:
         return RoutedDac(step.dac)
-    row, column = (int(index) for index in np.argwhere(cells.bits)[0])
-    return RoutedCell(row, column)
+    return RoutedCell(*cells.first)

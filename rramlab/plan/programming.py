@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from rramlab.base.errors import UsageError
-from rramlab.base.units import Seconds, Siemens, Volts
+from rramlab.base.units import WRITTEN_BY_HAND, Seconds, Siemens, Volts, parse
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.pulses import Pulse, PulseKind
 from rramlab.plan.operations import PulseOp
@@ -107,18 +107,19 @@ def _decode(text: str) -> Floats:
     return found
 
 
-def _checked(text: str) -> str:
-    _decode(text)
-    return text
-
-
-def _target_kind(value: Any) -> Any:
+def _target(value: Any, info: ValidationInfo) -> Any:
+    """Read one conductance for all cells, or check an array of them."""
+    if isinstance(value, str) and value.startswith(_ARRAY):
+        _decode(value)
+        return value
     if isinstance(value, str) and value.endswith((".npy", ".npz")):
         raise ValueError(f"found {value!r}, expected a conductance such as '12 uS': a file is read with its protocol")
-    return value
-
-
-ArrayText = Annotated[str, Field(pattern=r"^array\("), AfterValidator(_checked)]
+    if not isinstance(value, str) and info.context != WRITTEN_BY_HAND:
+        return value
+    try:
+        return parse(value, "S")
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
 class ProgramStep(StepModel):
@@ -126,7 +127,7 @@ class ProgramStep(StepModel):
 
     kind: Literal["program"] = Field(default="program", repr=False)
     cells: RegionText
-    target: Annotated[ArrayText | Siemens, BeforeValidator(_target_kind)] = Field(union_mode="left_to_right")
+    target: Annotated[str | float, BeforeValidator(_target)]
     tolerance: Siemens = Field(gt=0)  # half-width
     budget: int = Field(ge=1, le=MOST_BUDGET)  # pulses a cell, at most
     by: Literal["amplitude", "width"] = "amplitude"

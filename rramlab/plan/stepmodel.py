@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rramlab.base.errors import SourceRef, UsageError
+from rramlab.base.names import WORD
 from rramlab.macro.pulses import PulseKind
 from rramlab.macro.regions import Region
 
@@ -32,7 +33,7 @@ def _cell(text: str) -> str:
 RegionText = Annotated[str, AfterValidator(_region)]
 CellText = Annotated[str, AfterValidator(_cell)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-DatasetName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]
+DatasetName = Annotated[str, Field(pattern=WORD)]
 
 MOST_REPEATS = 4096  # reads a cell in one operation: bounds its size
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 import zlib
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rramlab.base.errors import UsageError
 from rramlab.base.units import Seconds, Volts
@@ -61,7 +62,34 @@ class ReadStep(StepModel):
     kind: Literal["read"] = Field(default="read", repr=False)
     cells: RegionText = "all"
     repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
+    isolated: bool = False
     name: DatasetName = "read"
+
+
+class ReferenceStep(StepModel):
+    """Convert the current of a reference resistor, or of open inputs, with every column's converter; the data set is ``name``.
+
+    The array is not driven. ``resistor``: its number, or ``open``.
+    """
+
+    kind: Literal["reference"] = Field(default="reference", repr=False)
+    resistor: Annotated[int, Field(ge=0)] | Literal["open"]
+    range: Literal["read", "multiply"] = "read"  # of the converters
+    voltage: Volts = Field(default=0.2, ge=0)
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS)
+    name: DatasetName = "reference"
+
+    @field_validator("resistor", mode="before")
+    @classmethod
+    def _known(cls, value: Any) -> Any:
+        number = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not (number or value == "open" or (isinstance(value, str) and re.fullmatch("[0-9]+", value))):
+            raise ValueError(f"found the resistor {value!r}, expected its number, counted from 0, or open")
+        return value
+
+    @property
+    def cells(self) -> str:
+        return NO_CELL
 
 
 class GateStep(StepModel):
@@ -123,15 +151,19 @@ class MultiplyStep(StepModel):
 
     kind: Literal["multiply"] = Field(default="multiply", repr=False)
     slot: int = Field(default=0, ge=0)
-    inputs: Literal["ones", "random"] = "ones"
+    inputs: Literal["ones", "random", "staircase"] = "ones"
     seed: int = Field(default=0, ge=0, lt=2**64)
     batch: int = Field(default=1, ge=1, le=65536)
     bits: int = Field(default=1, ge=1, le=8)
     name: DatasetName = "multiply"
 
     def codes(self, rows: int) -> npt.NDArray[np.uint8]:
-        """Return the input codes: uint8[batch, rows]; ``ones`` is full scale on every row."""
+        """Return the input codes: uint8[batch, rows]. ``ones`` is full scale on every row; ``staircase`` on the first row in
+        the first vector and on all rows in the last, evenly in between."""
         top = (1 << self.bits) - 1
+        if self.inputs == "staircase":
+            on = np.ceil(np.arange(1, self.batch + 1) * (rows / self.batch))
+            return np.where(np.arange(rows) < on[:, None], top, 0).astype(np.uint8)
         if self.inputs == "ones":
             return np.full((self.batch, rows), top, np.uint8)
         raw = np.random.Philox(key=self.seed).random_raw(self.batch * rows)
@@ -190,13 +222,14 @@ class ForEachStep(StepModel):
     """Execute steps once for each value of ``name``; the values already stand in them."""
 
     kind: Literal["for_each"] = Field(default="for_each", repr=False)
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    name: DatasetName
     rounds: tuple[Round, ...] = Field(min_length=1)
 
 
 Leaf = (
     PulseStep
     | ReadStep
+    | ReferenceStep
     | GateStep
     | MultiplyStep
     | ContactStep
@@ -270,6 +303,7 @@ __all__ = [
     "ProgramStep",
     "PulseStep",
     "ReadStep",
+    "ReferenceStep",
     "RepeatStep",
     "Round",
     "RouteStep",

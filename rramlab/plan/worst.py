@@ -15,7 +15,18 @@ from rramlab.macro.pulses import PulseKind
 from rramlab.macro.regions import Region
 from rramlab.plan import cost
 from rramlab.plan.cost import Cost
-from rramlab.plan.operations import Contact, LoadGates, Multiply, Operation, PulseOp, Read, Route, Sweep, Unchanged
+from rramlab.plan.operations import (
+    Contact,
+    LoadGates,
+    Multiply,
+    Operation,
+    PulseOp,
+    Read,
+    ReferenceRead,
+    Route,
+    Sweep,
+    Unchanged,
+)
 from rramlab.plan.plan import AFTER, BEFORE, BYSTANDER_ROWS, Placed, Plan, leaves, operations, selection
 from rramlab.plan.programming import Ladder
 from rramlab.plan.steps import Leaf, ProgramStep, PulseStep, ReadStep
@@ -35,7 +46,7 @@ class Bounds(BaseModel):
     energy_J: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepAtWorst:
     """A step that is no loop, with every data-dependent region at its largest.
 
@@ -108,7 +119,7 @@ class _Expansion:
         if isinstance(step, PulseStep):
             key: tuple[object, ...] = (step.cells, step.pilot, step.bystanders, step.cells_per_pulse)
         else:
-            key = (step.cells, step.repeats)
+            key = (step.cells, step.repeats, step.isolated)
         if key in self._shapes:
             return *self._shapes[key], ()
         found = list(operations(step, cells, self._board, self._plan.block_rows, self._patterns))
@@ -187,10 +198,7 @@ def bounds(expanded: list[StepAtWorst], board: BoardTable) -> Bounds:
             pulses[key] = pulses.get(key, 0) + each.times * each.step.pulses_per_cell
     wear = np.zeros(board.geometry.shape, np.int64)
     for key, count in pulses.items():
-        rows = cells[key].rows
-        if rows.size:
-            span = slice(int(rows[0]), int(rows[-1]) + 1)
-            wear[span] += count * cells[key].bits[span]
+        wear[cells[key].span] += count * cells[key].in_span
     return Bounds(
         operations=sum(each.count * each.times for each in expanded),
         max_voltage_V=volts,
@@ -212,6 +220,8 @@ def _highest_V(operation: Operation, board: BoardTable) -> float:
             return board.read_voltage_V
         case Contact():
             return board.contact_voltage_V
+        case ReferenceRead():
+            return operation.voltage_V
         case Sweep():
             return max(operation.peak_V, operation.gate_V)
         case Route():

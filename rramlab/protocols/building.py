@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from rramlab.base.errors import DataError, SourceRef, UsageError
@@ -24,6 +23,7 @@ from rramlab.plan.steps import (
     ProgramStep,
     PulseStep,
     ReadStep,
+    ReferenceStep,
     RepeatStep,
     Round,
     RouteStep,
@@ -40,6 +40,7 @@ from rramlab.protocols.parameters import Named, references, substitute
 STEPS: dict[str, type[StepModel]] = {
     "contact": ContactStep,
     "read": ReadStep,
+    "reference": ReferenceStep,
     **dict.fromkeys(PULSE_KINDS, PulseStep),
     "program": ProgramStep,
     "wait": WaitStep,
@@ -51,7 +52,12 @@ STEPS: dict[str, type[StepModel]] = {
     "route": RouteStep,
     "expect": ExpectStep,
 }
-_REGION_KEYS = ("cells", "rows", "columns")
+# Of each kind of step: the keys that a person may write, and those of them whose text spells cells.
+_KEYS = {
+    kind: ["kind" if name == "purpose" else name for name, field in model.model_fields.items() if field.repr]
+    for kind, model in STEPS.items()
+}
+_REGIONS = {kind: [key for key in ("cells", "rows", "columns") if key in keys] for kind, keys in _KEYS.items()}
 
 
 class Builder:
@@ -99,21 +105,18 @@ class Builder:
         return self._leaf(kind, body, at, known, here)
 
     def _leaf(self, kind: str, body: dict[str, Any], at: Location, known: Mapping[str, Named], here: SourceRef) -> Step:
-        names = {"purpose": "kind"} if kind == "sweep" else {}
-        keys = [names.get(name, name) for name, field in STEPS[kind].model_fields.items() if field.repr]
         for key in body:
-            if key not in keys:
+            if key not in _KEYS[kind]:
                 place = self._document.at((*at, key))
-                raise UsageError(f"unknown key {key!r}; known keys: {', '.join(sorted(keys))}", place)
+                raise UsageError(f"unknown key {key!r}; known keys: {', '.join(sorted(_KEYS[kind]))}", place)
         filled = self._filled(body, at, known)
-        document = self._document
         if kind == "sweep" and "kind" in filled:
             filled = {("purpose" if key == "kind" else key): value for key, value in filled.items()}
-            document = replace(document, places={**document.places, (*at, "purpose"): document.places[(*at, "kind")]})
         if kind == "program":
             self._program(filled, at)
-        step = validate(document, STEPS[kind], {**filled, "kind": kind, "source": here}, at)
-        self._check_regions(step, at)
+        elsewhere = {"purpose": (*at, "kind")} if kind == "sweep" else None
+        step = validate(self._document, STEPS[kind], {**filled, "kind": kind, "source": here}, at, elsewhere)
+        self._check_regions(step, kind, at)
         return step  # type: ignore[return-value]  # the models of STEPS are those of Step
 
     def _filled(self, body: dict[str, Any], at: Location, known: Mapping[str, Named]) -> dict[str, Any]:
@@ -167,7 +170,7 @@ class Builder:
         with self._placed(place):
             if name in known:
                 raise UsageError(f"found the name {name!r}, which is taken already, expected one of its own")
-            values = values_of(substitute(spec, known), name)
+            values = values_of(substitute(spec, known), name, self._geometry)
             self._rounds += len(values)
             if self._rounds > MOST_ROUNDS:
                 raise UsageError(
@@ -184,10 +187,7 @@ class Builder:
                 steps = self.steps(body.get("steps"), (*at, "steps"), {**known, name: each}, depth)
             rounds.append(Round(value=each.value, unit=each.unit, steps=steps))
         found = {"name": name, "rounds": tuple(rounds), "kind": "for_each", "source": here}
-        document = replace(
-            self._document, places={**self._document.places, (*at, "name"): self._document.places[place]}
-        )
-        return validate(document, ForEachStep, found, at)
+        return validate(self._document, ForEachStep, found, at, {"name": place})
 
     @contextmanager
     def _placed(self, at: Location) -> Iterator[None]:
@@ -208,12 +208,12 @@ class Builder:
             message = str(error).removeprefix(f"{error.source}: ")
             raise UsageError(f"{message} (where {name} is {value})", error.source) from None
 
-    def _check_regions(self, step: StepModel, at: Location) -> None:
+    def _check_regions(self, step: StepModel, kind: str, at: Location) -> None:
         if isinstance(step, (SweepStep, RouteStep)):
             selection(step.model_copy(update={"source": self._document.at((*at, "cell"))}), self._geometry, None)
             return
-        for key in _REGION_KEYS:
-            text = getattr(step, key, None)
+        for key in _REGIONS[kind]:
+            text = getattr(step, key)
             if text is not None:
                 self._check_region(text, (*at, key))
         if isinstance(step, GateStep):

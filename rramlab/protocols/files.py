@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rramlab.base.errors import SourceRef, UsageError
 from rramlab.base.folders import find
+from rramlab.base.names import PROTOCOL
 from rramlab.base.yamlfile import YamlDocument, load_yaml, validate
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PULSE_KINDS
@@ -25,7 +26,7 @@ class ProtocolFile(BaseModel):
     """A file in ``protocols/``; its steps are checked one by one, each at its own place in the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="lower case, digits and hyphens; as the file is called")
+    name: str = Field(pattern=PROTOCOL, description="lower case, digits and hyphens; as the file is called")
     description: str = Field(min_length=1, description="what it does, in one line, and whether that can be undone")
     parameters: dict[str, Parameter] = Field(default_factory=dict, description="what --set may change, by name")
     limits: Limits = Field(

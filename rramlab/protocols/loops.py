@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import numpy as np
+
 from rramlab.base.errors import UsageError
 from rramlab.base.units import parse
+from rramlab.macro.geometry import Geometry
+from rramlab.macro.regions import Region
 from rramlab.protocols.parameters import UNITS, Named, Value
 
 MOST_ROUNDS = 100_000  # of all for_each of a protocol together
@@ -18,17 +22,23 @@ _QUANTITY = re.compile(
 )
 
 
-def values_of(spec: Any, name: str) -> list[Named]:
-    """Return the values that ``spec`` spells, a list or ``{from, to, step}``; all of one kind and unit.
+def values_of(spec: Any, name: str, geometry: Geometry) -> list[Named]:
+    """Return the values that ``spec`` spells, all of one kind and unit: a list, ``{from, to, step}``, ``{cells: REGION}`` for
+    each cell of a region, or ``{columns: N}`` for N columns at a time, evenly spread.
 
     Raises:
-        UsageError: it is neither, or holds what does not go together.
+        UsageError: it is none of these, or holds what does not go together.
     """
+    if isinstance(spec, dict) and set(spec) == {"cells"}:
+        return _cells(spec["cells"], geometry)
+    if isinstance(spec, dict) and set(spec) == {"columns"}:
+        return _columns(spec["columns"], geometry)
     if isinstance(spec, dict):
         return _range(spec)
     if not isinstance(spec, list) or not spec:
         raise UsageError(
-            f"found {spec!r}, expected a list such as [1.8 V, 2 V], or {{from: 3 V, to: 3.7 V, step: 50 mV}}"
+            f"found {spec!r}, expected a list such as [1.8 V, 2 V], {{from: 3 V, to: 3.7 V, step: 50 mV}}, {{cells: row 5}} or "
+            "{columns: 32}"
         )
     if len(spec) > MOST_ROUNDS:
         raise UsageError(f"found {len(spec):,} values, expected at most {MOST_ROUNDS:,}")
@@ -37,6 +47,27 @@ def values_of(spec: Any, name: str) -> list[Named]:
         if _kind(each) != _kind(found[0]):
             raise UsageError(f"found {written!r} beside {spec[0]!r}, expected values of one kind and unit for {name!r}")
     return found
+
+
+def _cells(written: Any, geometry: Geometry) -> list[Named]:
+    region = Region(str(written))
+    if region.depends_on_data:
+        raise UsageError(f"found {written!r}, expected cells that depend on no data, such as 'cells (3, 7), (4, 9)'")
+    chosen = np.argwhere(region.bound(geometry).bits)
+    if not 0 < len(chosen) <= MOST_ROUNDS:
+        raise UsageError(f"found {written!r}, which means {len(chosen):,} cells, expected 1 to {MOST_ROUNDS:,}")
+    return [Named(f"cell ({row}, {column})", region=True) for row, column in chosen.tolist()]
+
+
+def _columns(written: Any, geometry: Geometry) -> list[Named]:
+    text = str(written)
+    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= geometry.columns:
+        raise UsageError(f"found {written!r}, expected how many columns at a time, 1 to {geometry.columns}")
+    rounds = -(-geometry.columns // int(text))
+    return [
+        Named(f"cols {', '.join(map(str, range(first, geometry.columns, rounds)))}", region=True)
+        for first in range(rounds)
+    ]
 
 
 def _value(written: Any) -> Named:

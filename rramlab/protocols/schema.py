@@ -45,6 +45,8 @@ KEYS = {
     "cells_per_pulse": "how many cells of a row are fired at once; the board's own figure unless given",
     "pilot": "these rows first; the run stops unless they come out as expected",
     "bystanders": "how many unselected cells on the same lines must read the same before and after; 0 for none",
+    "isolated": "yes: every other row's cells are cut off, and only the source lines of the cells read are connected; it is "
+    "not taken as their last read",
     "repeats": "how many reads of each cell; the mean is reported",
     "name": "what the data set is called",
     "slot": "which of the board's slots for gate patterns, counted from 0",
@@ -67,7 +69,7 @@ KEYS = {
     "times": "how many rounds, at most",
     "until": "ends the loop early: cells, and the window that their last read must be in",
     "steps": "what is done in each round",
-    "values": "one name, and what it stands for in each round: a list, or from, to and step",
+    "values": "one name, and what it stands for in each round: a list; from, to, step; cells of a region; columns, so many",
     "cell": "one cell: (3, 7)",
     "points": "levels from 0 V to the peak",
     "dwell": "how long each level is held before it is measured",
@@ -75,6 +77,8 @@ KEYS = {
     "compliance": "the unit's limit on the current",
     "smu": "which source-measure unit; the only one on the bench unless given",
     "reference": "a reference resistor of the board, counted from 0",
+    "resistor": "a reference resistor of the board, counted from 0, or open: the amplifiers' inputs are left open",
+    "range": "of the converters: that of single cells (read), or that of products (multiply)",
     "dac": "a channel of the board's DAC, counted from 0",
     "count": "how many measurements",
     "hold": "how long it stays connected after them",
@@ -91,6 +95,8 @@ KEYS = {
 _OF_PART = {
     ("sweep", "voltage"): "the peak",
     ("route", "voltage"): "measured at; 0 V only connects. Of a DAC channel: what it is held at",
+    ("reference", "voltage"): "on the resistor, at most the board's read voltage; 0 V for none",
+    ("reference", "repeats"): "how many conversions by each column's converter",
     ("Pilot", "rows"): "how many rows come first",
 }
 _LIMIT = "at most this, unless the bench, the board or silicon allows less"
@@ -143,6 +149,10 @@ def protocol_schema() -> Schema:
     }
 
 
+def _only(key: str, value: Schema) -> Schema:
+    return {"type": "object", "properties": {key: value}, "required": [key], "additionalProperties": False}
+
+
 def _step(kind: str, model: type[StepModel], parts: Schema) -> Schema:
     """Return what stands after the name of a step."""
     if model is ForEachStep:
@@ -150,8 +160,9 @@ def _step(kind: str, model: type[StepModel], parts: Schema) -> Schema:
         ends = dict.fromkeys(("from", "to", "step"), value)
         span: Schema = {"type": "object", "properties": ends, "required": list(ends), "additionalProperties": False}
         listed: Schema = {"type": "array", "items": value, "minItems": 1}
+        forms = [listed, span, _only("cells", {"type": "string"}), _only("columns", {"type": ["integer", "string"]})]
         values: Schema = {"type": "object", "minProperties": 1, "maxProperties": 1}
-        values |= {"additionalProperties": {"anyOf": [listed, span]}, "description": KEYS["values"]}
+        values |= {"additionalProperties": {"anyOf": forms}, "description": KEYS["values"]}
         found: Schema = {"type": "object", "description": _prose(model), "properties": {"values": values, "steps": {}}}
         found |= {"required": ["values", "steps"], "additionalProperties": False}
     else:

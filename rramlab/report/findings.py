@@ -132,6 +132,8 @@ def _take(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
             found.curves.append((block, array))
         case "products":
             found.products.append((block, array))
+        case "reference":
+            pass  # its figures stand in the run's record
         case other:
             found.problems.append(f"the block {block.path.name} has the unknown form {other!r}; it is left out")
 
@@ -152,6 +154,8 @@ def _take_cells(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
         chosen = valid & (given.counts[start:stop] > 0)
     else:
         early, fresh, chosen = valid & (at <= int(found.record["operation"])), valid, valid
+    if about.get("isolated"):  # while other cells were cut off: no part of a map
+        early, fresh = np.zeros_like(valid), np.zeros_like(valid)
     early &= np.isnan(found.before_S[start:stop])
     found.before_S[start:stop][early] = siemens[early]
     found.after_S[start:stop][fresh] = siemens[fresh]
@@ -162,5 +166,5 @@ def _take_cells(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
         found.contact_S = np.full(shape, np.nan, np.float32)
         found.contact_S[start:stop] = np.where(valid, siemens, np.nan)
         return
-    step = step_at(found.plan, str(about.get("step", block.position.split(".")[0])), about.get("round", ()))
+    step = step_at(found.plan, block.step, about.get("round", ()))
     found.reads.take(block, array, chosen if chosen.any() else valid, step)

@@ -42,7 +42,7 @@ def when(found: Findings) -> Html | None:
         bar = tag("span", class_="bar", style=f"margin-left:{min(left, 99.4):.2f}%;width:{min(width, 100 - left):.2f}%")
         loops = f", {each.rounds:,} rounds" if each.rounds else ""
         began = f"+{(each.began - first).total_seconds():.2f} s"
-        rows.append((f"{each.step + 1} {each.kind}", f"{each.what}{loops}", began, span(each.began, each.ended), bar))
+        rows.append((f"{each.step} {each.kind}", f"{each.what}{loops}", began, span(each.began, each.ended), bar))
     return section(
         "Timeline",
         "timeline",

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
 import rramlab
-from rramlab.base.files import write_atomic
 from rramlab.macro.cells import is_conducting
 from rramlab.report import origins, sections
 from rramlab.report.findings import Findings
-from rramlab.report.markup import Html, join, quoted, section, tag
+from rramlab.report.markup import Html, section, tag
 from rramlab.report.runfigures import known, pictures
-from rramlab.report.theme import variables
-from rramlab.report.verdict import MARKS, WORDS, Verdict, checks, verdict
+from rramlab.report.shell import Written, document, strip, verdict_box, write
+from rramlab.report.verdict import Verdict, checks, verdict
 from rramlab.report.wording import clock, percent
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a report came to: its file, the files of its figures, how the run was judged."""
-
-    path: Path
-    figures: tuple[Path, ...]
-    headline: str
-    problems: tuple[str, ...]
 
 
 def write_report(found: Findings, path: Path, figures: Path | None = None) -> Written:
     """Write the report of a run; with ``figures`` also every figure of it as PNG and PDF into that folder."""
-    shown = pictures(found)
-    write_atomic(path, page(found).encode())
-    made: list[Path] = []
-    if figures is not None:
-        heading = f"{found.record['die']}, {found.id}"
-        made = [each for group in shown.values() for picture in group for each in picture.save(figures, heading)]
-    return Written(path, tuple(made), verdict(found).headline, tuple(found.problems))
+    made = write(path, page(found), pictures(found), figures, f"{found.record['die']}, {found.id}")
+    return Written(path, made, verdict(found).headline, tuple(found.problems))
 
 
 def page(found: Findings) -> str:
@@ -48,6 +30,7 @@ def page(found: Findings) -> str:
     parts = [
         sections.judged(found),
         sections.probed(found, shown),
+        sections.references(found),
         sections.products(found, shown),
         sections.rounds(found, shown),
         sections.die(found, shown),
@@ -60,29 +43,16 @@ def page(found: Findings) -> str:
         origins.texts(found),
         _problems(found),
     ]
-    style = variables() + files("rramlab.report").joinpath("page.css").read_text(encoding="utf-8")
     title = f"{found.record['name']} on {found.record['die']}: {judgement.headline}"
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{quoted(title)}</title><style>{style}</style>'
-    )
-    body = join((_header(found, judgement), _strip(found), tag("main", *parts), _footer(found)))
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+    return document(title, _header(found, judgement), _strip(found), tag("main", *parts), _footer(found))
 
 
 def _header(found: Findings, judgement: Verdict) -> Html:
     record = found.record
     began, lasted = origins.times(found)
     description = origins.about_protocol(found).get("description")
-    sign = tag("span", MARKS[judgement.tone], class_="sign", role="img", aria_label=WORDS[judgement.tone])
-    ended = tag(
-        "div",
-        tag("p", sign, tag("strong", judgement.headline), class_="headline"),
-        tag("p", judgement.reason, class_="reason") if judgement.reason else None,
-        tag("p", judgement.advice) if judgement.advice else None,
-        tag("p", tag("code", judgement.command)) if judgement.command else None,
-        class_=f"verdict {judgement.tone}",
-        role="status",
+    ended = verdict_box(
+        judgement.tone, judgement.headline, judgement.reason, judgement.advice, judgement.command, role="status"
     )
     return tag(
         "header",
@@ -126,11 +96,7 @@ def _strip(found: Findings) -> Html:
     lasted = origins.times(found)[1]
     if lasted:
         tiles.append(("duration", lasted, ""))
-    made = (
-        tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None))
-        for name, value, more in tiles
-    )
-    return tag("dl", *made, class_="strip", aria_label="The run in figures")
+    return strip(tiles, "The run in figures")
 
 
 def _problems(found: Findings) -> Html | None:

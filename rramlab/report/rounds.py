@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.cells import is_conducting
-from rramlab.plan.plan import Plan
+from rramlab.plan.plan import AFTER, BEFORE, Plan
 from rramlab.plan.steps import ForEachStep, ProgramStep, RepeatStep, Step, WaitStep
 from rramlab.runs.store import Block
 
@@ -42,6 +42,7 @@ class Series:
     step: str
     dataset: str
     program: bool  # the reads of a write-verify: each adds to what is known of its cells
+    isolated: bool = False  # while other cells were cut off
     target_S: float | None = None
     tolerance_S: float | None = None
     points: list[Point] = field(default_factory=list)
@@ -68,16 +69,16 @@ class Reads:
     def take(self, block: Block, array: npt.NDArray[Any], chosen: npt.NDArray[np.bool_], step: Step | None) -> None:
         """Add a block. ``chosen``: bool[rows spanned, columns], the cells that figures are made of."""
         about = block.attributes
-        path = str(about.get("step", block.position.split(".")[0]))
         rounds = tuple(int(each) for each in about.get("round", ()))
         if isinstance(step, ProgramStep):
             chosen = array["valid"]  # those in tolerance from the beginning have no pulse, and count
-        key = path, block.dataset
+        key = block.step, block.dataset
         if key not in self.series:
             program = step if isinstance(step, ProgramStep) and step.name == block.dataset else None
             target = program.target if program is not None and isinstance(program.target, float) else None
+            tolerance = program.tolerance if program is not None else None
             self.series[key] = Series(
-                path, block.dataset, program is not None, target, program.tolerance if program is not None else None
+                block.step, block.dataset, program is not None, bool(about.get("isolated")), target, tolerance
             )
         series, start = self.series[key], int(about["rows"][0])
         current = self._open.get(key)
@@ -98,10 +99,10 @@ class Reads:
 
     @property
     def loops(self) -> dict[str, list[Series]]:
-        """Data sets with several rounds, by the loop they stand in."""
+        """Data sets with several rounds, by the loop they stand in; bystanders are beside the matter and not among them."""
         found: dict[str, list[Series]] = {}
         for series in self.series.values():
-            if len(series.points) > 1:
+            if len(series.points) > 1 and series.dataset not in (BEFORE, AFTER):
                 found.setdefault(series.loop, []).append(series)
         return found
 
@@ -157,7 +158,7 @@ def axis_of(series: Series, plan: Plan | None) -> Axis:
     """
     points = series.points
     if series.program:
-        return Axis("verification", tuple(float(number) for number in range(1, len(points) + 1)), False)
+        return Axis("verification", tuple(float(number) for number in range(len(points))), False)
     waits = [waited(plan, series.step, point.rounds) for point in points]
     name, value, unit = _label(points[-1])
     if all(each is not None for each in waits) and len(set(waits)) > 1 and unit in ("", "s"):
@@ -170,7 +171,7 @@ def axis_of(series: Series, plan: Plan | None) -> Axis:
     if name and len(points) <= 24:
         words = tuple(f"{_label(point)[1]}{f' {unit}' if unit else ''}" for point in points)
         return Axis(name, tuple(float(number) for number in range(len(points))), False, words)
-    return _numeric("round", [float(number) for number in range(1, len(points) + 1)])
+    return _numeric("round", [float(number) for number in range(len(points))])
 
 
 def _numeric(label: str, values: Sequence[float]) -> Axis:

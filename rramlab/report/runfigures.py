@@ -19,6 +19,7 @@ from rramlab.report.pictures import Picture
 from rramlab.report.probing import draw_contact, draw_curves
 from rramlab.report.rounds import Axis, Series, axis_of
 from rramlab.report.theme import DASHES, MARKERS, ONE, SERIES, SOFT
+from rramlab.report.wording import say_labels
 from rramlab.runs.store import Block
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _rounds(found: Findings) -> Iterator[Picture]:
             last = "; ".join(_ends(series) for series in all_series)
             yield Picture(
                 _file_name(f"rounds-{loop}-{name}"),
-                f"{title} over the {axes[0].label.partition(' (')[0]}, step {step_number(loop)}",
+                f"{title} over the {axes[0].label.partition(' (')[0]}, step {loop}",
                 f"{title} over {len(all_series[0].points)} rounds. {last}.",
                 partial(_draw_rounds, all_series=all_series, axes_of=axes, draw=draw),
                 _WIDE,
@@ -145,11 +146,6 @@ def _ends(series: Series) -> str:
     medians = " to ".join(f"{point.quartiles_S[1] * 1e6:.2f}" for point in (first, last))
     shares = " to ".join(f"{point.conducting / max(1, point.cells):.1%}" for point in (first, last))
     return f"{series.dataset}: median from {medians} µS, conducting from {shares}"
-
-
-def step_number(path: str) -> str:
-    """Write a step's path as a person counts: ``002-000`` is step 3.1."""
-    return ".".join(str(int(number) + 1) if number.isdigit() else number for number in path.split("-"))
 
 
 def _file_name(text: str) -> str:
@@ -205,8 +201,7 @@ def _style(number: int, points: int) -> dict[str, Any]:
 
 def _curves(found: Findings) -> Iterator[Picture]:
     def place(each: tuple[Block, Any]) -> tuple[str, str]:
-        block = each[0]
-        return str(block.attributes.get("step", block.position.split(".")[0])), block.dataset
+        return each[0].step, each[0].dataset
 
     for (step, dataset), group in groupby(sorted(found.curves, key=place), place):
         every = [(block, curve) for block, curve in group if len(curve) > 1]
@@ -219,7 +214,7 @@ def _curves(found: Findings) -> Iterator[Picture]:
         what = _curve_name(every[0][0]) if len(every) == 1 else f"{len(every)} curves"
         yield Picture(
             _file_name(f"curve-{step}-{dataset}"),
-            f"Current over voltage, step {step_number(step)}: {what}",
+            f"Current over voltage, step {step}: {what}",
             f"Current over voltage, linear and logarithmic: {what}, at most {show(peak, 'A')}.",
             partial(draw_curves, curves=named, compliance_A=compliance),
             (7.2, 3.6),
@@ -230,14 +225,9 @@ def _curves(found: Findings) -> Iterator[Picture]:
 def _curve_name(block: Block) -> str:
     about = block.attributes
     what = str(about.get("target") or f"{about.get('kind')} of cell ({about.get('row')}, {about.get('column')})")
-    labels = [f"{name} {say_value(value, unit)}" for name, (value, unit) in (about.get("labels") or {}).items()]
-    rounds = [] if labels else [f"round {int(number) + 1}" for number in about.get("round", ())[-1:]]
+    labels = [say_labels(about["labels"])] if about.get("labels") else []
+    rounds = [] if labels else [f"round {number}" for number in about.get("round", ())[-1:]]
     return ", ".join([what, *labels, *rounds])
-
-
-def say_value(value: Any, unit: str) -> str:
-    """Say a label's value: a quantity with its unit, or what it is."""
-    return show(float(value), unit) if unit and isinstance(value, (int, float)) else str(value)
 
 
 def _products(found: Findings) -> Iterator[Picture]:
@@ -258,7 +248,7 @@ def _products(found: Findings) -> Iterator[Picture]:
 
         yield Picture(
             _file_name(f"multiply-{block.position}-{block.dataset}"),
-            f"Products, step {step_number(block.position.split('.')[0])}: {block.dataset}",
+            f"Products, step {block.step}: {block.dataset}",
             f"Products of {len(product):,} vectors with {len(columns)} columns: mean {mean.mean():.4g} {unit}.",
             draw,
             _WIDE,

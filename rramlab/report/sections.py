@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rramlab.base.units import show
+from rramlab.engine.expectation import say_ages
 from rramlab.macro.cells import is_conducting
 from rramlab.report.findings import Findings
-from rramlab.report.markup import Content, Html, facts, section, table, tag
+from rramlab.report.markup import Html, facts, section, tag
 from rramlab.report.pictures import Picture
 from rramlab.report.rounds import Point, Series
-from rramlab.report.runfigures import known, say_value, step_number
+from rramlab.report.runfigures import known
+from rramlab.report.shell import MOST_ROWS, Rows, figures, mark, shortened
 from rramlab.report.verdict import checks
-from rramlab.report.wording import percent, quantity
+from rramlab.report.wording import percent, quantity, say_check, say_labels
 
-Rows = list[Sequence[Content]]
-_MOST_ROWS = 40  # of a table; what is left out is counted
 _WHICH = "of the cells that this run pulsed, where there are any among them;"
 _GONE = "The die's ledger is not there or cannot be read: "
-
-
-def figures(pictures: Sequence[Picture]) -> Html | None:
-    """Return pictures side by side, each with its title and caption."""
-    if not pictures:
-        return None
-    made = (
-        tag(
-            "figure",
-            tag("figcaption", tag("strong", each.title), f" {each.caption}" if each.caption else None),
-            each.svg(),
-            class_="wide" if each.size[0] > 6 else "",
-        )
-        for each in pictures
-    )
-    return tag("div", *made, class_="figures")
-
-
-def shortened(
-    head: Sequence[str], rows: Sequence[Sequence[Content]], caption: str, numbers: Iterable[int]
-) -> Html | None:
-    """Return a table of the first and last rows, without the columns in which nothing stands; None where there is none."""
-    filled = [index for index in range(len(head)) if any(row[index] not in (None, "") for row in rows)]
-    if not filled:
-        return None
-    right = set(numbers)
-    numbers = [place for place, index in enumerate(filled) if index in right]
-    head, rows = [head[index] for index in filled], [[row[index] for index in filled] for row in rows]
-    if len(rows) > _MOST_ROWS:
-        half = _MOST_ROWS // 2
-        gap: Sequence[Content] = (f"… {len(rows) - 2 * half:,} more", *("" for _ in head[1:]))
-        rows = [*rows[:half], gap, *rows[-half:]]
-    return table(head, rows, caption, numbers)
 
 
 def die(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
@@ -91,7 +57,7 @@ def _reads(found: Findings) -> Html | None:
     rows: Rows = []
     for series in found.reads.series.values():
         last = series.points[-1]
-        name = f"step {step_number(series.step)}: {series.dataset}"
+        name = f"step {series.step}: {series.dataset}{', isolated' if series.isolated else ''}"
         rows.append((name, f"{len(series.points):,}", *_figures_of(last)))
     head = (
         "data set",
@@ -124,20 +90,15 @@ def _figures_of(point: Point) -> tuple[str, ...]:
 
 
 def judged(found: Findings) -> Html | None:
-    """Every check: what was expected, what was found, whether it passed."""
+    """Every check, and how loops ended: what was expected, what was found, whether it passed, and of when that was."""
     rows: Rows = []
     for check in checks(found):
-        left_out = int(check.get("left_out") or 0)  # type: ignore[call-overload]  # a record's figures
-        rows.append(
-            (
-                str(check.get("what")),
-                mark(bool(check.get("passed"))),
-                quantity("cells", check.get("cells")) + (f" ({left_out:,} left out)" if left_out else ""),
-                percent(float(check.get("formed_fraction") or 0)),  # type: ignore[arg-type]
-                f"{float(check.get('median_S') or 0) * 1e6:.2f} µS",  # type: ignore[arg-type]
-                _window(check.get("window")) or str(check.get("reason") or ""),
-            )
-        )
+        rows.append((say_check(check), _passed(bool(check.get("passed"))), *_judgement_of(check)))
+    loops = [each for each in found.record.get("loops") or [] if isinstance(each, dict)]
+    for loop in loops:
+        reached = "reached" if loop.get("passed") else "not reached"
+        rows.append((say_check(loop), reached, *_judgement_of(loop)))
+    ages = [f"{say_check(each)}: {said}." for each in (*checks(found), *loops) for said in say_ages(each)]
     compared = found.record.get("bystanders")
     undisturbed = isinstance(compared, int) and compared and all(check.get("passed") for check in checks(found))
     note = ""
@@ -150,6 +111,17 @@ def judged(found: Findings) -> Html | None:
         "checks",
         shortened(head, rows, "Every judgement of this run", (2, 3, 4)),
         tag("p", note, class_="note") if note else None,
+        *(tag("p", said, class_="note") for said in ages[:MOST_ROWS]),
+    )
+
+
+def _judgement_of(check: dict[str, Any]) -> tuple[str, ...]:
+    left_out = int(check.get("left_out") or 0)
+    return (
+        quantity("cells", check.get("cells")) + (f" ({left_out:,} left out)" if left_out else ""),
+        percent(float(check.get("formed_fraction") or 0)),
+        f"{float(check.get('median_S') or 0) * 1e6:.2f} µS",
+        _window(check.get("window")) or str(check.get("reason") or ""),
     )
 
 
@@ -164,9 +136,8 @@ def _window(window: Any) -> str:
     return ", ".join(parts)
 
 
-def mark(passed: bool) -> Html:
-    """A verdict that does not live by its colour."""
-    return tag("span", "✓ passed" if passed else "✗ failed", class_="mark good" if passed else "mark bad")
+def _passed(passed: bool) -> Html:
+    return mark("good", "passed") if passed else mark("bad", "failed")
 
 
 def contact(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
@@ -179,7 +150,7 @@ def contact(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
         for name, found_there in report.items()
         if isinstance(found_there, list) and found_there
     ]
-    said = tag("p", mark(bool(report.get("passed"))), f" {report.get('verdict', '')}.")
+    said = tag("p", _passed(bool(report.get("passed"))), f" {report.get('verdict', '')}.")
     return section(
         "Contact test", "contact", said, facts(wrong) if wrong else None, figures(pictures.get("contact", []))
     )
@@ -251,7 +222,7 @@ def rounds(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
     parts: list[Html | None] = [figures(pictures.get("rounds", []))]
     for loop, all_series in found.reads.loops.items():
         tables = (_round_table(series) for series in all_series)
-        parts.append(tag("details", tag("summary", f"Every round of step {step_number(loop)} in figures"), *tables))
+        parts.append(tag("details", tag("summary", f"Every round of step {loop} in figures"), *tables))
     programs = [each for each in found.record.get("programs") or [] if isinstance(each, dict)]
     keys = ("dataset", "cells", "reached", "pulses", "most_pulses", "rounds", "tolerance_S", "rms_error_S")
     verified = (
@@ -272,9 +243,10 @@ def rounds(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
 def _round_table(series: Series) -> Html | None:
     rows: Rows = []
     for point in series.points:
-        labels = ", ".join(f"{name} {say_value(value, str(unit))}" for name, (value, unit) in point.labels.items())
         reached = percent(point.reached, point.cells) if point.reached is not None else ""
-        rows.append((".".join(str(each + 1) for each in point.rounds), labels, *_figures_of(point)[:4], reached))
+        rows.append(
+            (".".join(str(each) for each in point.rounds), say_labels(point.labels), *_figures_of(point)[:4], reached)
+        )
     head = ("round", "label", "cells", "conducting", "median of these", "quartiles of all", "in tolerance")
     return shortened(head, rows, f"Data set {series.dataset}", range(2, 7))
 
@@ -307,6 +279,29 @@ def probed(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
         "probed",
         figures(pictures.get("curves", [])),
         shortened(head, rows, "Sweeps and routes", (1, 2, 3, 4)),
+    )
+
+
+def references(found: Findings) -> Html | None:
+    """Reference resistors, as the converters saw them."""
+    rows: Rows = [
+        (
+            str(each.get("dataset")),
+            "open inputs" if each.get("resistor") is None else f"resistor {each['resistor']}",
+            str(each.get("range")),
+            show(float(each.get("voltage_V", 0.0)), "V"),
+            f"{int(each.get('columns', 0)):,} × {int(each.get('repeats', 0)):,}",
+            f"{float(each.get('mean_code', 0.0)):.1f}",
+            f"{float(each.get('column_spread_code', 0.0)):.1f}",
+            f"{int(each.get('saturated', 0)):,}",
+        )
+        for each in found.record.get("references") or ()
+    ]
+    head = ("data set", "what", "range", "voltage", "conversions", "mean code", "spread of columns", "saturated")
+    return section(
+        "Reference reads",
+        "references",
+        shortened(head, rows, "Reference resistors by the board's converters", range(3, 8)),
     )
 
 

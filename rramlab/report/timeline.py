@@ -14,7 +14,7 @@ from rramlab.report.wording import describe_step, moment
 class Stretch:
     """One step of the plan, loops as a whole. ``rounds``: how often its outermost loop went round, 0 outside loops."""
 
-    step: int
+    step: str
     kind: str
     what: str
     began: datetime
@@ -27,30 +27,30 @@ def timeline(found: Findings) -> list[Stretch]:
 
     Steps that left no trace (gates, checks) have no time then.
     """
-    stretches: dict[int, Stretch] = {}
-    for number, began, ended, rounds in (*_recorded(found), *_traced(found)):
-        known = stretches.get(number)
+    stretches: dict[str, Stretch] = {}
+    for step, began, ended, rounds in (*_recorded(found), *_traced(found)):
+        known = stretches.get(step)
         if known is None:
-            stretches[number] = Stretch(number, *_name(found, number), began, ended, rounds)
+            stretches[step] = Stretch(step, *_name(found, int(step)), began, ended, rounds)
         else:
             known.began, known.ended = min(known.began, began), max(known.ended, ended)
             known.rounds = max(known.rounds, rounds)
-    return [stretches[number] for number in sorted(stretches)]
+    return [stretches[step] for step in sorted(stretches, key=int)]
 
 
-def _recorded(found: Findings) -> Iterator[tuple[int, datetime, datetime, int]]:
+def _recorded(found: Findings) -> Iterator[tuple[str, datetime, datetime, int]]:
     for each in found.record.get("timeline") or ():
         began, ended = moment(each.get("began")), moment(each.get("ended"))
-        number = str(each.get("step", "")).split("-")[0]
-        if began is not None and number.isdigit():
-            yield int(number), began, ended or began, int(each.get("rounds") or 0)
+        step = str(each.get("step", "")).split("-")[0]
+        if began is not None and step.isdigit():
+            yield step, began, ended or began, int(each.get("rounds") or 0)
 
 
-def _traced(found: Findings) -> Iterator[tuple[int, datetime, datetime, int]]:
+def _traced(found: Findings) -> Iterator[tuple[str, datetime, datetime, int]]:
     for position, rounds, text in found.moments:
-        when, number = moment(text), position.split(".")[0].split("-")[0]
-        if when is not None and number.isdigit():
-            yield int(number), when, when, rounds
+        when, step = moment(text), position.split(".")[0].split("-")[0]
+        if when is not None and step.isdigit():
+            yield step, when, when, rounds
 
 
 def _name(found: Findings, number: int) -> tuple[str, str]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 from rramlab.report.findings import Findings
-
-Tone = Literal["good", "warn", "bad"]
-MARKS: dict[Tone, str] = {"good": "✓", "warn": "!", "bad": "✗"}
-WORDS: dict[Tone, str] = {"good": "good", "warn": "look at it", "bad": "not good"}
+from rramlab.report.shell import Tone
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ def verdict(found: Findings) -> Verdict:
             return Verdict("bad", f"Of unknown status {status!r}", reason, "Look at run.json in the run's folder.")
 
 
-def _done(found: Findings, failed: list[dict[str, object]]) -> Verdict:
+def _done(found: Findings, failed: list[dict[str, Any]]) -> Verdict:
     every = checks(found)
     if failed:
         headline = f"Done, but {len(failed)} of {len(every)} checks failed"
@@ -84,7 +81,7 @@ def _contact_failed(found: Findings) -> bool:
     return isinstance(contact, dict) and not contact.get("passed", True)
 
 
-def checks(found: Findings) -> list[dict[str, object]]:
+def checks(found: Findings) -> list[dict[str, Any]]:
     """Return every judgement in the run's record, the pilot's and the bystanders' among them."""
     every = found.record.get("checks") or []
     return [check for check in every if isinstance(check, dict)]

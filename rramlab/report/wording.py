@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -75,6 +76,21 @@ def describe_step(step: Step) -> str:
         else:
             parts.append(f"{words(name)} {quantity(name, value)}")
     return ", ".join(parts)
+
+
+def say_labels(labels: Mapping[str, Any]) -> str:
+    """Say the values of the loops around something: quantities with their units, others as they are."""
+    return ", ".join(
+        f"{name} {show(float(value), unit) if unit and isinstance(value, int | float) else value}"
+        for name, (value, unit) in labels.items()
+    )
+
+
+def say_check(check: Mapping[str, Any]) -> str:
+    """Say what a check was about, and in which round of its loops."""
+    rounds = ".".join(str(number) for number in check.get("round", ()))
+    labels = say_labels(check.get("labels", {}))
+    return f"{check.get('what')}{f', round {rounds}' if rounds else ''}{f': {labels}' if labels else ''}"
 
 
 def moment(text: Any) -> datetime | None:

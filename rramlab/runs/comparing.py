@@ -29,10 +29,12 @@ _RESULTS = (
     "products",
     "sweeps",
     "routes",
+    "references",
     "programs",
+    "loops",
     "lost",
 )
-_VOLATILE = ("written_at",)
+_VOLATILE = ("written_at", "age_s")
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,16 @@ def _difference(block: Block, other: Block | None) -> BlockDifference | None:
 
 def result_differences(first: Run, second: Run) -> list[str]:
     """Return which entries of the two records differ, of those that say what came of a run."""
-    records = first.record, second.record
-    return [key for key in _RESULTS if records[0].get(key) != records[1].get(key)]
+    then, now = first.record, second.record
+    # What is missing in the first was not yet written down when it was made.
+    return [key for key in _RESULTS if key in then and _lasting(then[key]) != _lasting(now.get(key))]
+
+
+def _lasting(node: Any) -> Any:
+    """Leave out what depends on when a run was executed."""
+    if isinstance(node, dict):
+        return {key: _lasting(value) for key, value in node.items() if key not in _VOLATILE}
+    return [_lasting(each) for each in node] if isinstance(node, list) else node
 
 
 def pulses_by_position(entries: Iterable[Entry]) -> dict[str, tuple[PulseKind, Pulse, bytes]]:
@@ -128,10 +138,10 @@ def software_differences(first: Run, second: Run) -> dict[str, tuple[Any, Any]]:
 def last_map(run: Run) -> Floats | None:
     """Return what the run read last of each cell, float32[rows, columns] in siemens, NaN where nothing; None: no cell.
 
-    Contact tests, at half the read voltage, count only where nothing else was read.
+    Contact tests, at half the read voltage, and isolated reads count only where nothing else was read.
     """
     blocks = [block for block in run.blocks() if block.attributes["form"] == "cells"]
-    blocks.sort(key=lambda block: block.dataset != "contact")
+    blocks.sort(key=lambda block: block.dataset != "contact" and not block.attributes.get("isolated"))
     if not blocks:
         return None
     found = np.full(blocks[0].attributes["shape"], np.nan, np.float32)

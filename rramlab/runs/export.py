@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rramlab.base.arrays import save_arrays
+from rramlab.base.arrays import InParts, save_in_parts
 from rramlab.base.errors import UsageError
 from rramlab.base.files import write_through
 from rramlab.runs.hdf5 import write_h5
 from rramlab.runs.store import Run
 
 Format = Literal["csv", "npz", "h5"]
+_KINDS = ("conductance", "product", "current", "codes")  # a table's group has one of these; cells have codes as well
+_MOST_BYTES = 1 << 22  # of an array that are unpacked at once
 Table = tuple[list[str], Iterator[tuple[Any, ...]]]
 
 
@@ -27,8 +30,8 @@ def export(run: Run, form: Format, output: Path) -> list[Path]:
 
     ``csv``: ``output`` is a folder, with one table a data set: a line a cell and round, with row, column, round, the labels
     and coordinates of its loops, conductance in S and its codes; a line a point of a curve; a line a vector and output of
-    a product. ``npz``: every array of the HDF5 file by its path, their units as JSON in the array ``units``. ``h5``: that
-    file, see :func:`rramlab.runs.hdf5.write_h5`.
+    a product; a line a repeat and column of a reference read. ``npz``: every array of the HDF5 file by its path, their
+    units as JSON in the array ``units``. ``h5``: that file, see :func:`rramlab.runs.hdf5.write_h5`.
 
     Raises:
         UsageError: ``output`` cannot take it, or a file to be written is there already; nothing was written. DataError: a
@@ -58,19 +61,26 @@ def _refuse_existing(paths: list[Path]) -> None:
 def _npz(gathered: Path, output: Path) -> list[Path]:
     import h5py
 
-    arrays: dict[str, Any] = {}
-    units: dict[str, str] = {}
-
-    def take(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset):
-            # Text would need pickle as an object; NumPy has fixed-length text.
-            arrays[name] = item.asstr()[()].astype(np.str_) if h5py.check_string_dtype(item.dtype) else item[()]
-            units[name] = str(item.attrs["units"])
-
+    found: dict[str, Any] = {}
     with h5py.File(gathered) as file:
-        file.visititems(take)
-    save_arrays(output, {**arrays, "units": np.array(json.dumps(units))})
+        file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+        units = np.array(json.dumps({name: str(item.attrs["units"]) for name, item in found.items()}))
+        arrays = ((name, _in_parts(item)) for name, item in found.items())
+        save_in_parts(output, (*arrays, ("units", InParts(units.dtype, (), [units]))))
     return [output]
+
+
+def _in_parts(item: Any) -> InParts:
+    """Return an array of the HDF5 file: what no round touched is not stored there, and unpacked may fill the memory."""
+    import h5py
+
+    if h5py.check_string_dtype(item.dtype):  # NumPy has text of fixed length, and would need pickle for any other
+        text = item.asstr()[()].astype(np.str_)
+        return InParts(text.dtype, text.shape, [text])
+    leading = next(
+        axis for axis in range(item.ndim + 1) if math.prod(item.shape[axis:]) * item.dtype.itemsize <= _MOST_BYTES
+    )
+    return InParts(item.dtype, item.shape, (item[at] for at in np.ndindex(item.shape[:leading])))
 
 
 def _csv(gathered: Path, output: Path) -> list[Path]:
@@ -81,7 +91,7 @@ def _csv(gathered: Path, output: Path) -> list[Path]:
         tables: dict[str, Any] = {}
 
         def take(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Group) and {"conductance", "product", "current"} & set(item):
+            if isinstance(item, h5py.Group) and set(_KINDS) & set(item):
                 tables[name.replace("/", "-")] = item
 
         file.visititems(take)
@@ -106,15 +116,18 @@ def _csv(gathered: Path, output: Path) -> list[Path]:
 def _table(group: Any) -> Table:
     if "conductance" in group:
         return _cells(group)
-    fields = ("sums", "product") if "product" in group else ("voltage", "current", "in_compliance")
-    return _points(group, fields)
+    if "product" in group:
+        return _points(group, ("sums", "product"), ("vector", "output"))
+    if "current" in group:
+        return _points(group, ("voltage", "current", "in_compliance"), ("point",))
+    return _points(group, ("codes",), ("repeat", "column"))
 
 
 def _rounds(group: Any) -> tuple[list[str], Iterator[tuple[Any, tuple[Any, ...]]]]:
     """Return the names of the coordinates of the dimension ``round``, and for each place (index or none, their values)."""
     if "round" not in group:
         return [], iter([(None, ())])
-    data = next(group[name] for name in ("conductance", "product", "current") if name in group)
+    data = next(group[name] for name in _KINDS if name in group)
     names = str(data.attrs["coordinates"]).split()
     import h5py
 
@@ -147,11 +160,10 @@ def _cells(group: Any) -> Table:
     return ["row", "column", *heads, "conductance_S", *names], lines()
 
 
-def _points(group: Any, fields: tuple[str, ...]) -> Table:
-    """One line a value of the fields: a point of a curve, or a vector and output of a product."""
+def _points(group: Any, fields: tuple[str, ...], dimensions: tuple[str, ...]) -> Table:
+    """One line a value of the fields, with its place along the dimensions: a point of a curve, or a vector and output."""
     heads, places = _rounds(group)
-    product = "product" in group
-    shape = group[fields[0]].shape[-2 if product else -1 :]
+    shape = group[fields[0]].shape[-len(dimensions) :]
 
     def lines() -> Iterator[tuple[Any, ...]]:
         index = list(np.ndindex(*shape))
@@ -163,4 +175,4 @@ def _points(group: Any, fields: tuple[str, ...]) -> Table:
 
     units = [str(group[name].attrs["units"]) for name in fields]
     named = [f"{name}_{unit}" if unit != "1" else name for name, unit in zip(fields, units, strict=True)]
-    return [*(("vector", "output") if product else ("point",)), *heads, *named], lines()
+    return [*dimensions, *heads, *named], lines()

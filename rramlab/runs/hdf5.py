@@ -29,10 +29,15 @@ _CHUNK_ROWS = 64  # at most
 _NUMBERED = re.compile(r"(?:loop|code)_[0-9]+")  # coordinates, and columns of an exported table
 _PRODUCTS = (("sums", "1"), ("product", "S"))
 _CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"))
+_REFERENCE = (("codes", "1"),)
 # What a curve was: its cell or target, which pulse a sweep counts as, and what the source-measure unit was set to; of a
-# product: how many bits its inputs had, and which gate pattern it ran through.
-_ABOUT = ("kind", "row", "column", "target", "peak_V", "compliance_A", "gate_V", "smu", "bits", "gates")
-_UNITS = {"peak_V": "V", "compliance_A": "A", "gate_V": "V"}
+# product: how many bits its inputs had, and which gate pattern it ran through; of a reference read: which resistor (or
+# ``open``), in which range of the converters, at what voltage.
+_ABOUT = (
+    "kind", "row", "column", "target", "peak_V", "compliance_A", "gate_V", "smu", "bits", "gates", "resistor", "range",
+    "voltage_V",
+)  # fmt: skip
+_UNITS = {"peak_V": "V", "compliance_A": "A", "gate_V": "V", "voltage_V": "V"}
 
 
 def consolidate(run: Run) -> Path:
@@ -45,8 +50,10 @@ def write_h5(run: Run, target: Path) -> Path:
 
     One group a step and data set, ``step-002-read``: ``codes`` uint16[repeat, row, column] with ``reads``
     uint16[row, column] and ``valid`` bool[row, column], and ``conductance`` float32[row, column] in siemens derived from
-    them; ``sums`` int32[vector, output] of a multiply with ``product``, float32, siemens × code; ``voltage`` and
-    ``current`` float64[point] of a sweep or route with ``in_compliance``, bool, and what it was as attributes.
+    them (the attribute ``isolated``: while other cells were cut off); ``sums`` int32[vector, output] of a multiply with
+    ``product``, float32, siemens × code; ``voltage`` and ``current`` float64[point] of a sweep or route with
+    ``in_compliance``, bool, and what it was as attributes; ``codes`` uint16[repeat, column] of a reference read, and what
+    it was.
 
     A step in a loop, ``step-003-001-read``, has a leading dimension ``round`` with coordinates: ``loop_1`` (the number of
     the round in the outermost loop), ``loop_2`` …; one for each label of a ``for_each``, with its unit; ``time`` in s since
@@ -82,12 +89,16 @@ def _write_group(group: Any, blocks: list[Block], began: str) -> None:
     looped = any(layer.rounds for layer in found)
     match blocks[0].attributes["form"]:
         case "cells":
+            if all(block.attributes.get("isolated") for block in blocks):
+                group.attrs["isolated"] = True
             several = looped or len(found) > 1
             own = [name for name, *_ in _CELLS] + list(_CELLS[0][-1])
             names = _write_rounds(group, found, began, own) if several else ()
             _write_cells(group, found, several, names)
         case "products":
             _write_tables(group, found, _PRODUCTS, ("vector", "output"), looped, began)
+        case "reference":
+            _write_tables(group, found, _REFERENCE, ("repeat", "column"), looped, began)
         case _:
             _write_tables(group, found, _CURVE, ("point",), looped, began)
 
@@ -110,7 +121,7 @@ def _write_rounds(group: Any, found: list[Layer], began: str, own: Sequence[str]
             key += "_label"
         coordinates[key] = [layer.labels[name][0] for layer in found], unit or "1"
     for key in _ABOUT:
-        each = [layer.blocks[0].attributes.get(key) for layer in found]
+        each = [_said(layer.blocks[0], key) for layer in found]
         if len(set(map(str, each))) > 1 and None not in each:
             coordinates[key] = each, _UNITS.get(key, "1")
     start = datetime.fromisoformat(began)
@@ -230,13 +241,16 @@ def _write_tables(
     blocks = [layer.blocks[0] for layer in found]
     arrays = [block.load() for block in blocks]
     alike = len(
-        {(array.shape, str(block.attributes.get("columns"))) for array, block in zip(arrays, blocks, strict=True)}
+        {
+            (array.shape, str(array.dtype), str(block.attributes.get("columns")))
+            for array, block in zip(arrays, blocks, strict=True)
+        }
     )
     if looped and alike == 1:
         names = _write_rounds(group, found, began, [*dimensions, *(name for name, _ in fields)])
         _describe(group, blocks)
         for name, units in fields:
-            dataset = group.create_dataset(name, data=np.stack([array[name] for array in arrays]))
+            dataset = group.create_dataset(name, data=np.stack([_field(array, name) for array in arrays]))
             dataset.attrs["units"] = units
             _label(group, dataset, ("round", *dimensions), names)
         return
@@ -245,9 +259,21 @@ def _write_tables(
         _describe(inner, [block])
         inner.attrs.update({name: value for name, (value, _) in _labels(block).items()})
         for name, units in fields:
-            dataset = inner.create_dataset(name, data=array[name])
+            dataset = inner.create_dataset(name, data=_field(array, name))
             dataset.attrs["units"] = units
             _label(inner, dataset, dimensions)
+
+
+def _field(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+    """Return one field; where each place has several values, as repeats, their dimension comes first."""
+    values = array[name]
+    return np.moveaxis(values, -1, 0) if values.ndim > array.ndim else values
+
+
+def _said(block: Block, key: str) -> Any:
+    """Return what a block is described by, None where it has no such attribute; HDF5 has no word for no resistor."""
+    value = block.attributes.get(key)
+    return "open" if value is None and key == "resistor" and key in block.attributes else value
 
 
 def _labels(block: Block) -> dict[str, tuple[Any, str]]:
@@ -257,6 +283,6 @@ def _labels(block: Block) -> dict[str, tuple[Any, str]]:
 def _describe(group: Any, blocks: list[Block]) -> None:
     """Say what the blocks have in common."""
     for key in _ABOUT:
-        values = {str(block.attributes.get(key)) for block in blocks}
-        if len(values) == 1 and blocks[0].attributes.get(key) is not None:
-            group.attrs[key] = blocks[0].attributes[key]
+        values = {str(_said(block, key)) for block in blocks}
+        if len(values) == 1 and _said(blocks[0], key) is not None:
+            group.attrs[key] = _said(blocks[0], key)

@@ -150,12 +150,6 @@ class Ledger(LedgerView):
     def close(self) -> None:
         self._db.close()
 
-    def image(self) -> bytes:
-        """Return the ledger as it is now, as the bytes of a file that is one."""
-        with closing(sqlite3.connect(":memory:")) as memory:
-            self._db.backup(memory)
-            return memory.serialize()
-
     def put(self, key: str, value: str) -> None:
         """Write a fact about the die down.
 

@@ -74,6 +74,18 @@ class Entry:
         return self.cells if self.outcome == "intended" else self.done | self.unknown
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What tells how a ledger was at a moment: operations are only ever added to it, and their outcomes written once.
+
+    ``dangling``: ids of operations without an outcome. ``facts``: about the die, such as its last contact test.
+    """
+
+    last_id: int
+    dangling: tuple[int, ...]
+    facts: dict[str, str]
+
+
 class LedgerView:
     """The questions that a ledger answers. ``database``: a connection whose tables were found to be a ledger's.
 
@@ -94,6 +106,37 @@ class LedgerView:
     def get(self, key: str) -> str | None:
         """Return a fact about the die, such as when its contact test last passed."""
         return next((str(value) for (value,) in self._ask("SELECT value FROM die WHERE key = ?", (key,))), None)
+
+    @property
+    def moment(self) -> Moment:
+        """What tells how the ledger is now."""
+        facts = {str(key): str(value) for key, value in self._ask("SELECT key, value FROM die")}
+        return Moment(self.last_id, tuple(sorted(self._open)), facts)
+
+    def image(self, at: Moment | None = None) -> bytes:
+        """Return the ledger as the bytes of a file that is one: as it is now, or as it was at a moment.
+
+        Raises:
+            DataError: that moment is none of this ledger's life, or the file cannot be read.
+        """
+        if at is not None and at.last_id > self.last_id:
+            raise DataError(
+                f"the ledger {self.path} ends at operation {self.last_id} and not before {at.last_id}: it was restored from an "
+                "older copy, or is of another die"
+            )
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
+            self._db.backup(memory)
+            if at is not None:
+                memory.execute("DELETE FROM operations WHERE id > ?", (at.last_id,))
+                memory.execute("UPDATE sqlite_sequence SET seq = ?", (at.last_id,))
+                memory.executemany(
+                    "UPDATE operations SET outcome = 'intended', done = NULL, unknown = NULL, finished_at = NULL WHERE id = ?",
+                    ((op_id,) for op_id in at.dangling),
+                )
+                memory.execute("DELETE FROM die")
+                memory.executemany("INSERT INTO die VALUES (?, ?)", at.facts.items())
+                memory.execute("VACUUM")
+            return memory.serialize()
 
     def entry(self, op_id: int) -> Entry:
         """Return one operation.

@@ -84,7 +84,7 @@ def life_of(ledger: LedgerView, folder: Path) -> Life:
             tally.add(entry)
         if entry.outcome == "intended":
             dangling.append(entry)
-    state = CellState(ledger.pulse_counts(), last_known(folder, ledger), ledger.unknown().bits)
+    state = CellState(ledger.pulse_counts(), last_known(folder, ledger).conductance_S, ledger.unknown().bits)
     return Life(ledger.die_id, ledger.get("enrolled_at") or "", total, kinds, runs, tuple(dangling), state)
 
 

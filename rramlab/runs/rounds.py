@@ -35,8 +35,7 @@ def data_sets(blocks: Iterable[Block]) -> dict[str, list[Block]]:
     """Sort the blocks of a run by step and data set: ``step-002-read``, in a loop ``step-003-001-read``."""
     found: dict[str, list[Block]] = {}
     for block in blocks:
-        step = block.attributes.get("step") or block.position.split(".")[0]
-        found.setdefault(f"step-{step}-{block.dataset}", []).append(block)
+        found.setdefault(f"step-{block.step}-{block.dataset}", []).append(block)
     return found
 
 

@@ -14,6 +14,7 @@ from rramlab.runs.store import Run
 
 SNAPSHOT = Path("snapshot") / "die.zip"
 DRIVERS = "drivers/"  # of the source-measure units that were on the bench, beside the files of the die
+MOMENT = "ledger.json"  # what tells how the die's ledger was
 _LEVEL = 1
 _SAMPLE = 16384  # bytes, which tell whether the rest can be made smaller: much of a die is noise that cannot
 _WORTHWHILE = 0.75

@@ -50,6 +50,11 @@ class Block:
     path: Path
     attributes: dict[str, Any]
 
+    @property
+    def step(self) -> str:
+        """The path of the step that it is of, without round numbers: how a step is called wherever it is named."""
+        return str(self.attributes.get("step") or self.position.split(".")[0])
+
     def load(self) -> npt.NDArray[Any]:
         """Read the array.
 
@@ -115,6 +120,15 @@ class Run:
     @property
     def die(self) -> str:
         return str(self.record["die"])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the run was begun with: program, board, temperature, instruments.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        return read_object(self.folder / "provenance.json", "board_serial", "temperature_C")
 
     @property
     def plan(self) -> Plan:
@@ -233,9 +247,11 @@ class Run:
             rows=[start, start + len(block)],
             shape=list(read.cells.geometry.shape),
             repeats=read.repeats,
+            bias=read.bias,
             conversions=read.cells.count * read.repeats,
             operation=operation,
             calibration=calibration,
+            **({"isolated": True} if read.isolated else {}),
             **attributes,
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,7 +16,7 @@ from rramlab.sim import randomness
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.drive import Drive
 from rramlab.sim.faults import LineFaults
-from rramlab.sim.models import BoardModel
+from rramlab.sim.models import BoardModel, Wires
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,9 +58,29 @@ class SimulatedBoard:
         self.reference_Ohm = np.array(table.reference_Ohm) * (1 + model.reference_sigma * errors)
         self.bl_Ohm, self.sl_Ohm = switches[0], switches[1] + table.tia_resistance_Ohm
 
+    def lines(self, wires: Wires) -> LineResistances:
+        """Return what its switches and amplifiers, and the wires of a die, add to the cells."""
+        segment_Ohm = self.table.wire_resistance_Ohm if wires.segment_Ohm is None else wires.segment_Ohm
+        return LineResistances(self.bl_Ohm, self.sl_Ohm, segment_Ohm)
+
     def volts(self, code: int) -> float:
         """Return what the DAC really puts out."""
         return max(0.0, self.table.dac_volts(code) * float(self._dac_gain) + float(self._dac_offset_V))
+
+    def reference_level(self, resistor: int | None, multiply: bool, bias: int) -> tuple[Floats, float]:
+        """Return what the converters make of a reference resistor, None: of open inputs, and what it dissipates in W.
+
+        float64[columns], in codes before rounding.
+        """
+        table, volts = self.table, self.volts(bias)
+        siemens = 0.0 if resistor is None else 1 / float(self.reference_Ohm[resistor])
+        if multiply:
+            gain, offset = self.multiply_gain, self.multiply_offset
+            scale = volts / table.input_V / table.multiply_step_S
+        else:
+            gain, offset = self.read_gain, self.read_offset
+            scale = volts / table.read_voltage_V / table.read_step_S
+        return table.zero_code + offset + gain * (siemens * scale), volts**2 * siemens
 
     def drive(self, kind: PulseKind, amplitude_V: float, cells_per_pulse: int, float_coupling: float) -> Drive:
         row_V, column_V = self.table.bias.pulse(kind).half_selected_V(kind, amplitude_V, float_coupling)
@@ -76,13 +98,8 @@ class Lines:
 
     def __init__(self, die: SimulatedDie, board: SimulatedBoard) -> None:
         self.die, self.bias, self.faults = die, board.table.bias, board.faults
-        wires = die.model.wires
-        self._solver = wires.solver
-        self._lines = LineResistances(
-            board.bl_Ohm,
-            board.sl_Ohm,
-            board.table.wire_resistance_Ohm if wires.segment_Ohm is None else wires.segment_Ohm,
-        )
+        self._solver = die.model.wires.solver
+        self._lines = board.lines(die.model.wires)
         self._version = -1  # of the die for which these are: cells and matrix by interval and rows that are on
         self._solved: dict[tuple[int, bytes], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]] = {}
 
@@ -96,6 +113,17 @@ class Lines:
             own = np.isin(np.arange(len(seen)), self.faults.stuck_rows)
             seen = np.where(own[:, None], 0, seen) + self.faults.added(seen)
         return seen
+
+    def isolated_S(self, cells_S: npt.NDArray[np.float32], bits: Bools, rows: slice) -> npt.NDArray[np.floating[Any]]:
+        """Return what an isolated read of some rows sees: float[rows of the slice, columns], zero where ``bits`` are not.
+
+        ``cells_S``: their cells, float32. Each row is a ladder of its own, so it is the same in any block of rows.
+        """
+        whole = np.zeros(self.die.geometry.shape, np.float32)
+        whole[rows] = cells_S
+        whole = self.faults.array(whole)
+        whole[rows] *= bits
+        return whole[rows] if self._solver == "none" else lone_rows(whole, self._lines, rows)
 
     def multiply_S(self, interval: int, pattern: GatePattern, lines_at_once: int) -> npt.NDArray[np.float32]:
         """Return each cell's share of its column's current a volt on its row: float32[rows, columns].

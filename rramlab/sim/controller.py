@@ -1,12 +1,11 @@
-"""The simulated controller: gate slots, memory of operation ids, its own limits, simulated time and energy."""
+"""The simulated controller: memory of operation ids, its own limits, simulated time and energy."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,48 +14,22 @@ from rramlab.base.errors import InstrumentError, Refused
 from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, NotDone, Status, Sums, Tick
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection
-from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
 from rramlab.macro.routes import RoutedCell, Target
 from rramlab.plan import cost
 from rramlab.plan.limits import Limits, check, of_board
-from rramlab.plan.operations import Multiply, Operation, PulseOp, Read
+from rramlab.plan.operations import Multiply, Operation, PulseOp, Read, ReferenceRead
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.memory import OperationMemory
 from rramlab.sim.multiply import Frontend
 from rramlab.sim.routes import CellLoad, Resistor, load_of
+from rramlab.sim.slots import Loaded, Slots
 from rramlab.sim.state import checked
 
 FIRMWARE = "rramlab-sim 2"
 # Called after each row with the nanoseconds that it took; False breaks the operation off.
 Pace = Callable[[int], bool]
-_FRONTENDS = 4  # matrices kept for a slot: 2 MB each for a whole array
-
-
-@dataclass(eq=False)
-class Loaded:
-    """A gate pattern in its slot, and what follows from it alone."""
-
-    pattern: GatePattern
-    rows: npt.NDArray[np.intp]  # driven
-    places: npt.NDArray[np.intp]  # of each driven row among the lines of the groups that are used
-    plane_ns: int  # one bit plane of one vector
-    driven_s: npt.NDArray[np.float64]  # how long each driven row carries the read voltage
-    admitted: bool = False
-    # By the columns asked for; of the state and interval for which they hold.
-    frontends: dict[bytes, Frontend] = field(default_factory=dict)
-    line_J: npt.NDArray[np.float64] | None = None
-    of: tuple[int, int] = (-1, -1)
-
-    @classmethod
-    def load(cls, pattern: GatePattern, table: BoardTable) -> Loaded:
-        size = table.lines_at_once
-        used = pattern.active_groups(size).any(axis=0)
-        rows = np.flatnonzero(pattern.driven)
-        places = (np.cumsum(used) - 1)[rows // size] * size + rows % size
-        plane_ns = int(cost.plane_ns(pattern, table).sum())
-        return cls(pattern, rows, places, plane_ns, cost.driven_s(pattern, table)[rows])
 
 
 class SimulatedController:
@@ -66,7 +39,7 @@ class SimulatedController:
         self.die, self.board, self.path = die, board, path
         self._lines = Lines(die, board)
         self._limits: Limits = of_board(board.table)
-        self._slots: dict[int, Loaded] = {}
+        self._slots = Slots(die, board, self._lines, self._row_loads_S)
         self._memory = OperationMemory(board.table.geometry, board.table.operation_memory)
         self._nonce = 1
         self._changed = False
@@ -75,16 +48,12 @@ class SimulatedController:
         self._loads: tuple[tuple[int, int], npt.NDArray[np.float64]] | None = None
         self.pace: Pace | None = None  # none: an operation is over at once, as far as the host can tell
         self.load: CellLoad | Resistor | None = None  # what is routed to the SMU
+        self.readings = 0  # of it, ever: the SMU's noise is keyed by them
         die.set_temperature(board.temperature_C)
 
     @property
     def _table(self) -> BoardTable:
         return self.board.table
-
-    @property
-    def _input_V(self) -> float:
-        """What a bit line that is on really carries."""
-        return self.board.volts(self._table.dac_code(self._table.read_voltage_V))
 
     def power_cycle(self, forget: bool = True) -> None:
         """Lose everything volatile, as a board does when its supply is switched off and on.
@@ -188,15 +157,19 @@ class SimulatedController:
             self.load = None
             self._changed = True
 
-    def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+    def read(
+        self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
         used = cells.rows
         first, stop = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
-        return self.read_rows(first, cells.bits[first:stop], repeats, bias)
+        return self.read_rows(first, cells.bits[first:stop], repeats, bias, isolated)
 
-    def read_rows(self, first: int, bits: Bools, repeats: int, bias: int) -> npt.NDArray[np.uint16]:
+    def read_rows(
+        self, first: int, bits: Bools, repeats: int, bias: int, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
         """Read the cells ``bits``, bool[rows, columns], of the rows from ``first`` on; otherwise as :meth:`read`."""
         self._refuse_routed()
-        self._admit(Read(CellSelection(bits), repeats))
+        self._admit(Read(CellSelection(bits), repeats, isolated=isolated))
         if self._table.dac_volts(bias) > self._table.read_voltage_V:
             raise InstrumentError(f"board {self.board.serial} refused: a read at {self._table.dac_volts(bias):g} V")
         row_ns = cost.read_ns(bits, repeats, self._table)
@@ -207,8 +180,13 @@ class SimulatedController:
         spans = [
             (int(interval[start]), slice(first + start, first + stop)) for start, stop in itertools.pairwise(turns)
         ]
-        parts = [self._level(number, volts, rows) for number, rows in spans]
-        level = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if isolated:
+            level, loads = self._isolated(bits, spans, volts)
+        else:
+            parts = [self._level(number, volts, rows) for number, rows in spans]
+            level = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            # Every source line is at ground: a row feeds all of its cells.
+            loads = np.concatenate([self._row_loads_S(number)[rows] for number, rows in spans])
         whole = level.size == np.count_nonzero(bits)  # the most frequent case by far, and the one that must be fast
         # Repeats follow one another at a cell, so a read gives the same codes in any blocks of rows.
         chosen = level.reshape(-1) if whole else level[bits]
@@ -228,8 +206,6 @@ class SimulatedController:
             codes += np.broadcast_to(base, bits.shape)[bits]
         np.rint(codes, out=codes)
         codes.clip(0, (1 << self._table.adc_bits) - 1, out=codes)
-        # Every source line is at ground: a row feeds all of its cells.
-        loads = np.concatenate([self._row_loads_S(number)[rows] for number, rows in spans])
         driven_s = cost.read_driven_s(bits, repeats, self._table)
         self._elapse("read", int(row_ns.sum()), volts**2 * float(loads @ driven_s), codes.size)
         return codes.astype(np.uint16)
@@ -248,6 +224,15 @@ class SimulatedController:
             known[missing] = True
         return levels[rows]
 
+    def _isolated(
+        self, bits: Bools, spans: list[tuple[int, slice]], volts: float
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
+        """Return the same for an isolated read of ``bits``, and what each of its rows feeds (S): the cells read alone."""
+        cells = np.concatenate([self.die.conductance_at(number)[rows] for number, rows in spans]) * bits
+        seen = self._lines.isolated_S(cells, bits, slice(spans[0][1].start, spans[-1][1].stop))
+        scale = volts / self._table.read_voltage_V / self._table.read_step_S
+        return (seen * self.board.read_gain * scale).astype(np.float32), cells.sum(axis=1, dtype=np.float64)
+
     def _row_loads_S(self, interval: int) -> npt.NDArray[np.float64]:
         """Return what each bit line's cells conduct together (S): float64[rows]."""
         key = self.die.version, interval
@@ -255,13 +240,21 @@ class SimulatedController:
             self._loads = key, self.die.conductance_at(interval).sum(axis=1, dtype=np.float64)
         return self._loads[1]
 
+    def read_reference(
+        self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None
+    ) -> npt.NDArray[np.uint16]:
+        table = self._table
+        self._refuse_routed()
+        span: Literal["read", "multiply"] = "multiply" if multiply else "read"
+        self._admit(ReferenceRead(resistor, table.dac_volts(bias), span, repeats))
+        level, power_W = self.board.reference_level(resistor, multiply, bias)
+        codes = np.rint(level).clip(0, (1 << table.adc_bits) - 1).astype(np.uint16)
+        driven_s = cost.reference_driven_s(repeats, table)
+        self._elapse("read", cost.reference_ns(repeats, table), power_W * driven_s, repeats * len(codes))
+        return np.tile(codes, (repeats, 1))
+
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
-        if not 0 <= slot < self._table.gate_slots:
-            raise InstrumentError(f"gate slot {slot} does not exist, the board has {self._table.gate_slots}")
-        pattern = GatePattern(rows, phase)
-        if pattern.geometry != self._table.geometry:
-            raise InstrumentError(f"a gate pattern for {pattern.geometry} was sent to {self._table.geometry}")
-        self._slots[slot] = Loaded.load(pattern, self._table)
+        self._slots.load(slot, rows, phase)
 
     def multiply(
         self,
@@ -272,7 +265,7 @@ class SimulatedController:
         tick: Tick | None = None,
     ) -> Sums:
         self._refuse_routed()
-        loaded = self._loaded(slot)
+        loaded = self._slots[slot]
         if not 1 <= bits <= self._table.input_bits:
             raise InstrumentError(
                 f"inputs of {bits} bits were asked for, the board takes 1 to {self._table.input_bits}"
@@ -290,7 +283,7 @@ class SimulatedController:
         conversions, done, vector_ns = 0, 0, bits * loaded.plane_ns
         while done < len(x):
             clock, span = self.die.state.clock_ns, self.die.interval_ns
-            frontend = self._frontend(loaded, columns, clock // span)
+            frontend = self._slots.frontend(loaded, columns, clock // span)
             # The vectors whose turn comes in this interval of the clock, and no more than stay in cache.
             left = -(-(span - clock % span) // vector_ns) if vector_ns else len(x)
             stop = min(done + left, done + frontend.chunk(bits), len(x))
@@ -299,7 +292,7 @@ class SimulatedController:
             if saturations is not None:
                 saturated += saturations
             taken = (stop - done) * bits * frontend.conversions_per_plane
-            self._elapse("multiply", (stop - done) * vector_ns, self._line_J(loaded, x[done:stop], bits), taken)
+            self._elapse("multiply", (stop - done) * vector_ns, loaded.energy_J(x[done:stop], bits), taken)
             conversions, done = conversions + taken, stop
             if tick is not None:
                 tick()
@@ -308,60 +301,13 @@ class SimulatedController:
     def _multiply(
         self, frontend: Frontend, loaded: Loaded, x: npt.NDArray[np.uint8], bits: int
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64] | None]:
-        groups, lines, count = frontend.groups, frontend.lines, frontend.columns
-        if len(loaded.rows) == groups * lines:
-            part = x
-        else:
-            part = np.zeros((len(x), groups * lines), np.uint8)
-            part[:, loaded.places] = x
+        groups, count = frontend.groups, frontend.columns
+        part = loaded.placed(x, groups, frontend.lines)
         noise = None
         if self.die.model.noise.read:
             taken = self.die.take_noise(len(x) * frontend.noise_per_vector(bits))
             noise = taken.reshape(len(x), groups, bits, count)
-        return frontend.multiply(part.reshape(len(x), groups, lines), bits, noise)
-
-    def _line_J(self, loaded: Loaded, x: npt.NDArray[np.uint8], bits: int) -> float:
-        """Return what the driven lines dissipate: every source line is held at ground, asked for or not."""
-        assert loaded.line_J is not None  # made with the frontend
-        on = np.bitwise_count(x & np.uint8((1 << bits) - 1)).sum(axis=0)
-        return float(on @ loaded.line_J)
-
-    def _loaded(self, slot: int) -> Loaded:
-        if slot not in self._slots:
-            raise InstrumentError(f"gate slot {slot} is empty: patterns are lost when the board goes to its safe state")
-        return self._slots[slot]
-
-    def _frontend(self, loaded: Loaded, columns: npt.NDArray[np.intp], interval: int) -> Frontend:
-        """The fixed matrix of this state, interval, pattern and columns; rebuilt only when the state has changed."""
-        table = self._table
-        if loaded.of != (self.die.version, interval):
-            loaded.frontends.clear()
-            loaded.of = (self.die.version, interval)
-            loads = self._row_loads_S(interval)[loaded.rows]
-            loaded.line_J = self._input_V**2 * loads * loaded.driven_s
-        key = columns.tobytes()
-        if key not in loaded.frontends:
-            if not loaded.pattern.enabled[columns].all():
-                raise InstrumentError("a column was asked for that the loaded gate pattern turns off")
-            while len(loaded.frontends) >= _FRONTENDS:
-                del loaded.frontends[next(iter(loaded.frontends))]
-            seen = self._lines.multiply_S(interval, loaded.pattern, table.lines_at_once)
-            scale = self.board.multiply_gain[columns] * (self._input_V / table.input_V / table.multiply_step_S)
-            always_on = self.board.faults.added(seen)[columns]
-            if self.board.faults.stuck_rows:
-                seen = seen.copy()
-                seen[list(self.board.faults.stuck_rows)] = 0.0  # whatever the inputs say
-            loaded.frontends[key] = Frontend.build(
-                seen,
-                loaded.pattern,
-                columns,
-                scale,
-                table.zero_code + self.board.multiply_offset[columns] + always_on * scale,
-                self.die.model.noise.read,
-                table.lines_at_once,
-                (1 << table.adc_bits) - 1,
-            )
-        return loaded.frontends[key]
+        return frontend.multiply(part, bits, noise)
 
     def _admit(self, operation: Operation) -> None:
         """Enforce the board's own limits, as hardware does, whatever the host has checked."""
@@ -423,7 +369,9 @@ class SimulatedController:
         """Write die and memory to the state file, if there is one."""
         if self.path is None:
             return
-        self.die.save(self.path, board_nonce=np.array(self._nonce, np.uint64), **self._memory.arrays())
+        counters = {"board_nonce": self._nonce, "smu_readings": self.readings}
+        own = {name: np.array(count, np.uint64) for name, count in counters.items()}
+        self.die.save(self.path, **own, **self._memory.arrays())
         self._changed = False
 
     def remember(self, memory: dict[str, npt.NDArray[Any]]) -> None:
@@ -433,4 +381,6 @@ class SimulatedController:
             KeyError, ValueError: an entry is missing, or not what it should be.
         """
         self._nonce = int(checked(memory["board_nonce"], np.uint64, (), "board_nonce"))
+        if "smu_readings" in memory:  # an older file does not say: it begins at 0
+            self.readings = int(checked(memory["smu_readings"], np.uint64, (), "smu_readings"))
         self._memory.take(memory)

@@ -10,7 +10,7 @@ from rramlab.base.errors import UsageError
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import Bools, CellSelection
 
-_SHORT_S = 5e-3  # a bit line that touches a source line: 200 Ω, assumed
+SHORT_S = 5e-3  # a bit line that touches a source line: 200 Ω, assumed
 _BEYOND = 1e6  # codes: further than any converter reaches
 
 Floats = npt.NDArray[np.float32]
@@ -56,7 +56,7 @@ class LineFaults(BaseModel):
             return cells_S
         seen = cells_S.copy()
         for row, column in self.shorts:
-            seen[row, column] += _SHORT_S
+            seen[row, column] += SHORT_S
         seen[list(self.open_rows)] = 0.0
         seen[:, list(self.open_columns)] = 0.0
         return seen

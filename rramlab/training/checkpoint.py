@@ -21,7 +21,7 @@ from rramlab.base.files import write_atomic
 from rramlab.nn import masked_layers
 from rramlab.training.recipes import Recipe
 
-FORMAT = b"rramlab checkpoint 1"
+FORMAT = b"rramlab checkpoint 2"
 
 
 @dataclass(frozen=True)

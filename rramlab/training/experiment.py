@@ -153,8 +153,8 @@ class Experiment:
         return accuracy_random(self.model(), data)
 
     def mask(self, model: nn.Module) -> Mask:
-        """Return the edge mask of a trained model."""
-        return Mask(masks(model), "edge")
+        """Return the mask of a trained model."""
+        return Mask(masks(model), self.recipe.granularity, self.recipe.phases)
 
     def deployment(
         self, name: str, method: Method, model: nn.Module, conductance_S: npt.NDArray[np.float32], run: str

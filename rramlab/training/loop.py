@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rramlab.base.errors import RramlabError, UsageError
-from rramlab.nn import UnsignedQuantiser, configure, masked_layers
+from rramlab.nn import UnsignedQuantiser, configure, masked_layers, regroup
 from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
 from rramlab.training.data import Dataset
 from rramlab.training.recipes import Recipe
@@ -143,6 +143,7 @@ class _Run:
         batch = self.recipe.batch
         order = torch.randperm(len(self.x))
         loss_sum, right = 0.0, 0
+        configure(self.model, hysteresis=self.recipe.hysteresis_in(len(self.history) + 1))
         self.model.train()
         for step in range(self.steps):
             if stop():
@@ -163,6 +164,8 @@ class _Run:
                 )
             loss_sum += value
             right += int((outputs.detach().argmax(1) == labels).sum())
+        if 2 * (len(self.history) + 1) <= self.recipe.epochs:  # what is learned with the last phases needs time, too
+            regroup(self.model)
         test = accuracy(self.model, self.data.test_x, self.data.test_y)
         seen = self.steps * batch
         seconds = time.perf_counter() - begun

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from typing import Protocol, Unpack
 
 import torch
 from torch import nn
 
 from rramlab.base.errors import UsageError
-from rramlab.nn import MaskedConv2d, MaskedLinear, configure
+from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure, share_kept
 
 
-def digits_mlp(kept: float, bits: int) -> nn.Module:
+def digits_mlp(**masking: Unpack[Masking]) -> nn.Module:
     """64 → 256 → 128 → 10 for 1 × 8 × 8 images: 50,432 weights, at most 256 inputs a layer."""
     return nn.Sequential(
         OrderedDict[str, nn.Module](
             flatten=nn.Flatten(),
-            fc1=MaskedLinear(64, 256, kept, bits),
+            fc1=MaskedLinear(64, 256, **masking),
             norm1=nn.BatchNorm1d(256, affine=False),
             relu1=nn.ReLU(inplace=True),
-            fc2=MaskedLinear(256, 128, kept, bits),
+            fc2=MaskedLinear(256, 128, **masking),
             norm2=nn.BatchNorm1d(128, affine=False),
             relu2=nn.ReLU(inplace=True),
-            fc3=MaskedLinear(128, 10, kept, bits),
+            fc3=MaskedLinear(128, 10, **masking),
         )
     )
 
 
-def fashion_cnn(kept: float, bits: int) -> nn.Module:
+def fashion_cnn(**masking: Unpack[Masking]) -> nn.Module:
     """The Fashion-MNIST network of Li, Wang et al. (arXiv 2311.07164) for 1 × 28 × 28 images: 62,272 weights.
 
     Convolutions are unpadded: 28 → pool 14 → 12 → 10 → pool 5, so that 16 channels give the 400 inputs of
@@ -37,17 +37,17 @@ def fashion_cnn(kept: float, bits: int) -> nn.Module:
     return nn.Sequential(
         OrderedDict[str, nn.Module](
             pool0=nn.MaxPool2d(2),
-            conv1=MaskedConv2d(1, 64, 3, kept=kept, bits=bits),
+            conv1=MaskedConv2d(1, 64, 3, **masking),
             norm1=nn.BatchNorm2d(64, affine=False),
             relu1=nn.ReLU(inplace=True),
-            conv2=MaskedConv2d(64, 16, 3, kept=kept, bits=bits),
+            conv2=MaskedConv2d(64, 16, 3, **masking),
             pool2=nn.MaxPool2d(2),
             norm2=nn.BatchNorm2d(16, affine=False),
             relu2=nn.ReLU(inplace=True),
             flatten=nn.Flatten(),
-            fc1=MaskedLinear(400, 128, kept, bits),
+            fc1=MaskedLinear(400, 128, **masking),
             relu3=nn.ReLU(inplace=True),
-            fc2=MaskedLinear(128, 10, kept, bits),
+            fc2=MaskedLinear(128, 10, **masking),
         )
     )
 
@@ -58,14 +58,23 @@ SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
     "fashion-cnn": ((1, 28, 28), 10),
 }
 
-NETWORKS: dict[str, Callable[[float, int], nn.Module]] = {
+
+class Network(Protocol):
+    """Makes a network whose masked layers are told the same."""
+
+    def __call__(self, **masking: Unpack[Masking]) -> nn.Module: ...
+
+
+NETWORKS: dict[str, Network] = {
     "digits-mlp": digits_mlp,
     "fashion-cnn": fashion_cnn,
 }
 
 
-def build(name: str, kept: float = 0.5, bits: int = 4, read_noise: float = 0.0, seed: int | None = None) -> nn.Module:
-    """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores.
+def build(
+    name: str, read_noise: float = 0.0, seed: int | None = None, share: bool = False, **masking: Unpack[Masking]
+) -> nn.Module:
+    """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores, ``share``: one threshold.
 
     Raises:
         UsageError: no such network; the message lists those that exist.
@@ -75,6 +84,8 @@ def build(name: str, kept: float = 0.5, bits: int = 4, read_noise: float = 0.0, 
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
-        model = NETWORKS[name](kept, bits)
+        model = NETWORKS[name](**masking)
     configure(model, read_noise=read_noise)
+    if share:
+        share_kept(model)
     return model

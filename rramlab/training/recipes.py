@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import nn
 
 from rramlab.base.errors import UsageError
 from rramlab.base.names import NAME
-from rramlab.base.yamlfile import load_model
+from rramlab.base.yamlfile import explain, load_model
+from rramlab.macro.masks import Granularity
+from rramlab.nn import Assignment, HysteresisRule
 from rramlab.training import networks
 from rramlab.training.data import Dataset
 
@@ -21,7 +24,15 @@ class Recipe(BaseModel):
 
     Attributes:
         forming: which cells the die must have had pulsed for the weights to suit (design, section 8).
-        kept: fraction of the weights of each layer that stays.
+        kept: fraction of the weights that stays: of each layer, or of the ``network``, as ``kept_of`` says (then one
+            threshold over all layers decides).
+        hysteresis: width of the band about the threshold, as a fraction of it, in which a weight does not switch; goes
+            linearly from epoch to epoch to ``hysteresis_end`` (None: stays). ``hysteresis_rule``: see ``nn.MaskedLayer``.
+        granularity: what is kept or pruned together: single weights (``edge``), the rows of a set of outputs
+            (``phase``), rows and outputs (``line``).
+        phases: of granularity ``phase``: sets of outputs in each layer, so gate patterns a tile.
+        assignment: which outputs share a phase: neighbours (``contiguous``), such that each ADC converts in every phase
+            (``adc``), or those whose scores came to be alike (``learned``, in the first half of the epochs).
         activation_bits: bits of the codes into every masked layer.
         read_noise: relative σ of the weights while training; 2 % is what the authors use for a read.
         epochs, batch, learning_rate, momentum, weight_decay: of SGD; a last, incomplete batch is left out.
@@ -39,6 +50,13 @@ class Recipe(BaseModel):
     network: str
     forming: Literal["all", "partial", "one-of-pair"] = "one-of-pair"
     kept: float = Field(0.5, gt=0, le=1)
+    kept_of: Literal["layer", "network"] = "layer"
+    hysteresis: float = Field(0.0, ge=0, lt=1)
+    hysteresis_end: float | None = Field(None, ge=0, lt=1)
+    hysteresis_rule: HysteresisRule = "dead-band"
+    granularity: Granularity = "edge"
+    phases: int | None = Field(None, ge=1)
+    assignment: Assignment = "contiguous"
     activation_bits: int = Field(4, ge=1, le=8)
     read_noise: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(ge=1)
@@ -57,6 +75,37 @@ class Recipe(BaseModel):
             raise ValueError(f"found {name!r}, expected one of {', '.join(sorted(networks.NETWORKS))}")
         return name
 
+    @model_validator(mode="after")
+    def _phases_are_of_phase(self) -> Recipe:
+        if (self.granularity == "phase") != (self.phases is not None):
+            found = "no phases" if self.phases is None else f"phases {self.phases}"
+            raise ValueError(
+                f"found granularity {self.granularity} with {found}: 'phase' needs a number, the others none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lines_have_no_common_threshold(self) -> Recipe:
+        if self.granularity == "line" and self.kept_of == "network":
+            raise ValueError("found granularity line with kept_of network: whole lines have a kept fraction a layer")
+        return self
+
+    def changed(self, changes: Mapping[str, object]) -> Recipe:
+        """Return the recipe with other values, checked as those of a file are.
+
+        A granularity other than ``phase`` takes the recipe's phases away.
+
+        Raises:
+            UsageError: a value that no recipe may have.
+        """
+        values = {**self.model_dump(), **changes}
+        if "granularity" in changes and "phases" not in changes and changes["granularity"] != "phase":
+            values["phases"] = None
+        try:
+            return Recipe.model_validate(values)
+        except ValidationError as error:
+            raise UsageError(f"recipe {self.name!r}: {explain(error.errors()[0], Recipe)}") from None
+
     def require(self, data: Dataset) -> None:
         """Refuse a data set that the network is not made for.
 
@@ -70,9 +119,25 @@ class Recipe(BaseModel):
                 f"has {data.train_x.shape[1:]} in {len(data.classes)}; name another network or data set in the recipe"
             )
 
+    def hysteresis_in(self, epoch: int) -> float:
+        """Return the hysteresis of an epoch, counted from 1."""
+        end = self.hysteresis if self.hysteresis_end is None else self.hysteresis_end
+        return self.hysteresis + (end - self.hysteresis) * (epoch - 1) / max(1, self.epochs - 1)
+
     def model(self) -> nn.Module:
         """Return the recipe's network with fresh scores and no weights yet: the same for the same seed."""
-        return networks.build(self.network, self.kept, self.activation_bits, self.read_noise, self.seed)
+        return networks.build(
+            self.network,
+            self.read_noise,
+            self.seed,
+            self.kept_of == "network",
+            kept=self.kept,
+            bits=self.activation_bits,
+            granularity=self.granularity,
+            phases=self.phases,
+            assignment=self.assignment,
+            hysteresis_rule=self.hysteresis_rule,
+        )
 
 
 def builtin_recipes() -> tuple[str, ...]:

@@ -160,6 +160,8 @@ _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: " + "[" * 600 + "\n", "YAML|deep"),
         ("a: !!python/object:os.system x\n", "tag"),
         ("a: !mine x\n", "tag"),
+        ("a: !mine {b: 1}\n", "tag"),
+        ("!mine a: 1\n", "tag"),
         ("? [1, 2]\n: 3\n", "key"),
         ("a: *nowhere\n", "alias"),
         ("a: 1\n---\nb: 2\n", "document"),
@@ -167,7 +169,22 @@ _BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a: 1\n\tb: 2\n", "spaces"),
         ("a:\n  <<: 3\n", "mapping"),
     ],
-    ids=["bomb", "itself", "deep", "deeper", "python", "tag", "key", "alias", "two", "control", "tab", "merge"],
+    ids=[
+        "bomb",
+        "itself",
+        "deep",
+        "deeper",
+        "python",
+        "tag",
+        "tagged",
+        "tagged-key",
+        "key",
+        "alias",
+        "two",
+        "control",
+        "tab",
+        "merge",
+    ],
 )
 def test_what_could_surprise_is_refused_with_its_place(write, text, words):
     with pytest.raises(UsageError, match=words) as caught:
@@ -181,6 +198,29 @@ def test_an_alias_stands_where_its_anchor_does_and_own_keys_win_over_merged_ones
     assert document.data["mine"] == {"one": 1, "two": 3}
     assert document.at(("mine", "two")).line == 3
     assert document.at(("list", 0, "two")).line == 1
+
+
+def test_an_alias_gives_what_its_anchor_does_wherever_either_stands(write):
+    text = "&k one: &list [1, {two: 2}]\n*k : *list\nmore: {<<: [{one: &three 3}, {one: 4, two: 5}]}\nlast: *three\n"
+    with pytest.raises(UsageError, match="stands twice"):
+        load_yaml(write(text))
+    document = load_yaml(write(text.replace("*k ", "two")))
+    assert document.data == {
+        "one": [1, {"two": 2}],
+        "two": [1, {"two": 2}],
+        "more": {"one": 3, "two": 5},
+        "last": 3,
+    }
+    for location, place in (
+        (("two",), (2, 1)),
+        (("two", 1, "two"), (1, 20)),
+        (("more", "one"), (3, 14)),
+        (("more", "two"), (3, 39)),
+        (("last", "nothing", 0), (4, 1)),
+        (("one", 7), (1, 1)),
+        ((), (1, 1)),
+    ):
+        assert (document.at(location).line, document.at(location).column) == place, location
 
 
 def test_text_with_a_comma_in_braces_is_told_what_it_needs(write):

@@ -1,4 +1,4 @@
-"""The breakdown curve of a die: its fit, its record, and forming a wanted share of the cells with it."""
+"""The breakdown curve of a die: its fit, and the voltage for a wanted share of the cells."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workbench import SmallBench, hidden
 
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import DataError
 from rramlab.calibration.forming import Ramp, fit, ramp_of
-from rramlab.calibration.records import FormingRecord, history, newest, save
-from rramlab.macro.forming import FormingCurve
+from rramlab.macro.forming import MEASURED_SKEW, FormingCurve
 from rramlab.runs.store import find_run
 
 DIE = "small-1"
@@ -48,10 +47,30 @@ def test_a_ramp_that_shows_no_curve_is_refused_with_a_remedy(breakdown):
         fit(ramp(breakdown))
 
 
-@given(st.floats(0.01, 0.99), st.floats(2.0, 4.0), st.floats(0.01, 0.5))
-def test_voltage_and_share_are_inverse(share, mean, sigma):
-    curve = FormingCurve(mean, sigma)
+@given(st.floats(0.01, 0.99), st.floats(2.0, 4.0), st.floats(0.01, 0.5), st.sampled_from([-0.5, -0.21, 0.0, 0.3]))
+def test_voltage_and_share_are_inverse(share, mean, sigma, skew):
+    curve = FormingCurve(mean, sigma, skew)
     assert curve.fraction(curve.voltage_V(share)) == pytest.approx(share, rel=1e-6)
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3))
+def test_a_higher_voltage_never_forms_less(one, other):
+    curve = FormingCurve(3.4, 0.1)
+    low, high = sorted((3.4 + 0.1 * one, 3.4 + 0.1 * other))
+    assert curve.fraction(low) <= curve.fraction(high)
+
+
+def test_the_curve_has_the_skew_that_was_measured():
+    quantiles = np.array([FormingCurve(0.0, 1.0).voltage_V(share) for share in (np.arange(20_000) + 0.5) / 20_000])
+    assert np.mean(quantiles) == pytest.approx(0, abs=2e-3)
+    assert np.std(quantiles) == pytest.approx(1, abs=0.01)
+    assert np.mean(quantiles**3) == pytest.approx(MEASURED_SKEW, abs=0.02)
+
+
+def test_the_uncertainty_of_a_voltage_grows_towards_the_ends():
+    curve = FormingCurve(3.433, 0.114)
+    assert curve.voltage_u(0.5, 0.006, 0.004) == pytest.approx(0.006, rel=0.01)
+    assert curve.voltage_u(0.01, 0.006, 0.004) > 1.5 * curve.voltage_u(0.5, 0.006, 0.004)
 
 
 def test_a_ramp_on_the_die_finds_its_curve(tmp_path):
@@ -70,63 +89,3 @@ def test_another_run_is_no_ramp(tmp_path):
         result = session.run("read-array")
         with pytest.raises(DataError, match="electroform-ramp"):
             ramp_of(find_run(session.runs, result.run_id))
-
-
-def record(**changes):
-    return FormingRecord.model_validate(
-        {
-            "die": DIE,
-            "board": "SIM-0009",
-            "measured_at": "2026-11-22T14:00:00+00:00",
-            "run": "r-1",
-            "mean": {"value": 3.43, "uncertainty": 0.006},
-            "sigma": {"value": 0.112, "uncertainty": 0.004},
-            "width": 1e-6,
-            "gate": 1.6,
-            "cells": 400,
-            "formed": 398,
-            "temperature_C": 25.0,
-            "software": "0.1.0",
-            **changes,
-        }
-    )
-
-
-def test_a_record_is_read_back_as_it_was_and_old_ones_stay(tmp_path):
-    first, second = record(), record(measured_at="2026-11-23T09:00:00+00:00", run="r-2")
-    save(tmp_path, second)
-    path = save(tmp_path, first)
-    assert [each for _, each in history(tmp_path, DIE)] == [first, second]
-    assert newest(tmp_path, DIE, "SIM-0009") == second
-    with pytest.raises(DataError, match="never overwritten"):
-        save(tmp_path, first)
-    assert "value: 3.43 V" in path.read_text()
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "hint"),
-    [
-        ("value: 3.43 V", "value: 3.43", "with its unit"),
-        ("value: 3.43 V", "value: 3.43 A", "'A'"),
-        ("cells: 400", "cells: many", "cells"),
-        ("board:", "bord:", "bord"),
-        ("+00:00", "", "zone"),
-        ("die: small-1", "die: small-2", "renamed or edited"),
-    ],
-)
-def test_a_record_that_was_edited_is_refused_with_its_line(tmp_path, before, after, hint):
-    path = save(tmp_path, record())
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after, 1))
-    with pytest.raises(UsageError, match=hint) as caught:
-        newest(tmp_path, DIE, "SIM-0009")
-    assert path.name in str(caught.value)
-
-
-def test_a_record_of_another_board_or_none_is_refused(tmp_path):
-    with pytest.raises(DataError, match="rramlab calibrate forming"):
-        newest(tmp_path, DIE, "SIM-0009")
-    save(tmp_path, record())
-    with pytest.raises(DataError, match="'SIM-0009'"):
-        newest(tmp_path, DIE, "SIM-0001")

@@ -363,7 +363,10 @@ def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(rramlab, tmp_path
     truth = [load_arrays(tmp_path / name / "data" / "dies" / DIE / "die.npz") for name in ("killed", "calm")]
     assert np.array_equal(truth[0]["conductance_S"], truth[1]["conductance_S"])
     assert truth[0]["pulses"].max() == 1
-    maps = [load_last_read(tmp_path / name / "data" / "dies" / DIE, Geometry())[0] for name in ("killed", "calm")]
+    maps = [
+        load_last_read(tmp_path / name / "data" / "dies" / DIE, Geometry())[0].conductance_S
+        for name in ("killed", "calm")
+    ]
     assert np.array_equal(maps[0] > 2e-6, maps[1] > 2e-6)
 
 

@@ -27,6 +27,24 @@ def test_list_names_every_file_and_where_it_came_from(rramlab, tmp_path):
     assert "keithley-2600" in rramlab("drivers", "list").stdout
 
 
+def test_list_names_a_file_that_cannot_be_read_with_its_error_among_the_others(rramlab, tmp_path):
+    (tmp_path / "drivers").mkdir()
+    (tmp_path / "drivers" / "broken.yaml").write_text("kind: smu\nmodel: [\n")
+    (tmp_path / "drivers" / "folder.yaml").mkdir()
+    answer = rramlab("drivers", "list", "--json")
+    assert answer.exit_code == answer.document["exit_code"] == 1
+    listed = {entry["name"]: entry for entry in answer.document["drivers"]}
+    assert sorted(listed) == sorted([*STEMS, "broken", "folder"])
+    assert "broken.yaml:3:1: not valid YAML" in listed["broken"]["error"]
+    assert "folder.yaml cannot be read" in listed["folder"]["error"]
+    assert all(listed[stem]["error"] is None for stem in STEMS)
+    shown = rramlab("drivers", "list")
+    assert shown.exit_code == 1
+    assert "unreadable" in shown.stdout
+    assert "keithley-2600" in shown.stdout
+    assert "broken.yaml:3:1: not valid YAML" in shown.stderr
+
+
 def test_show_says_what_is_sent_and_what_is_refused(rramlab):
     answer = rramlab("drivers", "show", "keithley-2400")
     for words in ("2400S-900-01", "21 V", "1.05 A", "two wires", ":SOUR:CLE:AUTO ON", ":SENS:CURR:PROT {amperes}"):

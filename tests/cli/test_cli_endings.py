@@ -86,3 +86,14 @@ def test_a_document_for_which_there_is_no_room_is_no_traceback(rramlab, tmp_path
     assert (
         json.loads((find_run(tmp_path / "data" / "runs", "last").folder / "run.json").read_text())["status"] == "done"
     )
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode on this system")
+def test_a_file_whose_name_is_not_utf_8_does_not_spoil_the_document(rramlab, tmp_path):
+    rramlab("init", tmp_path)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/long\xff.yaml")).write_text(LONG)
+    words = ["run", os.fsencode(tmp_path) + b"/long\xff.yaml", "--dry-run", "--json"]
+    process = started(tmp_path, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    found, _ = process.communicate(timeout=60)
+    (step,) = json.loads(found)["steps"]
+    assert step["source"].endswith("long\udcff.yaml:5:37")

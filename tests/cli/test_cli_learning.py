@@ -224,3 +224,21 @@ def test_the_demo_keeps_its_contract(rramlab, tmp_path):
     again = rramlab("demo", "--die", "demo-1")
     assert again.exit_code == 2
     assert "virgin" in again.stderr
+
+
+@pytest.mark.parametrize("words", [["--granularity", "phase", "--phases", "16"], ["--granularity", "line"]])
+def test_a_mask_of_phases_deploys_without_a_pulse_in_as_many_patterns(formed, tmp_path, words):
+    trained = formed("train", "digits", "--epochs", "6", *words, "--json").document
+    assert trained["recipe"]["granularity"] == words[1]
+    before = pulses_ever(tmp_path)
+    deployed = formed("deploy", trained["name"], "--json").document
+    assert deployed["pulses"] == 0
+    # Three layers of one tile each; the last has but 10 outputs.
+    assert deployed["phases"] <= (16 + 16 + 10 if "phase" in words else 3)
+    assert deployed["verification"]["passed"]
+    evaluated = formed("evaluate", deployed["name"], "--json").document
+    assert abs(evaluated["accuracy_on_chip"] - trained["accuracy_trained"]) <= 0.03
+    assert pulses_ever(tmp_path) == before
+    again = formed("train", "digits", "--phases", "4", "--name", "other")
+    assert again.exit_code == 2
+    assert "granularity" in again.stderr

@@ -1,5 +1,11 @@
 """``contact``, ``sweep``, ``route``: what a technician types, what is shown, and what is refused."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -134,6 +140,39 @@ def test_routes_measure_resistors_cells_and_dac_channels(lab):
     assert channel["voltage_V"] == pytest.approx(1.0, abs=0.02)
     connected = lab("route", "--cell", "3,7", "--voltage", "0V")
     assert "nothing measured" in connected.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT")
+@pytest.mark.parametrize("words", [("--json",), ()])
+def test_what_was_measured_is_said_when_ctrl_c_ends_the_holding(lab, tmp_path, words):
+    log = tmp_path / "bytes.jsonl"
+    command = ["route", "--reference", "0", "--count", "2", "--hold", "600s", "--trace", str(log), *words]
+    holding = subprocess.Popen(
+        [sys.executable, "-m", "rramlab", *command],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    try:
+        for _ in range(3000):
+            if log.exists() and log.read_bytes().count(b":READ?") >= 2:
+                break
+            time.sleep(0.01)
+        holding.send_signal(signal.SIGINT)
+        shown, said = holding.communicate(timeout=60)
+    finally:
+        holding.kill()
+        holding.wait()
+    assert holding.returncode == 4
+    assert "stopped by the user" in said
+    if not words:
+        assert "reference resistor 0: 2 points" in shown
+        return
+    document = json.loads(shown)
+    (route,) = document["routes"]
+    assert (route["points"], document["exit_code"]) == (2, 4)
+    assert route["conductance_S"] == pytest.approx(50e-6, rel=0.01)
+    with h5py.File(tmp_path / "data" / "runs" / document["run"] / "run.h5") as file:
+        (name,) = file
+        assert file[name]["current"].shape == (2,)
 
 
 def test_contact_says_what_it_found_and_draws_it(lab, tmp_path):

@@ -14,6 +14,7 @@ from workbench import SmallBench, child, forming_plan, hidden, plain_plan, pulse
 from rramlab.drivers.bench import describe_bench
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import PulseStep, ReadStep, RouteStep, SweepStep
+from rramlab.runs.snapshot import keep_snapshot, load_snapshot
 from rramlab.runs.store import Run, find_run, list_runs
 
 SMU = "  - {id: small-1, options: {}}\nsmus:\n  - {name: smu, driver: keysight-b2900, address: simulated}\n"
@@ -256,27 +257,12 @@ def test_a_contact_test_that_was_recent_then_is_recent_in_the_repeat(runs, bench
     with SmallBench(bench).open() as session:
         session.run(plain_plan(), arm="small-1")
         run = session.run(Plan(name="bare", steps=(pulse_step("rows 0-3"), ReadStep())), arm="small-1").run_id
-    import io
-    import sqlite3
-    import zipfile
-
-    path = folder_of(bench, run) / "snapshot" / "die.zip"
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
-    aged = bench / "aged.db"
-    aged.write_bytes(files["ledger.db"])
-    database = sqlite3.connect(aged)
-    (value,) = database.execute("SELECT value FROM die WHERE key = 'contact_passed_at'").fetchone()
-    old = json.dumps({**json.loads(value), "at": "2020-01-01T00:00:00+00:00"})
-    database.execute("UPDATE die SET value = ? WHERE key = 'contact_passed_at'", (old,))
-    database.commit()
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    database.close()
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, data in {**files, "ledger.db": aged.read_bytes()}.items():
-            archive.writestr(name, data)
-    path.write_bytes(stream.getvalue())
+    stored = Run(folder_of(bench, run))
+    files = load_snapshot(stored)
+    moment = json.loads(files["ledger.json"])
+    known = json.loads(moment["facts"]["contact_passed_at"])
+    moment["facts"]["contact_passed_at"] = json.dumps({**known, "at": "2020-01-01T00:00:00+00:00"})
+    keep_snapshot(stored, {**files, "ledger.json": json.dumps(moment).encode()})
     assert runs("repeat", run, "--json").document["equal"] is True
 
 

@@ -33,7 +33,9 @@ def state(lab, die):
 
 
 def last_read(lab, die):
-    return load_last_read(lab.folder / "data" / "dies" / die, describe_bench(lab.folder).board.geometry)[0]
+    return load_last_read(lab.folder / "data" / "dies" / die, describe_bench(lab.folder).board.geometry)[
+        0
+    ].conductance_S
 
 
 def test_a_bank_is_made_used_aged_and_looked_into(rramlab, lab):

@@ -45,7 +45,7 @@ MISTAKES = [
     ("id: sim-0001", "id: ../evil", 12, "id"),
     ("calibration_policy: none", "calibration_policy: never", 19, "never"),
     ("limits:", "limits: [", 10, "YAML"),
-    ("data: data", "data: data\ndata: other", 21, "data"),
+    ("data: data", "data: data\ndata: other", 22, "data"),
 ]
 
 

@@ -62,6 +62,8 @@ def test_the_bias_table_is_that_of_the_design(tmp_path):
         ("contact_voltage: {value: 0.1 V", "contact_voltage: {value: 0.2 V", "contact voltage"),
         ("kind: board", "kind: smu", "kind"),
         ("[sl_select, per_row_wl", "[sl_selct, per_row_wl", "sl_selct"),
+        ("[sl_select, per_row_wl,", "[sl_select,", "isolated_reads without per_row_wl"),
+        ("[sl_select, per_row_wl,", "[per_row_wl,", "isolated_reads without sl_select"),
         ("rows: {value: 512", "rows: {value: many", "many"),
         ("{bl: amplitude, sl: ground, wl: gate}", "{bl: amplitude, sl: grund, wl: gate}", "grund"),
     ],

@@ -267,9 +267,9 @@ def test_the_contact_test_stays_at_a_tenth_of_a_volt(session, monkeypatch):
     seen = []
     read = controller.read
 
-    def spy(cells, repeats, bias, tick=None):
+    def spy(cells, repeats, bias, *more):
         seen.append(session.description.board.dac_volts(bias))
-        return read(cells, repeats, bias, tick)
+        return read(cells, repeats, bias, *more)
 
     monkeypatch.setattr(controller, "read", spy)
     session.run("contact")
@@ -387,7 +387,7 @@ def test_the_benchs_wear_budget_counts_every_kind(tmp_path):
 def test_a_board_that_cannot_select_columns_forms_whole_rows_only(tmp_path):
     bench = SmallBench(tmp_path).write()
     path = tmp_path / "drivers" / "small.yaml"
-    path.write_text(path.read_text().replace("[sl_select, ", "["))
+    path.write_text(path.read_text().replace("[sl_select, ", "[").replace(", isolated_reads]", "]"))
     with bench.open() as session:
         refuse(session, plain_plan(pulse_step("rows 0-3 & one-of-pair(seed=7)")), "sl_select", arm="small-1")
         session.run(plain_plan(pulse_step("rows 0-3")), arm="small-1")
@@ -632,7 +632,7 @@ def test_a_voltage_beyond_the_dac_in_the_last_step_is_refused_before_the_first(t
 def test_a_board_without_sl_select_refuses_single_pulses_of_part_of_a_row(tmp_path):
     bench = SmallBench(tmp_path).write()
     path = tmp_path / "drivers" / "small.yaml"
-    path.write_text(path.read_text().replace("[sl_select, ", "["))
+    path.write_text(path.read_text().replace("[sl_select, ", "[").replace(", isolated_reads]", "]"))
     with bench.open() as session:
         session.arm("small-1")
         session.macro.contact()

@@ -27,9 +27,18 @@ from rramlab.macro.pulses import Pulse, PulseReport
 from rramlab.macro.regions import Region
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
 from rramlab.plan.limits import WORST_CELL_S, Limits, intersect, of_board
-from rramlab.plan.operations import LoadGates, Multiply, PulseOp, Read, Route, Sweep
+from rramlab.plan.operations import LoadGates, Multiply, PulseOp, Read, ReferenceRead, Route, Sweep
 from rramlab.plan.plan import Plan
-from rramlab.plan.steps import GateStep, MultiplyStep, PulseStep, ReadStep, RouteStep, SweepStep, encode_pattern
+from rramlab.plan.steps import (
+    GateStep,
+    MultiplyStep,
+    PulseStep,
+    ReadStep,
+    ReferenceStep,
+    RouteStep,
+    SweepStep,
+    encode_pattern,
+)
 from rramlab.plan.worst import worst_case
 from rramlab.runs.ledger import Ledger
 
@@ -60,9 +69,13 @@ class Recorder:
         self.sent.append(("pulse", kind, cells, amplitude, width_ns, gate, cells_per_pulse))
         return PulseReport(cells)
 
-    def read(self, cells, repeats, bias, tick=None):
+    def read(self, cells, repeats, bias, tick=None, isolated=False):
         self.sent.append(("read", cells, bias))
         return np.full((repeats, cells.count), 72, np.uint16)
+
+    def read_reference(self, resistor, multiply, repeats, bias, tick=None):
+        self.sent.append(("reference", bias))
+        return np.full((repeats, GEOMETRY.columns), 72, np.uint16)
 
     def load_gates(self, slot, rows, phase):
         self.gates = GatePattern(rows, phase)
@@ -170,6 +183,8 @@ def excess(sent, pulse_kind, limits, board):
             volts = board.dac_volts(bias)
             at_most("read_voltage", volts)
             at_most("line_current", volts * WORST_CELL_S * int(cells.bits.sum(axis=1).max()))
+        elif what == "reference":
+            at_most("read_voltage", board.dac_volts(*values))
         elif what == "multiply":
             (gates,) = values
             volts = board.read_voltage_V
@@ -243,14 +258,21 @@ routes = st.builds(
     lambda target, share, *more: Route(target, share * (5 if isinstance(target, RoutedDac) else 0.25), *more, smu="u"),
     targets, st.floats(0, 1), currents, gates, st.integers(1, 2),
 )  # fmt: skip
-reads = st.builds(Read, cells_.filter(lambda cells: cells.count), st.just(1), bias=st.sampled_from(["read", "contact"]))
+reads = st.builds(
+    Read,
+    cells_.filter(lambda cells: cells.count),
+    st.just(1),
+    bias=st.sampled_from(["read", "contact"]),
+    isolated=st.booleans(),
+)
+references = st.builds(ReferenceRead, st.none() | st.integers(0, 2), st.floats(0, 0.25))
 patterns = st.builds(
     lambda rows, pairs: GatePattern.lines(np.array(rows, np.bool_), np.array(pairs, np.bool_)),
     st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
     st.lists(st.booleans(), min_size=4, max_size=4).filter(any),
 )
 multiplies = patterns.map(lambda pattern: Multiply(0, pattern, np.ones((1, int(pattern.driven.sum())), np.uint8), 1))
-operations_ = st.one_of(pulses, sweeps, routes, reads, multiplies)
+operations_ = st.one_of(pulses, sweeps, routes, reads, references, multiplies)
 
 
 def send(station, operation, limits):
@@ -263,6 +285,8 @@ def send(station, operation, limits):
             station.route(operation, limits)
         case Read():
             station.read(operation, limits)
+        case ReferenceRead():
+            station.reference_read(operation, limits)
         case Multiply():
             station.load_gates(LoadGates(0, operation.pattern), limits)
             station.multiply(operation, np.flatnonzero(operation.pattern.enabled), limits)
@@ -320,8 +344,10 @@ def step_of(operation):
                     where = {"dac": index}
             given_ = {"compliance": found.compliance_A, "gate": found.gate_V, "count": found.count}
             return [RouteStep(**where, **given_, voltage=found.voltage_V)]
-        case Read(cells):
-            return [ReadStep(cells=Region.of(cells).text)]
+        case Read(cells, isolated=isolated):
+            return [ReadStep(cells=Region.of(cells).text, isolated=isolated)]
+        case ReferenceRead(resistor=resistor, voltage_V=volts):
+            return [ReferenceStep(resistor="open" if resistor is None else resistor, voltage=volts)]
         case Multiply(pattern=pattern):
             return [GateStep(pattern=encode_pattern(pattern)), MultiplyStep()]
     return []

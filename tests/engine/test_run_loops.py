@@ -1,6 +1,7 @@
 """Loops, waits, write-verify and bystanders, through a session on a small simulated bench."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -55,6 +56,28 @@ def test_a_repeat_ends_when_the_last_read_is_as_wanted(session):
     never = Until(cells="rows 0-1", window=Window(median=(1.0, 2.0)))
     result = session.run(plain_plan(cycle(2, ReadStep(cells="rows 0-1"), until=never), name="cycle"), arm=DIE)
     assert result.pulses == 2 * 2 * 2 * 16
+
+
+def test_the_end_of_a_loop_is_told_and_the_reads_that_it_rests_on(session):
+    earlier = session.run(plain_plan(ReadStep())).run_id
+    until = Until(cells="rows 0-3", window=Window(formed_fraction=(0.0, 1.0)))
+    loop = RepeatStep(times=3, steps=(ReadStep(cells="rows 0-1"),), until=until)
+    result = session.run(plain_plan(loop))
+    (ended,) = result.loops
+    assert ended["passed"]
+    assert (ended["step"], ended["round"]) == ("001", [0])
+    (rests,) = ended["rests_on"]
+    assert (rests["run"], rests["cells"]) == (earlier, 2 * 16)
+    never = RepeatStep(times=3, steps=loop.steps, until=Until(cells="rows 0-1", window=Window(median=(1.0, 2.0))))
+    twice = ForEachStep(name="n", rounds=(Round(value=1, steps=(never,)), Round(value=2, steps=(never,))))
+    result = session.run(plain_plan(twice))
+    assert [(each["step"], each["round"], each["passed"]) for each in result.loops] == [
+        ("001-000", [0, 2], False),
+        ("001-000", [1, 2], False),
+    ]
+    assert "rests_on" not in result.loops[0]
+    assert result.passed  # no check failed: it went round as often as it may
+    assert find_run(session.runs, result.run_id).record["loops"] == json.loads(json.dumps(result.loops))
 
 
 def test_for_each_labels_what_it_measures(session):

@@ -26,11 +26,41 @@ def test_a_voltage_beyond_the_dac_is_refused_not_clipped(table, volts):
 def test_read_codes_become_siemens(table):
     codes = np.array([[table.zero_code, table.zero_code + 1000], [table.zero_code, table.zero_code + 1002]], np.uint16)
     calibration = BoardCalibration.nominal(table)
-    found = calibration.conductance(codes, np.array([0, 5]), table.read_voltage_V)
+    bias = table.dac_code(table.read_voltage_V)
+    found = calibration.conductance(codes, np.array([0, 5]), bias)
     assert found.dtype == np.float32
-    assert found == pytest.approx([0, 1001 * 6.25e-9], rel=1e-6)
-    half = calibration.conductance(codes, np.array([0, 5]), table.read_voltage_V / 2)
-    assert half == pytest.approx(2 * found, rel=1e-6)
+    expected = 1001 * 6.25e-9 * (table.read_voltage_V / table.dac_volts(bias))  # the DAC makes the code below 0.2 V
+    assert found == pytest.approx([0, expected], rel=1e-6)
+    half = calibration.conductance(codes, np.array([0, 5]), bias // 2)
+    assert half == pytest.approx(2 * found, rel=1e-3)
+
+
+def test_a_calibrated_dac_and_converter_are_taken_off(table):
+    """What an imperfect board would give for a known current converts back to it, on both ranges."""
+    rng = np.random.default_rng(3)
+    gain, offset = rng.normal(1, 0.01, (2, 512)), rng.normal(0, 3, (2, 512))
+    found = BoardCalibration("r", table, gain[0], offset[0], gain[1], offset[1], 1.002, 3e-4)
+    bias = table.dac_code(table.read_voltage_V)
+    volts = 1.002 * table.dac_volts(bias) + 3e-4
+    columns, siemens = np.arange(512), rng.uniform(5e-6, 50e-6, 512)
+    level = siemens * volts / table.read_voltage_V / table.read_step_S * gain[0] + offset[0] + table.zero_code
+    codes = np.stack([np.floor(level), np.ceil(level)]).astype(np.uint16)
+    assert found.conductance(codes, columns, bias) == pytest.approx(siemens, abs=table.read_step_S)
+    groups = np.full(512, 2, np.int32)
+    at_once = siemens * volts / table.input_V / table.multiply_step_S * gain[1] + groups * (offset[1] + table.zero_code)
+    sums = np.rint(at_once * 64).astype(np.int32)[None] // 64
+    assert found.products(sums, columns, groups, 1)[0] == pytest.approx(siemens, abs=table.multiply_step_S)
+
+
+@given(st.floats(0.01, 5), st.floats(0.95, 1.05), st.floats(-5e-3, 5e-3))
+def test_a_calibrated_code_exceeds_the_voltage_by_neither_reckoning(table, volts, gain, offset_V):
+    ones = np.ones(512)
+    found = BoardCalibration("r", table, ones, ones, ones, ones, gain, offset_V)
+    code = found.dac_code(volts)
+    assert code <= table.dac_code(volts)
+    assert code == 0 or found.volts(code) <= volts * (1 + 1e-12)
+    step = 1.001 * table.dac_volts(1)
+    assert code == table.dac_code(volts) or found.volts(code) > volts - gain * step - 1e-12
 
 
 def test_products_take_every_zero_code_off(table):
@@ -38,13 +68,14 @@ def test_products_take_every_zero_code_off(table):
     rows = np.zeros((512,), np.bool_)
     rows[[0, 70, 500]] = True  # three groups of 64 lines
     pattern = GatePattern.lines(rows, np.ones(256, np.bool_))
-    calibration = BoardCalibration.nominal(table)
+    calibration, columns = BoardCalibration.nominal(table), np.arange(512)
+    groups = pattern.groups_of(columns, 64)
     for bits in (1, 4, 8):
         sums = np.full((2, 512), (2**bits - 1) * 3 * table.zero_code, np.int32)
-        assert np.all(calibration.products(sums, np.arange(512), pattern, bits) == 0)
+        assert np.all(calibration.products(sums, columns, groups, bits) == 0)
         sums += 1000
         expected = 1000 * 1e-3 / 2**14 * (0.2 / table.input_V)  # the DAC makes the code below 0.2 V
-        assert calibration.products(sums, np.arange(512), pattern, bits) == pytest.approx(expected, rel=1e-6)
+        assert calibration.products(sums, columns, groups, bits) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan"), float("inf")])
@@ -64,4 +95,4 @@ def test_each_phase_has_the_zero_codes_of_its_own_groups(table):
     pattern = GatePattern.of_pairs(kept)
     columns = np.arange(6)
     sums = (15 * table.zero_code * np.array([[8, 8, 2, 2, 1, 1]])).astype(np.int32)
-    assert np.all(BoardCalibration.nominal(table).products(sums, columns, pattern, 4) == 0)
+    assert np.all(BoardCalibration.nominal(table).products(sums, columns, pattern.groups_of(columns, 64), 4) == 0)

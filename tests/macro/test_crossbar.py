@@ -116,6 +116,16 @@ def test_a_lone_row_is_the_array_without_the_cells_of_the_others(array):
     assert np.all((found >= 0) & (found <= conductance))
 
 
+@given(arrays(), st.integers(0, 7), st.integers(1, 8))
+def test_some_lone_rows_are_those_of_all_to_the_last_bit(array, first, count):
+    conductance, lines = array
+    rows = slice(min(first, len(conductance) - 1), first + count)
+    others = np.where(np.isin(np.arange(len(conductance)), np.arange(*rows.indices(999)))[:, None], conductance, 0.0)
+    expected = lone_rows(conductance, lines)[rows]
+    assert np.array_equal(lone_rows(conductance, lines, rows), expected)
+    assert np.array_equal(lone_rows(others, lines, rows), expected)
+
+
 @given(arrays(), st.integers(0, 2**32 - 1))
 def test_currents_obey_superposition_and_passivity(array, seed):
     conductance, lines = array

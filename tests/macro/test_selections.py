@@ -66,10 +66,49 @@ def test_algebra_is_that_of_sets(data):
     geometry = data.draw(geometries)
     a, b = data.draw(selections(geometry)), data.draw(selections(geometry))
     mine, theirs = set(zip(*np.nonzero(a.bits), strict=True)), set(zip(*np.nonzero(b.bits), strict=True))
-    for found, expected in ((a & b, mine & theirs), (a | b, mine | theirs), (a - b, mine - theirs)):
+    everything = set(zip(*np.nonzero(CellSelection.everything(geometry).bits), strict=True))
+    for found, expected in (
+        (a & b, mine & theirs),
+        (a | b, mine | theirs),
+        (a - b, mine - theirs),
+        (~a, everything - mine),
+    ):
         assert set(zip(*np.nonzero(found.bits), strict=True)) == expected
         assert found.count == len(expected)
+        assert found == CellSelection(found.bits)
     assert list(a.rows) == sorted({row for row, _ in mine})
+
+
+@given(selections(), st.integers(0, 14), st.integers(0, 14))
+def test_a_part_of_the_rows_has_their_cells_and_no_others(selection, start, stop):
+    expected = np.zeros_like(selection.bits)
+    expected[start:stop] = selection.bits[start:stop]
+    found = selection.within(start, stop)
+    assert found == CellSelection(expected)
+    assert np.array_equal(found.bits, expected)
+    assert np.array_equal(found.per_row, np.count_nonzero(expected, axis=1))
+
+
+@given(selections())
+def test_the_span_holds_every_cell_and_begins_and_ends_with_one(selection):
+    outside = selection.bits.copy()
+    outside[selection.span] = False
+    assert not outside.any()
+    assert np.array_equal(selection.in_span, selection.bits[selection.span])
+    assert not selection.count or selection.first == tuple(np.argwhere(selection.bits)[0])
+    assert not selection.count or (selection.in_span[0].any() and selection.in_span[-1].any())
+    with pytest.raises(ValueError, match="read-only"):
+        selection.in_span[:] = True
+
+
+@given(st.data())
+def test_lines_cross_in_cells(data):
+    geometry = data.draw(geometries)
+    rows, columns = (
+        np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)), np.bool_)
+        for count in geometry.shape
+    )
+    assert CellSelection.crossing(rows, columns) == CellSelection(rows[:, None] & columns)
 
 
 @given(st.data())

@@ -14,6 +14,7 @@ from torch import nn
 from rramlab.base.errors import UsageError
 from rramlab.nn import (
     MaskedConv2d,
+    MaskedConvTranspose2d,
     MaskedLayer,
     MaskedLinear,
     Multiply,
@@ -38,6 +39,21 @@ LAYERS: list[tuple[str, type[MaskedLayer], dict[str, Any], tuple[int, ...]]] = [
         MaskedConv2d,
         {"in_channels": 2, "out_channels": 4, "kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)},
         (5, 2, 9, 6),
+    ),
+    ("linear of sequences", MaskedLinear, {"inputs": 20, "outputs": 7}, (6, 4, 20)),
+    ("transposed", MaskedConvTranspose2d, {"in_channels": 3, "out_channels": 5, "kernel_size": 3}, (9, 3, 4, 5)),
+    (
+        "transposed oblong",
+        MaskedConvTranspose2d,
+        {
+            "in_channels": 4,
+            "out_channels": 2,
+            "kernel_size": (3, 2),
+            "stride": (2, 3),
+            "padding": (1, 0),
+            "output_padding": (1, 2),
+        },
+        (5, 4, 4, 3),
     ),
 ]
 EACH_LAYER = pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_impossible_fractions_are_refused(part: float) -> None:
 def test_gradient_passes_straight_through_to_every_score() -> None:
     scores = torch.tensor([[0.9, -0.8], [0.1, -0.2]], requires_grad=True)
     weights = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    masked = pop_up(scores, weights, 2)
+    masked = pop_up(scores, weights, torch.tensor([[True, True], [False, False]]))
     torch.testing.assert_close(masked, torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
     masked.sum().backward()
     torch.testing.assert_close(scores.grad, torch.tensor([[1.0, -2.0], [3.0, -4.0]]))

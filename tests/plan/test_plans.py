@@ -24,6 +24,7 @@ from rramlab.plan.steps import (
     Pilot,
     PulseStep,
     ReadStep,
+    ReferenceStep,
     Window,
     decode_pattern,
     encode_pattern,
@@ -60,7 +61,8 @@ steps = st.one_of(
         width=positive,
         gate=positive,
     ),
-    st.builds(ReadStep, cells=regions, repeats=st.integers(1, 9), source=sources),
+    st.builds(ReadStep, cells=regions, repeats=st.integers(1, 9), isolated=st.booleans(), source=sources),
+    st.builds(ReferenceStep, resistor=st.integers(0, 3) | st.just("open"), source=sources),
     st.builds(GateStep, slot=st.integers(0, 9), rows=regions, columns=regions),
     st.builds(GateStep, slot=st.integers(0, 9), pattern=patterns),
     st.builds(

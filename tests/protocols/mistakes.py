@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rramlab.base.folders import listing, shipped
-from rramlab.base.yamlfile import load_yaml
+from rramlab.base.yamlfile import Location, load_yaml
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,20 @@ STEPS = [
     ("two-targets", "route: {cell: '(3, 7)', reference: 0}", "cell and reference"),
     ("no-such-resistor", "route: {reference: 99}", "99"),
     ("unknown-unit-on-bench", "route: {reference: 0, smu: other}", "other"),
+    ("isolated-perhaps", "read: {cells: row 0, isolated: perhaps}", "isolated"),
+    ("isolated-misspelt", "read: {cells: row 0, isloated: yes}", "unknown key 'isloated'"),
+    ("isolated-contact", "contact: {isolated: yes}", "unknown key 'isolated'"),
+    ("reference-of-nothing", "reference", "missing"),
+    ("reference-unspelled", "reference: {resistor: shut}", "counted from 0, or open"),
+    ("reference-negative", "reference: {resistor: -1}", "counted from 0, or open"),
+    ("reference-a-share", "reference: {resistor: 0.5}", "counted from 0, or open"),
+    ("reference-not-there", "reference: {resistor: 2}", "no reference resistor 2"),
+    ("reference-range", "reference: {resistor: 0, range: reed}", "range"),
+    ("reference-too-high", "reference: {resistor: 0, voltage: 0.21 V}", "read_voltage"),
+    ("reference-no-unit", "reference: {resistor: 0, voltage: 0.1}", "unit"),
+    ("reference-too-often", "reference: {resistor: open, repeats: 4097}", "repeats"),
+    ("reference-of-cells", "reference: {resistor: 0, cells: all}", "unknown key 'cells'"),
+    ("reference-kind", "reference: {resistor: 0, kind: reference}", "unknown key 'kind'"),
     ("wait-in-minutes-of-yaml", "wait: {time: 1:30}", "unit"),
     ("wait-for-nothing", "wait: {time: 0 s}", "time"),
     ("wait-bare", "wait", "missing"),
@@ -268,14 +283,23 @@ def broken_shipped() -> Iterator[Wrong]:
 def _misspelt_keys(name: str, path: Path, lines: list[str]) -> Iterator[Wrong]:
     document = load_yaml(path)
     aliased = set()
-    for location, (line, column) in document.places.items():
-        key = location[-1]
-        if isinstance(key, int) or (line, column) in aliased:
+    for location in _keys(document.data, ()):
+        key, place = location[-1], document.at(location)
+        line, column = place.line, place.column
+        if (line, column) in aliased:
             continue
         aliased.add((line, column))
         start = column - 1
         assert lines[line - 1][start:].startswith(key), (path, line, column)
         yield _changed(f"{name}-key-{line}-{column}", lines, line - 1, (start, start + len(key)), f"{key}x")
+
+
+def _keys(data: Any, at: Location) -> Iterator[Location]:
+    """Where each key of plain data stands."""
+    for part, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        if isinstance(part, str):
+            yield (*at, part)
+        yield from _keys(value, (*at, part))
 
 
 def _changed(name: str, lines: list[str], number: int, span: tuple[int, int], new: str) -> Wrong:

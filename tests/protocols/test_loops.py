@@ -1,9 +1,11 @@
 """Loops as a person writes them become the steps of a plan, each with its own line."""
 
+import numpy as np
 import pytest
 
 from rramlab.base.errors import UsageError
 from rramlab.macro.geometry import Geometry
+from rramlab.macro.regions import Region
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ForEachStep, ProgramStep, RepeatStep, WaitStep
 from rramlab.protocols.files import load_protocol
@@ -230,3 +232,62 @@ def test_times_go_in_minutes_hours_and_days_too(tmp_path, values, seconds):
     (loop,) = plan(tmp_path, steps, head="name: mine\ndescription: x\n").steps
     assert [(each.value, each.unit) for each in loop.rounds] == [(each, "s") for each in seconds]
     assert [each.steps[0].time for each in loop.rounds] == seconds
+
+
+PLAIN = "name: mine\ndescription: For a test.\n"
+EACH_CELL = """\
+  - for_each:
+      values: {here: %s}
+      steps:
+        - read: {cells: "${here}"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("values", "regions"),
+    [
+        ("{cells: 'cells (3, 7), (0, 2)'}", ["cell (0, 2)", "cell (3, 7)"]),
+        ("{cells: row 1 & cols 4-5}", ["cell (1, 4)", "cell (1, 5)"]),
+    ],
+)
+def test_for_each_goes_through_the_cells_of_a_region(tmp_path, values, regions):
+    (loop,) = plan(tmp_path, EACH_CELL % values, PLAIN).steps
+    assert [each.value for each in loop.rounds] == regions
+    assert [each.steps[0].cells for each in loop.rounds] == regions
+
+
+@pytest.mark.parametrize("count", [1, 32, 100, 512])
+def test_for_each_takes_every_column_once_evenly_spread(tmp_path, count):
+    (loop,) = plan(tmp_path, EACH_CELL % f"{{columns: {count}}}", PLAIN).steps
+    found = [Region(each.steps[0].cells).bound(Geometry()) for each in loop.rounds]
+    assert sum(each.bits.astype(int) for each in found).min() == 1
+    assert sum(each.count for each in found) == Geometry().cells
+    for each in found:
+        columns = np.flatnonzero(each.bits[0])
+        assert columns.size <= count
+        assert np.unique(np.diff(columns)).size <= 1
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("{cells: conducting}", "depend on no data"),
+        ("{cells: rows 0-999}", "off the die"),
+        ("{cells: all}", "262,144 cells"),
+        ("{columns: 0}", "1 to 512"),
+        ("{columns: 513}", "1 to 512"),
+        ("{columns: some}", "how many columns"),
+    ],
+)
+def test_cells_and_columns_that_cannot_be_gone_through_are_refused(tmp_path, values, words):
+    with pytest.raises(UsageError, match=words) as caught:
+        plan(tmp_path, EACH_CELL % values, PLAIN)
+    assert (caught.value.source.line, caught.value.source.file) == (5, str(tmp_path / "mine.yaml"))
+
+
+def test_a_staircase_drives_one_line_more_at_each_step(tmp_path):
+    steps = "  - gate: {rows: rows 0-63, columns: all}\n  - multiply: {inputs: staircase, batch: 16, bits: 2}\n"
+    codes = plan(tmp_path, steps, PLAIN).steps[1].codes(64)
+    assert (codes > 0).sum(axis=1).tolist() == list(range(4, 65, 4))
+    assert set(np.unique(codes)) == {0, 3}
+    assert all(np.all(np.diff(row.astype(int)) <= 0) for row in codes)

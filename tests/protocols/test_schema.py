@@ -64,6 +64,10 @@ def step_errors(step):
         {"repeat": {"times": 3, "steps": ["contact", {"for_each": {"values": {"v": [1, "2 V"]}, "steps": ["read"]}}]}},
         {"for_each": {"values": {"v": {"from": "1 V", "to": "${top}", "step": "50 mV"}}, "steps": ["read"]}},
         {"sweep": {"cell": "(3, 7)", "voltage": "0.2 V", "kind": "read", "both_ways": "yes"}},
+        {"reference": {"resistor": 1, "range": "multiply", "voltage": "0.2 V", "repeats": 16, "name": "look"}},
+        {"reference": {"resistor": "open"}},
+        {"read": {"cells": "row 0", "isolated": "yes"}},
+        {"reference": {"resistor": "${which}", "range": "${range}"}},
     ],
 )
 def test_what_can_be_run_conforms(step):
@@ -88,6 +92,12 @@ def test_what_can_be_run_conforms(step):
         {"for_each": {"values": {"v": {"from": 1}}, "steps": ["read"]}},
         {"sweep": {"cell": "(3, 7)", "voltage": "0.2 V", "purpose": "read"}},
         {"read": {"kind": "read"}},
+        "reference",
+        {"reference": {}},
+        {"read": {"isolated": "perhaps"}},
+        {"reference": {"resistor": "shut"}},
+        {"reference": {"resistor": -1}},
+        {"reference": {"resistor": 0, "voltage": 0.1}},
     ],
 )
 def test_what_cannot_be_run_is_marked(step):

@@ -13,7 +13,10 @@ from rramlab.plan.worst import bounds, worst_case
 from rramlab.protocols.files import load_protocol, parse_assignments
 
 SHIPPED = sorted(listing(shipped().path, "protocols"))
-HARMLESS = {"contact", "read-array", "read-noise", "retention", "multiply-ones", "route"}
+HARMLESS = {
+    "contact", "read-array", "read-noise", "retention", "multiply-ones", "route", "calibrate-dac", "calibrate-adc",
+    "calibrate-adc-cells", "calibrate-smu", "calibrate-lines", "calibrate-linearity",
+}  # fmt: skip
 
 
 def plan_of(tmp_path, name, **given):
@@ -152,6 +155,10 @@ SMALLER = {
     "sweep": {"cell": "(3, 7)"},
     "electroform-ramp": {"step": "150 mV"},
     "multiply-ones": {"rows": "rows 0-3"},
+    "calibrate-smu": {"cells": "cells (0, 0), (1, 5)", "count": 1, "repeats": 4},
+    "calibrate-adc-cells": {"cells": "row 0", "rows": "rows 0-3", "count": 1, "repeats": 16},
+    "calibrate-linearity": {"rows": "rows 0-3", "steps": 8, "times": 2},
+    "calibrate-lines": {"columns": 4},
 }
 
 

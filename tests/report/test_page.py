@@ -3,11 +3,12 @@
 import json
 import re
 import sqlite3
-from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from looking import Looked, assert_alone
 from typer.testing import CliRunner
 from workbench import SmallBench, child, forming_plan, plain_plan, pulse_step
 
@@ -22,10 +23,12 @@ from rramlab.plan.steps import (
     MultiplyStep,
     ProgramStep,
     ReadStep,
+    ReferenceStep,
     RepeatStep,
     Round,
     RouteStep,
     SweepStep,
+    Until,
     WaitStep,
     Window,
 )
@@ -39,46 +42,6 @@ DIE = "small-1"
 SMU = (
     'smus:\n  - {name: left, driver: keithley-2400, address: simulated, serial: "1234567", options: {model: "2400"}}\n'
 )
-_VOID = {"meta", "br", "img", "link", "input", "hr"}
-
-
-class Looked(HTMLParser):
-    """What a browser would make of a page: its elements, its text by section, whether every element is closed."""
-
-    def __init__(self, text):
-        super().__init__(convert_charrefs=True)
-        self.open, self.elements, self.words, self.errors = [], [], [], []
-        self.feed(text)
-        self.close()
-        self.errors += [f"{name} is not closed" for name in self.open]
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.errors.append(f"</{tag}> closes something else")
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return re.sub(r"\s+", " ", " ".join(self.words))
-
-    @property
-    def pictures(self):
-        return [attributes["aria-label"] for tag, attributes in self.elements if tag == "svg"]
-
-    @property
-    def sections(self):
-        return [attributes["id"] for tag, attributes in self.elements if tag == "section"]
 
 
 class Lab:
@@ -111,17 +74,6 @@ class Lab:
         assert looked.errors == []
         assert_alone(text)
         return looked
-
-
-def assert_alone(text):
-    """A page loads nothing: no script, and every reference is to itself or carries its data."""
-    assert "<script" not in text.lower()
-    references = re.findall(r"\b(?:src|href|action|poster)\s*=\s*[\"']([^\"']*)", text)
-    references += re.findall(r"url\(([^)]*)\)", text) + re.findall(r"@import[^;]*", text)
-    assert [each for each in references if not each.startswith(("#", "data:image/png;base64,"))] == []
-    identifiers = re.findall(r'\bid="([^"]+)"', text)
-    assert len(identifiers) == len(set(identifiers))
-    assert {each[1:] for each in references if each.startswith("#")} <= set(identifiers)
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +142,15 @@ def test_every_table_has_heads_and_every_picture_words(formed):
     ("steps", "section", "said"),
     [
         ((ReadStep(),), "die", "Done; nothing was checked"),
+        ((ReadStep(isolated=True, name="alone"),), "die", "alone, isolated"),
         ((ContactStep(),), "contact", "the contact test passed"),
         ((RouteStep(cell="(3, 8)", voltage=0.1, count=3),), "probed", "cell (3, 8)"),
         ((SweepStep(cell="(3, 7)", voltage=0.2, points=11),), "probed", "read sweep of cell (3, 7)"),
         ((GateStep(rows="rows 0-7"), MultiplyStep(batch=4, inputs="random", seed=1)), "products", "Products of 4 vectors"),
+        ((ReferenceStep(resistor=1, repeats=2), ReferenceStep(resistor="open")), "references", "open inputs"),
         ((WaitStep(time=1.0),), "bounds", "This run read no cell"),
     ],
-    ids=["read", "contact", "route", "sweep", "multiply", "no data"],
+    ids=["read", "isolated read", "contact", "route", "sweep", "multiply", "reference", "no data"],
 )  # fmt: skip
 def test_a_run_that_changes_nothing(lab, drawn, steps, section, said):
     looked = lab.page(lab.run(Plan(name="plain", steps=steps)))
@@ -228,8 +182,8 @@ def test_a_contact_test_that_failed_shows_where(lab):
         controller = session.bench.controllers[DIE]
         read = controller.read
 
-        def dead_row(cells, repeats, bias, tick=lambda: None):
-            codes = read(cells, repeats, bias, tick)
+        def dead_row(cells, repeats, bias, *more):
+            codes = read(cells, repeats, bias, *more)
             codes[:, np.nonzero(cells.bits)[0] == 5] = 0
             return codes
 
@@ -329,7 +283,7 @@ def test_a_voltage_ramp_is_drawn_over_the_voltage(lab):
     )
     run = lab.run(plain_plan(ForEachStep(name="voltage", rounds=rounds)))
     looked = lab.page(run)
-    assert "Share of conducting cells over the voltage, step 2" in looked.text
+    assert "Share of conducting cells over the voltage, step 001" in looked.text
     (series,) = lab.findings(run).reads.loops["001"]
     shares = [point.conducting / point.cells for point in series.points]
     assert [point.labels["voltage"] for point in series.points] == [[value, "V"] for value in volts]
@@ -369,8 +323,61 @@ def test_cycles_are_drawn_together_and_decades_of_waiting_logarithmically(lab, d
     assert waited(found.plan, "003-001", [2]) == pytest.approx(11.1)
     assert all(0.005 < point.noise < 0.05 for point in retention.points)  # the simulated die's reads scatter by 2 %
     looked = lab.page(run)
-    assert "Conductance over the round, step 3" in looked.text
-    assert "Conductance over the time waited, step 4" in looked.text
+    assert "Conductance over the round, step 002" in looked.text
+    assert "Conductance over the time waited, step 003" in looked.text
+
+
+def test_bystanders_are_not_drawn_from_round_to_round(lab):
+    cycle = RepeatStep(
+        times=3,
+        steps=(
+            pulse_step("rows 0-3", kind="reset", voltage=1.8, gate=3.0, bystanders=8),
+            ReadStep(cells="rows 0-3", name="low"),
+        ),
+    )
+    run = lab.run(plain_plan(pulse_step("rows 0-3"), cycle))
+    assert {"bystanders", "bystanders-before"} <= {block.dataset for block in run.blocks()}
+    (series,) = lab.findings(run).reads.loops["002"]
+    assert series.dataset == "low"
+    looked = lab.page(run)
+    assert [each for each in looked.pictures if "over 3 rounds" in each and "bystanders" in each] == []
+    assert "Data set bystanders" not in looked.text
+    assert "step 002-000: bystanders" in looked.text  # in the table of all that was read
+
+
+def test_a_step_and_a_round_are_called_alike_on_the_console_in_the_report_and_in_the_data(lab):
+    """They count from 0, as rows and columns do."""
+    check = ExpectStep(cells="row 3", window=Window(formed_fraction=(0, 0.5)))
+    rounds = tuple(
+        Round(value=value, unit="s", steps=(WaitStep(time=value), ReadStep(cells="row 3"), check))
+        for value in (1.0, 2.0)
+    )
+    run = lab.run(plain_plan(ForEachStep(name="time", rounds=rounds)))
+    looked = lab.page(run)
+    shown = CliRunner().invoke(app, ["runs", "show", run.id, "--bench", str(lab.bench.folder)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    for said in (looked.text, shown.output):
+        assert "step 001-001: read" in said
+        assert "region row 3, round 0: time 1 s" in said
+        assert "region row 3, round 1: time 2 s" in said
+        assert "round 2" not in said
+    assert "000 contact" in looked.text  # the timeline
+    with h5py.File(run.consolidate()) as file:
+        assert file["step-001-001-read/loop_1"][:].tolist() == [0, 1]
+
+
+def test_what_a_check_rests_on_of_earlier_runs_is_said_on_the_console_and_in_the_report(lab):
+    earlier = lab.run(plain_plan(ReadStep(cells="rows 0-3")))
+    window = Window(formed_fraction=(0, 1))
+    loop = RepeatStep(times=2, steps=(ReadStep(cells="row 0"),), until=Until(cells="rows 0-1", window=window))
+    run = lab.run(plain_plan(loop, ExpectStep(cells="rows 0-3", window=window)))
+    looked = lab.page(run)
+    shown = CliRunner().invoke(app, ["runs", "show", run.id, "--bench", str(lab.bench.folder)], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    for said in (looked.text, re.sub(r"\s+", " ", shown.output)):
+        assert f"region rows 0-3: 48 of its 64 cells were last read in run {earlier.id}, up to" in said
+        assert f"the end of loop 001, round 0: 16 of its 32 cells were last read in run {earlier.id}, up to" in said
+    assert "last read in run" not in lab.page(earlier).text
 
 
 def test_write_verify_shows_how_cells_came_into_tolerance(lab):
@@ -442,7 +449,7 @@ def test_a_damaged_block_is_named_and_the_others_are_shown(lab):
     assert "problems" in looked.sections
     assert blocks[0].name in looked.text
     assert blocks[1].stem in looked.text
-    assert "step 2: read 1 256 " in looked.text  # two of the four blocks
+    assert "step 001: read 1 256 " in looked.text  # two of the four blocks
 
 
 def test_the_command_writes_the_page_and_every_figure(formed, tmp_path):

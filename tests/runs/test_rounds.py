@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -191,6 +192,29 @@ def test_arrays_are_those_of_the_consolidated_file(run, tmp_path):
         assert units["step-003-001-read/conductance"] == "S"
         for name in units:
             assert np.array_equal(arrays[name], file[name][()], equal_nan=arrays[name].dtype.kind == "f")
+
+
+def test_an_export_holds_no_array_as_a_whole(run, tmp_path):
+    """A loop reads one row a round, of 128: unpacked the rounds are 60 times what was read."""
+    for number in range(128):
+        about = {**in_loop(number), "conversions": 512}
+        block = np.zeros((1, 512), [("codes", np.uint16, (1,)), ("conductance", np.float32), ("valid", np.bool_)])
+        block["codes"], block["conductance"], block["valid"] = number, number * 1e-6, True
+        run.append(f"003-{number:05d}-001.00000", "read", block, form="cells", rows=[number, number + 1],
+                   shape=[128, 512], repeats=1, **about)  # fmt: skip
+    tracemalloc.start()
+    try:
+        (path,) = export(run, "npz", tmp_path / "out.npz")
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    with np.load(path) as arrays:
+        found = arrays["step-003-001-read/conductance"]
+    assert found.shape == (128, 128, 512)
+    assert np.count_nonzero(np.isfinite(found)) == 128 * 512
+    assert found[127, 127, 511] == np.float32(127e-6)
+    assert most < found.nbytes / 2
+    assert path.stat().st_size < found.nbytes / 50
 
 
 def test_two_runs_are_compared_block_by_block_and_cell_by_cell(run, tmp_path):

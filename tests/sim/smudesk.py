@@ -11,19 +11,25 @@ class Resistor:
     """A load that keeps what was done to it."""
 
     def __init__(self, ohms=100e3):
-        self.ohms, self.done, self.releases = ohms, [], 0
+        self.ohms, self.done, self.apertures, self.releases, self.readings = ohms, [], [], 0, 0
 
-    def force_voltage(self, volts, limit_A, span_s):
+    def force_voltage(self, volts, limit_A, span_s, aperture_s=0.0):
+        self.apertures.append(aperture_s)
         amperes = max(-limit_A, min(limit_A, volts / self.ohms))
         self.done.append(("V", volts, limit_A, span_s))
         self.true = amperes * self.ohms, amperes
         return self.true
 
-    def force_current(self, amperes, limit_V, span_s):
+    def force_current(self, amperes, limit_V, span_s, aperture_s=0.0):
+        self.apertures.append(aperture_s)
         volts = max(-limit_V, min(limit_V, amperes * self.ohms))
         self.done.append(("I", amperes, limit_V, span_s))
         self.true = volts, volts / self.ohms
         return self.true
+
+    def next_reading(self):
+        self.readings += 1
+        return self.readings - 1
 
     def release(self):
         self.releases += 1

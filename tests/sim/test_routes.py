@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import History
 from rramlab.macro.cells import CellSelection
+from rramlab.macro.crossbar import LineResistances, lone_rows
 from rramlab.macro.pulses import Pulse
 from rramlab.macro.regions import Region
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
@@ -43,8 +44,8 @@ class Bench:
     def force(self, volts, limit_A=LIMIT_A, span_s=SPAN_S):
         return self.port.force_voltage(volts, limit_A, span_s)
 
-    def siemens(self, volts=0.1):
-        reached, amperes = self.force(volts)
+    def siemens(self, volts=0.1, aperture_s=0.0):
+        reached, amperes = self.port.force_voltage(volts, LIMIT_A, max(SPAN_S, aperture_s), aperture_s)
         return amperes / reached
 
     def pulse(self, kind, volts, cells, op_id):
@@ -59,9 +60,15 @@ class Bench:
 
     @property
     def path_Ohm(self):
-        """The two switches on the way to the cell: the amplifier is not part of it."""
-        board = self.controller.board
-        return float(board.bl_Ohm[PLACE[0]] + board.sl_Ohm[PLACE[1]] - self.table.tia_resistance_Ohm)
+        """What is on the way to the cell, as in a read of it alone: the amplifier is not part of it."""
+        wires = self.die.model.wires
+        if wires.solver == "none":
+            return 0.0
+        board, cells = self.controller.board, np.zeros(self.table.geometry.shape)
+        cells[PLACE] = 1e-6
+        segment_Ohm = self.table.wire_resistance_Ohm if wires.segment_Ohm is None else wires.segment_Ohm
+        alone = lone_rows(cells, LineResistances(board.bl_Ohm, board.sl_Ohm, segment_Ohm))[PLACE]
+        return float(1 / alone - 1e6) - self.table.tia_resistance_Ohm
 
 
 @pytest.fixture
@@ -90,8 +97,13 @@ def test_without_a_route_the_terminals_are_open(bench):
     assert not bench.controller.status().routed
 
 
+LOSSY = [{"solver": "fast"}, {"solver": "exact", "segment_Ohm": 30.0}]
+
+
+@pytest.mark.parametrize("wires", [{"solver": "none"}, {"solver": "none", "segment_Ohm": 30.0}, *LOSSY])
 @pytest.mark.parametrize("target", [CELL, TURNED])
-def test_a_cell_conducts_what_it_does_behind_two_switches(quiet, target):
+def test_a_cell_conducts_what_it_does_behind_what_a_read_of_it_alone_finds(small_table, target, wires):
+    quiet = Bench(small_table, "ideal", wires=wires)
     quiet.pulse("electroform", 3.9, "all", 1)
     quiet.route(target)
     conducts = quiet.cell[0]
@@ -99,6 +111,31 @@ def test_a_cell_conducts_what_it_does_behind_two_switches(quiet, target):
         reached, amperes = quiet.force(volts)
         assert reached == volts
         assert volts / amperes == pytest.approx(1 / conducts + quiet.path_Ohm, rel=1e-6)
+
+
+@pytest.mark.parametrize("wires", LOSSY)
+def test_its_path_is_two_switches_and_the_wire_on_either_side(small_table, wires):
+    bench = Bench(small_table, "ideal", wires=wires)
+    bench.route(CELL)
+    board, (row, column) = bench.controller.board, PLACE
+    segment_Ohm = wires.get("segment_Ohm", small_table.wire_resistance_Ohm)
+    switches = board.bl_Ohm[row] + board.sl_Ohm[column] - small_table.tia_resistance_Ohm
+    path = switches + segment_Ohm * (column + 32 - 1 - row)
+    assert 1 / bench.siemens() - 1 / bench.cell[0] == pytest.approx(path, rel=1e-4)
+
+
+@pytest.mark.parametrize("wires", [{"solver": "none"}, *LOSSY])
+def test_the_unit_and_an_isolated_read_of_the_board_find_the_same_cell(small_table, wires):
+    """The amplifier's 10 Ohm apart, and within a code."""
+    bench = Bench(small_table, "ideal", wires=wires)
+    bench.pulse("electroform", 3.9, "all", 1)
+    one, code = Region("cell (3, 7)").bound(small_table.geometry), small_table.dac_code(READ_V)
+    found = float(bench.controller.read(one, 1, code, isolated=True)[0, 0]) - small_table.zero_code
+    board_S = found * small_table.read_step_S * READ_V / small_table.dac_volts(code)
+    bench.route(CELL)
+    unit_S = bench.siemens()
+    amplifier = 0.0 if wires["solver"] == "none" else small_table.tia_resistance_Ohm
+    assert board_S == pytest.approx(1 / (1 / unit_S + amplifier), abs=0.51 * small_table.read_step_S)
 
 
 def test_each_measurement_has_its_own_read_noise(bench):
@@ -110,6 +147,34 @@ def test_each_measurement_has_its_own_read_noise(bench):
     assert found.mean() == pytest.approx(expected, rel=5 * noise / np.sqrt(500))
     assert found.std() / found.mean() == pytest.approx(noise, rel=0.2)
     assert abs(np.corrcoef(found[1:], found[:-1])[0, 1]) < 0.2
+
+
+@pytest.mark.parametrize("aperture_s", [8e-6, 20e-6, 2e-3, 20e-3])
+def test_the_noise_of_a_measurement_is_that_of_the_mean_over_its_aperture(small_table, aperture_s):
+    """White noise of one conversion of the board, 20 µs: a power-line cycle has a thousand of them."""
+    bench = Bench(small_table, "ideal", noise={"read": 0.02})
+    bench.pulse("electroform", 3.9, "all", 1)
+    bench.route(CELL)
+    found = np.array([bench.siemens(aperture_s=aperture_s) for _ in range(500)])
+    expected = 0.02 * np.sqrt(20e-6 / aperture_s)
+    assert found.std() / found.mean() == pytest.approx(expected, rel=0.2)
+
+
+@pytest.mark.parametrize("force", ["voltage", "current"])
+def test_either_way_of_forcing_averages(small_table, force):
+    bench = Bench(small_table, "ideal", noise={"read": 0.02})
+    bench.pulse("electroform", 3.9, "all", 1)
+    bench.route(CELL)
+
+    def once(aperture_s):
+        if force == "voltage":
+            volts, amperes = bench.port.force_voltage(0.1, LIMIT_A, 0.02, aperture_s)
+        else:
+            volts, amperes = bench.port.force_current(1e-6, 1.0, 0.02, aperture_s)
+        return amperes / volts
+
+    short, long = (np.array([once(aperture_s) for _ in range(300)]) for aperture_s in (20e-6, 20e-3))
+    assert long.std() < short.std() / 20
 
 
 def test_what_the_unit_reads_is_what_the_board_reads(bench):
@@ -326,14 +391,15 @@ def test_compliance_keeps_a_formed_cell_from_further_stress(quiet):
     assert quiet.cell == once.cell
 
 
-def test_an_open_line_shows_no_current_and_a_short_one_the_path(small_table):
+@pytest.mark.parametrize("wires", [{"solver": "none"}, *LOSSY])
+def test_an_open_line_shows_no_current_and_a_short_one_its_own_resistance_and_the_path(small_table, wires):
     faults = LineFaults(open_rows=(1,), open_columns=(2,), shorts=((3, 7),))
-    bench = Bench(small_table, "ideal", faults=faults)
+    bench = Bench(small_table, "ideal", faults=faults, wires=wires)
     for open_cell in (RoutedCell(1, 5), RoutedCell(5, 2)):
         bench.route(open_cell)
         assert bench.force(3.9) == (3.9, 0.0)
     bench.route(CELL)
-    assert 1 / bench.siemens() == pytest.approx(bench.path_Ohm)
+    assert 1 / bench.siemens() == pytest.approx(200.0 + bench.path_Ohm, rel=1e-4)  # the cell beside it conducts little
     staircase(bench, 3.9)
     assert not bench.die.state.pulses.any()
 

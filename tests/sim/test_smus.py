@@ -137,6 +137,19 @@ def test_time_passes_by_power_line_cycles(model):
 
 
 @pytest.mark.parametrize("model", MODELS)
+def test_the_load_is_told_how_long_the_unit_integrates_and_0_where_it_does_not(model):
+    desk = set_up(model, 0.5)
+    assert not any(desk.port.apertures)  # it was set up and switched on
+    count = len(desk.port.apertures)
+    desk.numbers(READ[model])
+    measured = [aperture for aperture in desk.port.apertures[count:] if aperture]
+    assert measured == [pytest.approx(1 / 50)] * len(measured)
+    assert measured
+    for (*_, span_s), aperture_s in zip(desk.port.done, desk.port.apertures, strict=True):
+        assert aperture_s <= span_s
+
+
+@pytest.mark.parametrize("model", MODELS)
 def test_a_level_that_cannot_be_reached_is_refused(model):
     desk = set_up(model, 0.5)
     desk.say(LEVEL[model].format(volts=1000))

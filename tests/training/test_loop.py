@@ -175,3 +175,32 @@ def test_settled_statistics_do_not_depend_on_the_past(make: Make, digits: Datase
     settle_statistics(other, digits.train_x[:600])
     np.testing.assert_array_equal(predict(one, digits.test_x), predict(other, digits.test_x))
     assert one.training
+
+
+def test_a_training_with_hysteresis_and_phases_resumes_to_the_same_bits(
+    recipe: Recipe, digits: Dataset, tmp_path: Path
+) -> None:
+    changes = {"hysteresis": 0.1, "hysteresis_end": 0.05, "granularity": "phase", "phases": 8, "assignment": "learned"}
+    fine = recipe.changed({**changes, "epochs": 4, "kept_of": "network"})
+    whole, broken, again = (give_weights(fine.model()) for _ in range(3))
+    uninterrupted = fit(whole, fine, digits)
+    path = tmp_path / "checkpoint.pt"
+    fit(broken, fine, digits, checkpoint=path, stop=StopAfter(60))  # in the third epoch
+    resumed = fit(again, fine, digits, checkpoint=path, resume=True)
+    assert equal(again, whole)
+    assert [r.loss for r in resumed.history] == [r.loss for r in uninterrupted.history]
+    layers = masked_layers(whole)
+    assert all(layer.selections == 4 * 23 for layer in layers.values())
+    assert all(layer.hysteresis == pytest.approx(0.05) for layer in layers.values())
+    assert all(layer.phase is not None and len(layer.phase.unique()) <= 8 for layer in layers.values())
+
+
+def test_a_dead_band_saves_flips_and_comparing_consecutive_steps_does_not(recipe: Recipe, digits: Dataset) -> None:
+    flips = {}
+    for rule, width in (("dead-band", 0.0), ("dead-band", 0.4), ("consecutive", 0.4)):
+        chosen = recipe.changed({"hysteresis": width, "hysteresis_rule": rule})
+        model = give_weights(chosen.model())
+        fit(model, chosen, digits)
+        flips[rule, width] = sum(x.set_count + x.reset_count for x in masked_layers(model).values())
+    assert 0 < flips["dead-band", 0.4] < 0.75 * flips["dead-band", 0.0]
+    assert flips["consecutive", 0.4] > 0.85 * flips["dead-band", 0.0]

@@ -70,3 +70,31 @@ def test_a_recipe_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         recipe.epochs = 1  # type: ignore[misc]
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+
+
+def test_phases_belong_to_granularity_phase() -> None:
+    recipe = load_recipe("digits")
+    phased = recipe.changed({"granularity": "phase", "phases": 16})
+    assert {(layer.granularity, layer.phases) for layer in masked_layers(phased.model()).values()} == {
+        ("phase", 16),
+        ("phase", 10),
+    }
+    assert phased.changed({"granularity": "edge"}) == recipe
+    for changes in ({"granularity": "phase"}, {"phases": 4}, {"granularity": "line", "phases": 4}):
+        with pytest.raises(UsageError, match="recipe 'digits': found granularity"):
+            recipe.changed(changes)
+    with pytest.raises(UsageError, match="epochs"):
+        recipe.changed({"epochs": 0})
+
+
+def test_hysteresis_goes_from_its_start_to_its_end() -> None:
+    recipe = load_recipe("digits").changed({"hysteresis": 0.01, "hysteresis_end": 0.007, "epochs": 4})
+    assert [recipe.hysteresis_in(epoch) for epoch in (1, 2, 3, 4)] == pytest.approx([0.01, 0.009, 0.008, 0.007])
+    constant = recipe.changed({"hysteresis_end": None})
+    assert constant.hysteresis_in(1) == constant.hysteresis_in(4) == 0.01
+    assert recipe.changed({"epochs": 1}).hysteresis_in(1) == 0.01
+
+
+def test_whole_lines_are_kept_by_the_layer() -> None:
+    with pytest.raises(UsageError, match="kept_of network"):
+        load_recipe("digits").changed({"granularity": "line", "kept_of": "network"})

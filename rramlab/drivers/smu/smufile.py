@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from rramlab.base.names import NAME
+from rramlab.base.names import CLASS, NAME
 from rramlab.base.units import Amperes, Seconds, Volts
 from rramlab.drivers.smu.templates import allowing, names_in
 
@@ -205,6 +205,51 @@ class Ranges(_Strict):
     current: tuple[Amperes, ...] = Field(min_length=1)
 
 
+class RangeAccuracy(_Strict):
+    """± (``ppm`` of the reading + ``offset``) on one range."""
+
+    ppm: float = Field(ge=0)
+
+
+class VoltageAccuracy(RangeAccuracy):
+    range: Volts = Field(gt=0)
+    offset: Volts = Field(ge=0)
+
+
+class CurrentAccuracy(RangeAccuracy):
+    range: Amperes = Field(gt=0)
+    offset: Amperes = Field(ge=0)
+
+
+class Accuracy(_Strict):
+    """What the data sheet promises of measurements, as limits of error, range by range; and where it says so."""
+
+    voltage: tuple[VoltageAccuracy, ...] = Field(min_length=1)
+    current: tuple[CurrentAccuracy, ...] = Field(min_length=1)
+    source: Text
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        for each in (self.voltage, self.current):
+            ranges = [entry.range for entry in each]
+            if ranges != sorted(set(ranges)):
+                raise ValueError(f"found the ranges {ranges}, expected each once, in rising order")
+        return self
+
+    def voltage_limit_V(self, volts: float) -> float:
+        """Return how far a measured voltage may be off, on the lowest range that holds it."""
+        return _limit(self.voltage, volts)
+
+    def current_limit_A(self, amperes: float) -> float:
+        """Return how far a measured current may be off, on the lowest range that holds it."""
+        return _limit(self.current, amperes)
+
+
+def _limit(ranges: tuple[VoltageAccuracy, ...] | tuple[CurrentAccuracy, ...], value: float) -> float:
+    held = next((entry for entry in ranges if abs(value) <= entry.range), ranges[-1])
+    return abs(value) * held.ppm * 1e-6 + held.offset
+
+
 class Limits(_Strict):
     """What is refused before it is sent: magnitudes, limits that the unit cannot hold, sweeps too long or too fast."""
 
@@ -286,12 +331,13 @@ class SmuFile(_Strict):
     model: str = Field(pattern=NAME)
     description: Text
     manual: Text
-    adapter: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    adapter: str | None = Field(default=None, pattern=CLASS)
     terminators: Terminators
     channels: dict[Positive, Text] = Field(min_length=1)  # how {channel} is spelt for channel 1, 2
     settings: Settings
     ranges: Ranges
     limits: Limits
+    accuracy: Accuracy | None = None  # calibration needs it: without it no uncertainty can be stated
     timing: Timing
     identity: Identity
     verbs: Verbs

@@ -14,9 +14,16 @@ import numpy.typing as npt
 from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import PROTOCOL_VERSION, History, Identity, NotDone, Status, Sums, Tick
 from rramlab.drivers.links import Link, LinkLost
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.exchange import BoardError, Exchange
-from rramlab.drivers.wire.messages import Code, MultiplyRequest, Opcode, PulseRequest, ReadRequest, RouteRequest
+from rramlab.drivers.wire.messages import Code, Opcode
+from rramlab.drivers.wire.operations import (
+    MultiplyRequest,
+    PulseRequest,
+    ReadRequest,
+    ReferenceRequest,
+    RouteRequest,
+)
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.pulses import PulseKind, PulseReport
 from rramlab.macro.routes import Target
@@ -94,34 +101,46 @@ class WireController:
         together = min(cells_per_pulse, 0xFFFF)  # no row has more
         request = PulseRequest(nonce, op_id, kind, amplitude, gate, width_ns, together, cells)
         with _refusals_are_definite():
-            answer = self._exchange.ask(Opcode.PULSE, messages.pack_pulse(request), tick)
+            answer = self._exchange.ask(Opcode.PULSE, operations.pack_pulse(request), tick)
         found = self._report(Opcode.PULSE, op_id, answer)
         if isinstance(found, History):
             raise self._unclear(Opcode.PULSE, ValueError(f"operation {op_id} is {found.value}"))
         return found
 
-    def read(self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None) -> npt.NDArray[np.uint16]:
+    def read(
+        self, cells: CellSelection, repeats: int, bias: int, tick: Tick | None = None, isolated: bool = False
+    ) -> npt.NDArray[np.uint16]:
         codes = np.empty((repeats, cells.count), np.uint16)
         done = 0
         asked: deque[ReadRequest] = deque()
 
         def requests() -> Iterator[bytes]:
-            for request in _blocks(cells, repeats, bias):
+            for request in _blocks(cells, repeats, bias, isolated):
                 asked.append(request)
-                yield messages.pack_read(request)
+                yield operations.pack_read(request)
 
         for answer in self._exchange.ask_all(Opcode.READ, requests(), tick):
             request = asked.popleft()
             try:
-                part = messages.unpack_codes(answer, request)
+                part = operations.unpack_codes(answer, request)
             except ValueError as error:
                 raise self._unclear(Opcode.READ, error) from error
             codes[:, done : done + part.shape[1]] = part
             done += part.shape[1]
         return codes
 
+    def read_reference(
+        self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None
+    ) -> npt.NDArray[np.uint16]:
+        request = ReferenceRequest(repeats, bias, resistor, multiply, self._identity.geometry.columns)
+        answer = self._exchange.ask(Opcode.READ_REFERENCE, operations.pack_reference(request), tick)
+        try:
+            return operations.unpack_codes(answer, request)
+        except ValueError as error:
+            raise self._unclear(Opcode.READ_REFERENCE, error) from error
+
     def load_gates(self, slot: int, rows: Bools, phase: npt.NDArray[np.int16]) -> None:
-        self._exchange.ask(Opcode.LOAD_GATES, messages.pack_gates(slot, rows, phase))
+        self._exchange.ask(Opcode.LOAD_GATES, operations.pack_gates(slot, rows, phase))
 
     def multiply(
         self,
@@ -139,12 +158,12 @@ class WireController:
         requests = [
             MultiplyRequest(slot, bits, asked, x[start : start + each]) for start in range(0, max(1, len(x)), each)
         ]
-        answers = self._exchange.ask_all(Opcode.MULTIPLY, [messages.pack_multiply(r) for r in requests], tick)
+        answers = self._exchange.ask_all(Opcode.MULTIPLY, [operations.pack_multiply(r) for r in requests], tick)
         codes = np.zeros((len(x), len(columns)), np.int32)
         saturated, conversions, done = np.zeros(len(columns), np.int64), 0, 0
         for request, answer in zip(requests, answers, strict=True):
             try:
-                part = messages.unpack_sums(answer, request)
+                part = operations.unpack_sums(answer, request)
             except ValueError as error:
                 raise self._unclear(Opcode.MULTIPLY, error) from error
             codes[done : done + len(part.codes)] = part.codes
@@ -155,14 +174,14 @@ class WireController:
     def route(self, target: Target | None, bias: int, op_id: int = 0) -> None:
         request = RouteRequest(self._identity.boot_nonce, op_id, target, bias)
         with _refusals_are_definite():
-            self._exchange.ask(Opcode.ROUTE, messages.pack_route(request))
+            self._exchange.ask(Opcode.ROUTE, operations.pack_route(request))
 
     def history(self, op_id: int, tick: Tick | None = None) -> CellSelection | History:
-        found = self._report(Opcode.HISTORY, op_id, self._exchange.ask(Opcode.HISTORY, messages.pack_id(op_id), tick))
+        found = self._report(Opcode.HISTORY, op_id, self._exchange.ask(Opcode.HISTORY, operations.pack_id(op_id), tick))
         return found if isinstance(found, History) else found.done
 
     def acknowledge(self, op_id: int) -> None:
-        self._exchange.ask(Opcode.ACKNOWLEDGE, messages.pack_id(op_id))
+        self._exchange.ask(Opcode.ACKNOWLEDGE, operations.pack_id(op_id))
 
     def status(self) -> Status:
         answer = self._exchange.ask(Opcode.STATUS)
@@ -203,7 +222,7 @@ class WireController:
 
     def _report(self, opcode: Opcode, op_id: int, answer: bytes) -> PulseReport | History:
         try:
-            found_id, found = messages.unpack_report(answer, self._identity.geometry)
+            found_id, found = operations.unpack_report(answer, self._identity.geometry)
         except ValueError as error:
             raise self._unclear(opcode, error) from error
         if found_id != op_id:
@@ -228,7 +247,7 @@ def _refusals_are_definite() -> Iterator[None]:
         raise
 
 
-def _blocks(cells: CellSelection, repeats: int, bias: int) -> Iterator[ReadRequest]:
+def _blocks(cells: CellSelection, repeats: int, bias: int, isolated: bool) -> Iterator[ReadRequest]:
     """Cut a read into blocks of rows, each an answer of a few kilobytes; a row is never cut."""
     whole = cells.bits.all()  # the most frequent case by far, and the dearest to count
     per_row = np.full(len(cells.bits), cells.bits.shape[1]) if whole else np.count_nonzero(cells.bits, axis=1)
@@ -239,5 +258,5 @@ def _blocks(cells: CellSelection, repeats: int, bias: int) -> Iterator[ReadReque
         total = np.cumsum(per_row[rows[start:]])
         stop = start + max(1, int(np.searchsorted(total, most, side="right")))
         first, last = int(rows[start]), int(rows[stop - 1])
-        yield ReadRequest(repeats, bias, first, cells.bits[first : last + 1])
+        yield ReadRequest(repeats, bias, first, cells.bits[first : last + 1], isolated)
         start = stop

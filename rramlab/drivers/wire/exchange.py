@@ -11,7 +11,8 @@ from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import Tick
 from rramlab.drivers.links import Link
 from rramlab.drivers.wire.frames import MOST_PAYLOAD, Decoder, Frame, Kind, Parts, encode
-from rramlab.drivers.wire.messages import Code, Malformed, Opcode, unpack_beat, unpack_error
+from rramlab.drivers.wire.layout import Malformed
+from rramlab.drivers.wire.messages import Code, Opcode, unpack_beat, unpack_error
 
 WINDOW = 8  # questions that are out at once
 _FIRST_BEAT_S = 0.05  # an answer that takes longer is asked after; then at every interval
@@ -22,7 +23,7 @@ _BUSY_S, _BUSY_TICKED_S = (
     60.0,
     3600.0,
 )  # a board that is busy for longer is stuck; the second where a stop comes through
-_LONG_ANSWERS = frozenset({Opcode.READ, Opcode.MULTIPLY, Opcode.PULSE, Opcode.HISTORY})
+_LONG_ANSWERS = frozenset({Opcode.READ, Opcode.READ_REFERENCE, Opcode.MULTIPLY, Opcode.PULSE, Opcode.HISTORY})
 _SLOWEST_B_S = 1e4  # 115,200 baud and a little less
 _TRIES = 50  # of one question: a link on which that is not enough is of no use
 _PAUSE_S = 0.02  # before asking again a board that is busy

@@ -11,9 +11,10 @@ import numpy as np
 
 from rramlab.base.errors import RramlabError
 from rramlab.base.units import show
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Frame, Kind, encode, reply
-from rramlab.drivers.wire.messages import ORDERED, Code, Malformed, Opcode
+from rramlab.drivers.wire.layout import Malformed
+from rramlab.drivers.wire.messages import ORDERED, Code, Opcode
 from rramlab.macro.geometry import Geometry
 from rramlab.sim.controller import SimulatedController
 
@@ -203,25 +204,33 @@ class Firmware:
             case Opcode.HEARTBEAT:
                 return messages.pack_beat(self._work.sequence if self._work is not None else None)
             case Opcode.HISTORY:
-                op_id = messages.unpack_id(payload)
-                return messages.pack_report(op_id, controller.report(op_id))
+                op_id = operations.unpack_id(payload)
+                return operations.pack_report(op_id, controller.report(op_id))
             case Opcode.ACKNOWLEDGE:
-                controller.acknowledge(messages.unpack_id(payload))
+                controller.acknowledge(operations.unpack_id(payload))
                 return b""
             case Opcode.READ:
-                read = messages.unpack_read(payload, self._geometry)
+                read = operations.unpack_read(payload, self._geometry)
                 _refuse_longer(2 * read.repeats * read.count)
-                return messages.pack_codes(controller.read_rows(read.first_row, read.bits, read.repeats, read.bias))
+                return operations.pack_codes(
+                    controller.read_rows(read.first_row, read.bits, read.repeats, read.bias, read.isolated)
+                )
+            case Opcode.READ_REFERENCE:
+                asked = operations.unpack_reference(payload, self._geometry)
+                _refuse_longer(2 * asked.repeats * asked.count)
+                return operations.pack_codes(
+                    controller.read_reference(asked.resistor, asked.multiply, asked.repeats, asked.bias)
+                )
             case Opcode.LOAD_GATES:
-                controller.load_gates(*messages.unpack_gates(payload, self._geometry))
+                controller.load_gates(*operations.unpack_gates(payload, self._geometry))
                 return b""
             case Opcode.MULTIPLY:
-                request = messages.unpack_multiply(payload, self._geometry)
+                request = operations.unpack_multiply(payload, self._geometry)
                 columns = np.flatnonzero(request.columns)
                 _refuse_longer(4 * len(request.x) * max(1, len(columns)))
-                return messages.pack_sums(controller.multiply(request.x, request.bits, request.slot, columns))
+                return operations.pack_sums(controller.multiply(request.x, request.bits, request.slot, columns))
             case _:
-                route = messages.unpack_route(payload)
+                route = operations.unpack_route(payload)
                 if route.target is not None:
                     self._refuse_other_boot(route.nonce)
                 controller.route(route.target, route.bias, route.op_id)
@@ -236,7 +245,7 @@ class Firmware:
             )
 
     def _pulse(self, frame: Frame, send: Send) -> None:
-        request = messages.unpack_pulse(frame.payload, self._geometry)
+        request = operations.unpack_pulse(frame.payload, self._geometry)
         self._refuse_other_boot(request.nonce)
         work = self._work = _Work(frame.sequence, request.op_id, send)
         try:
@@ -257,7 +266,7 @@ class Firmware:
             waiting, self._after = self._after, []
         if aborted:
             self.controller.safe_state()
-        work.send(reply(Opcode.PULSE, frame.sequence, messages.pack_report(request.op_id, report)))
+        work.send(reply(Opcode.PULSE, frame.sequence, operations.pack_report(request.op_id, report)))
         for each in waiting:
             each()
 

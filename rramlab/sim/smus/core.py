@@ -48,10 +48,21 @@ class Reading:
 class OpenTerminals:
     """A port with nothing on it: what the second channel of a pair is wired to."""
 
-    def force_voltage(self, volts: float, limit_A: float, span_s: float) -> tuple[float, float]:
+    def __init__(self) -> None:
+        self._readings = 0
+
+    def next_reading(self) -> int:
+        self._readings += 1
+        return self._readings - 1
+
+    def force_voltage(
+        self, volts: float, limit_A: float, span_s: float, aperture_s: float = 0.0
+    ) -> tuple[float, float]:
         return volts, 0.0
 
-    def force_current(self, amperes: float, limit_V: float, span_s: float) -> tuple[float, float]:
+    def force_current(
+        self, amperes: float, limit_V: float, span_s: float, aperture_s: float = 0.0
+    ) -> tuple[float, float]:
         return math.copysign(limit_V, amperes), 0.0
 
     def release(self) -> None:
@@ -68,7 +79,6 @@ class Channel:
     def __init__(self, specification: Specification, port: Port, seed: int, number: int) -> None:
         self.specification, self._port, self._seed, self.number = specification, port, seed, number
         self.clock_s = 0.0  # simulated time since power-up
-        self._noise_drawn = 0
         self.output = False
         self._defaults()
 
@@ -180,8 +190,9 @@ class Channel:
 
         With the output off nothing is forced, and the readings are those of 0 V and 0 A.
         """
-        span = (self.delay_s if delay_s is None else delay_s) + self.nplc / LINE_HZ
-        volts, amperes = self._force(span) if self.output else self._pass(span)
+        aperture = self.nplc / LINE_HZ
+        span = (self.delay_s if delay_s is None else delay_s) + aperture
+        volts, amperes = self._force(span, aperture) if self.output else self._pass(span)
         return Reading(
             self._read("VOLT", volts),
             self._read("CURR", amperes),
@@ -211,7 +222,7 @@ class Channel:
         self.clock_s += span_s
         return 0.0, 0.0
 
-    def _force(self, span_s: float) -> tuple[float, float]:
+    def _force(self, span_s: float, aperture_s: float = 0.0) -> tuple[float, float]:
         self.clock_s += span_s
         limited = other(self.function)
         limit = self.limit[limited]
@@ -222,9 +233,9 @@ class Channel:
         # However small the limit and however its error falls, a magnitude remains.
         true_limit = max(self._with_errors("source", limited, limit), limit * 1e-3)
         if self.function == "VOLT":
-            volts, amperes = self._port.force_voltage(level, true_limit, span_s)
+            volts, amperes = self._port.force_voltage(level, true_limit, span_s, aperture_s)
         else:
-            volts, amperes = self._port.force_current(level, true_limit, span_s)
+            volts, amperes = self._port.force_current(level, true_limit, span_s, aperture_s)
         self.limited = abs(amperes if limited == "CURR" else volts) >= true_limit * (1 - 1e-6)
         return volts, amperes
 
@@ -239,8 +250,7 @@ class Channel:
         span = self.specification.ranges("measure", quantity)[index]
         if abs(true) > span.full * self.specification.measure_over * HEADROOM:
             return math.copysign(math.inf, true)
-        noise = randomness.normals(self._seed, _NOISE, self.number, self._noise_drawn, 1)[0]
-        self._noise_drawn += 1
+        noise = randomness.normals(self._seed, _NOISE, self.number, self._port.next_reading(), 1)[0]
         sigma = NOISE_SHARE * span.accuracy.offset / math.sqrt(self.nplc)
         return self._with_errors("measure", quantity, true) + sigma * float(noise)
 

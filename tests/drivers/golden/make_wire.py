@@ -27,6 +27,7 @@ OPCODES = {
     "HISTORY": 0x0011,
     "ACKNOWLEDGE": 0x0012,
     "READ": 0x0020,
+    "READ_REFERENCE": 0x0022,
     "LOAD_GATES": 0x0030,
     "MULTIPLY": 0x0031,
     "ROUTE": 0x0040,
@@ -40,7 +41,8 @@ TARGETS = {
     "reference": 3,
     "channel": 4,
 }
-CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route")
+RANGES = {"read": 0, "multiply": 1}
+CAPABILITIES = ("sl_select", "per_row_wl", "reference_resistors", "smu_route", "reference_reads", "isolated_reads")
 LIMITS = (
     "electroform_voltage",
     "set_voltage",
@@ -124,7 +126,13 @@ def pulse(f):
 
 
 def read(f):
-    return struct.pack("<HHHH", f["repeats"], f["bias"], f["first_row"], len(f["cells"])) + bitmap(f["cells"])
+    head = struct.pack("<HHHHH", f["repeats"], f["bias"], f["first_row"], len(f["cells"]), 1 if f["isolated"] else 0)
+    return head + bitmap(f["cells"])
+
+
+def read_reference(f):
+    resistor = 0xFFFF if f["resistor"] == "open" else f["resistor"]
+    return struct.pack("<HHHBB", f["repeats"], f["bias"], resistor, RANGES[f["range"]], 0)
 
 
 def load_gates(f):
@@ -158,6 +166,7 @@ REQUESTS = {
     "HISTORY": lambda f: struct.pack("<Q", f["id"]),
     "ACKNOWLEDGE": lambda f: struct.pack("<Q", f["id"]),
     "READ": read,
+    "READ_REFERENCE": read_reference,
     "LOAD_GATES": load_gates,
     "MULTIPLY": multiply,
     "ROUTE": route,
@@ -169,6 +178,7 @@ REPLIES = {
     "PULSE": report,
     "HISTORY": report,
     "READ": lambda f: struct.pack(f"<{len(f['codes'])}H", *f["codes"]),
+    "READ_REFERENCE": lambda f: struct.pack(f"<{len(f['codes'])}H", *f["codes"]),
     "MULTIPLY": sums,
 }
 
@@ -282,17 +292,33 @@ def messages():
     yield vector("HISTORY answers, forgotten", "REPLY", "HISTORY", 10, state="forgotten", id=3)
     yield vector("ACKNOWLEDGE asks", "REQUEST", "ACKNOWLEDGE", 11, id=1001)
     yield vector("ACKNOWLEDGE answers", "REPLY", "ACKNOWLEDGE", 11)
-    yield vector("READ asks, the array", "REQUEST", "READ", 12, repeats=1, bias=5243, first_row=0, cells=cells)
     odd = ("1001", "0110", "1100")
-    yield vector(
-        "READ asks, three rows from row 1", "REQUEST", "READ", 13, repeats=2, bias=5243, first_row=1, cells=odd
-    )
+    for name, sequence, asked in (
+        ("the array", 12, {"repeats": 1, "first_row": 0, "isolated": False, "cells": cells}),
+        ("three rows from row 1", 13, {"repeats": 2, "first_row": 1, "isolated": False, "cells": odd}),
+        ("the same, isolated", 16, {"repeats": 2, "first_row": 1, "isolated": True, "cells": odd}),
+    ):
+        yield vector(f"READ asks, {name}", "REQUEST", "READ", sequence, bias=5243, **asked)
     yield vector(
         "READ answers", "REPLY", "READ", 13, codes=[0, 1, 255, 256, 16_383, 8_192, 0, 1, 254, 257, 16_383, 8_191]
     )
     long = [0x2101 + k % 200 for k in range(160)]
     yield vector("READ answers, 320 bytes without a zero", "REPLY", "READ", 14, codes=long)
     yield vector("READ answers, no cell", "REPLY", "READ", 15, codes=[])
+    for number, (resistor, span) in enumerate(((0, "read"), (259, "multiply"), ("open", "read"))):
+        yield vector(
+            f"READ_REFERENCE asks, {resistor} in the {span} range",
+            "REQUEST",
+            "READ_REFERENCE",
+            30 + number,
+            repeats=2 if number else 4096,
+            bias=2621,
+            resistor=resistor,
+            range=span,
+        )
+    yield vector(
+        "READ_REFERENCE answers", "REPLY", "READ_REFERENCE", 31, codes=[64, 8_064, 0, 16_383, 65, 8_063, 1, 16_382]
+    )
     gates = {"rows": ["1100", "0011"], "phase": [0, 0, 1, 1]}
     yield vector("LOAD_GATES asks, two phases", "REQUEST", "LOAD_GATES", 16, slot=7, **gates)
     off = {"rows": ["1111"], "phase": [-1, -1, 0, 0]}

@@ -7,7 +7,7 @@ import time
 import numpy as np
 from emulated import cells, first_rows, row_pace, simulated
 
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Decoder, Frame, Kind, encode
 from rramlab.drivers.wire.messages import Opcode
 from rramlab.sim.emulator.firmware import Firmware
@@ -59,26 +59,26 @@ def pulse_payload(desk, op_id, text="all", nonce=None, kind="electroform", volts
     nonce = desk.behind.hello().boot_nonce if nonce is None else nonce
     selected = cells(text, table)
     amplitude, gate = table.dac_code(volts), table.dac_code(1.6)
-    return messages.pack_pulse(messages.PulseRequest(nonce, op_id, kind, amplitude, gate, 1000, together, selected))
+    return operations.pack_pulse(operations.PulseRequest(nonce, op_id, kind, amplitude, gate, 1000, together, selected))
 
 
 def route_payload(desk, target, op_id=0, nonce=None):
     nonce = desk.behind.hello().boot_nonce if nonce is None else nonce
     bias = desk.behind.board.table.dac_code(1.6)
-    return messages.pack_route(messages.RouteRequest(nonce, op_id, target, bias))
+    return operations.pack_route(operations.RouteRequest(nonce, op_id, target, bias))
 
 
 def gates_payload(rows, table):
     """One phase that drives the first ``rows`` rows."""
-    return messages.pack_gates(0, *first_rows(table, rows))
+    return operations.pack_gates(0, *first_rows(table, rows))
 
 
 def driven(desk):
     """How many rows the pattern in slot 0 drives: what a multiply of other inputs is refused with."""
     for rows in range(1, desk.behind.board.table.geometry.rows + 1):
         columns = np.arange(desk.behind.board.table.geometry.columns) < 1
-        asked = messages.MultiplyRequest(0, 1, columns, np.ones((1, rows), np.uint8))
-        (answer,) = desk.ask(Opcode.MULTIPLY, 0, messages.pack_multiply(asked))
+        asked = operations.MultiplyRequest(0, 1, columns, np.ones((1, rows), np.uint8))
+        (answer,) = desk.ask(Opcode.MULTIPLY, 0, operations.pack_multiply(asked))
         if answer.kind == Kind.REPLY:
             return rows
     return 0
@@ -91,4 +91,4 @@ def error(answers):
 
 
 def report(answer, desk):
-    return messages.unpack_report(answer.payload, desk.behind.board.table.geometry)
+    return operations.unpack_report(answer.payload, desk.behind.board.table.geometry)

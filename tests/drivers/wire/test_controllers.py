@@ -1,5 +1,7 @@
 """One contract for every MacroController: in process, over TCP, a terminal, a VISA socket and a serial port's URL."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from emulated import KINDS, cells, process, pulse, read_all, read_code, row_pace, same, served, simulated, truth
@@ -199,6 +201,29 @@ def test_any_selection_is_read(bench, bits, repeats):
     assert np.array_equal(found, bench.twin.read(CellSelection(bits), repeats, read_code(bench.table)))
 
 
+def lossy(table):
+    """A board and die with wires, twice; formed in part."""
+    both = [simulated(table, figures={"wires": {"solver": "fast", "segment_Ohm": 40.0}}) for _ in range(2)]
+    for each in both:
+        pulse(each, table, 1, "one-of-pair(seed=3)")
+    return both
+
+
+@pytest.mark.parametrize("kind", ["in process", *KINDS])
+def test_isolated_reads_give_the_codes_that_they_give_in_process(small_table, kind):
+    """On lines with resistance, where they differ from other reads, and in whatever blocks of rows they are sent."""
+    behind, twin = lossy(small_table)
+    with contextlib.ExitStack() as last:
+        host = behind if kind == "in process" else last.enter_context(served(behind)).host(kind)
+        for region, repeats in (("all", 1), ("checkerboard & rows 3-20", 2), ("cell (31, 15)", 5), ("rows 2-9", 900)):
+            selected, code = cells(region, small_table), read_code(small_table)
+            found = host.read(selected, repeats, code, isolated=True)
+            assert np.array_equal(found, twin.read(selected, repeats, code, isolated=True))
+        plain = host.read(cells("all", small_table), 1, read_code(small_table))
+        alone = host.read(cells("all", small_table), 1, read_code(small_table), isolated=True)
+        assert not np.array_equal(plain, alone)
+
+
 def test_a_read_is_not_repeated_from_memory(bench):
     """A retried read is a new read, as in life."""
     assert not np.array_equal(read_all(bench.host, bench.table, 2), read_all(bench.host, bench.table, 2))
@@ -208,6 +233,48 @@ def test_a_read_above_the_read_voltage_is_refused(bench):
     before = truth(bench.behind)
     with pytest.raises(InstrumentError, match="B-1 refused: a read at 1"):
         bench.host.read(cells("all", bench.table), 1, bench.table.dac_code(1.0) + 1)
+    assert same(truth(bench.behind), before)
+
+
+@pytest.mark.parametrize("resistor", [0, 1, None])
+@pytest.mark.parametrize("multiply", [False, True])
+def test_reference_reads_give_the_codes_that_they_give_in_process(bench, resistor, multiply):
+    for repeats, volts in ((1, 0.2), (3, 0.1), (2, 0.0)):
+        code = bench.table.dac_code(volts)
+        found = bench.host.read_reference(resistor, multiply, repeats, code)
+        assert found.dtype == np.uint16
+        assert found.shape == (repeats, 16)
+        level, _ = bench.behind.board.reference_level(resistor, multiply, code)
+        assert np.array_equal(found, np.tile(np.rint(level), (repeats, 1)))
+        bench.twin.read_reference(resistor, multiply, repeats, code)
+    assert same(truth(bench.behind), truth(bench.twin))
+
+
+def test_a_reference_read_that_is_longer_than_a_frame_comes_whole(bench):
+    repeats = 4096  # 128 KiB
+    found = bench.host.read_reference(0, False, repeats, read_code(bench.table))
+    assert np.array_equal(found, bench.twin.read_reference(0, False, repeats, read_code(bench.table)))
+
+
+def test_a_reference_read_is_a_new_one_each_time(bench):
+    clock = bench.behind.die.state.clock_ns
+    for _ in range(3):
+        bench.host.read_reference(0, False, 1, 0)
+    spans = bench.behind.die.state.clock_ns - clock
+    bench.twin.read_reference(0, False, 1, 0)
+    assert spans == 3 * bench.twin.die.state.clock_ns > 0
+
+
+def test_a_reference_read_of_what_is_not_there_or_too_high_is_refused(bench):
+    before, full = truth(bench.behind), read_code(bench.table)
+    for arguments, words in (
+        ((2, False, 1, full), "no reference resistor 2"),
+        ((0, False, 1, bench.table.dac_code(0.3)), "read_voltage"),
+        ((0, True, 0, full), "repeats"),
+        ((None, True, 4097, full), "repeats"),
+    ):
+        with pytest.raises(InstrumentError, match=words):
+            bench.host.read_reference(*arguments)
     assert same(truth(bench.behind), before)
 
 
@@ -274,6 +341,8 @@ def test_a_route_connects_and_opens_again(bench, target, load):
     assert bench.host.status().routed
     with pytest.raises(InstrumentError, match="path is closed"):
         read_all(bench.host, bench.table)
+    with pytest.raises(InstrumentError, match="path is closed"):
+        bench.host.read_reference(0, False, 1, 0)
     with pytest.raises(InstrumentError, match="path is closed"):
         pulse(bench.host, bench.table, 1, "row 0")
     bench.host.route(None, 0)

@@ -9,7 +9,7 @@ import pytest
 from desk import request
 from emulated import cells, first_rows, pulse, row_pace, same, served, simulated, truth
 
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Decoder, Kind
 from rramlab.drivers.wire.messages import Opcode
 from rramlab.macro.routes import RoutedCell
@@ -35,11 +35,11 @@ class Raw:
 
     def pulse(self, sequence, op_id, region):
         table = self.behind.board.table
-        asked = messages.PulseRequest(
+        asked = operations.PulseRequest(
             self.behind.hello().boot_nonce, op_id, "electroform", table.dac_code(3.75), table.dac_code(1.6), 1000, 8,
             cells(region, table),
         )  # fmt: skip
-        return request(Opcode.PULSE, sequence, messages.pack_pulse(asked))
+        return request(Opcode.PULSE, sequence, operations.pack_pulse(asked))
 
     def __enter__(self):
         return self
@@ -121,7 +121,7 @@ def test_a_safe_state_in_the_same_packet_as_the_pulse_is_taken_at_once(small_tab
         host.say(host.pulse(1, 7, "rows 0-9"), request(Opcode.SAFE_STATE, 2))
         first, second = host.hear(2)
     assert (first.opcode, second.opcode) == (Opcode.PULSE, Opcode.SAFE_STATE)
-    _, report = messages.unpack_report(first.payload, small_table.geometry)
+    _, report = operations.unpack_report(first.payload, small_table.geometry)
     assert report.truncated
     assert report.done.count < 10 * 16
 
@@ -129,7 +129,7 @@ def test_a_safe_state_in_the_same_packet_as_the_pulse_is_taken_at_once(small_tab
 def test_requests_in_the_same_packet_as_the_pulse_are_answered_in_their_order(small_table):
     behind = simulated(small_table)
     with served(behind, pace=row_pace(small_table, 0.05)) as board, Raw(board) as host:
-        history = messages.pack_id(7)
+        history = operations.pack_id(7)
         host.say(
             request(Opcode.HISTORY, 1, history),
             host.pulse(2, 7, "rows 0-3"),

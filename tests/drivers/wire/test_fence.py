@@ -11,11 +11,12 @@ from emulated import cells, pulse, served, simulated
 from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import History
 from rramlab.drivers.links import open_link
-from rramlab.drivers.wire import exchange, messages
+from rramlab.drivers.wire import exchange, messages, operations
 from rramlab.drivers.wire.client import WireController
 from rramlab.drivers.wire.exchange import BoardError
 from rramlab.drivers.wire.frames import Decoder, Frame, Kind, encode
-from rramlab.drivers.wire.messages import Code, Opcode, PulseRequest
+from rramlab.drivers.wire.messages import Code, Opcode
+from rramlab.drivers.wire.operations import PulseRequest
 
 
 def soon():
@@ -30,7 +31,7 @@ def test_a_pulse_that_was_on_its_way_when_its_host_died_is_not_executed_after_th
         codes = small_table.dac_code(3.75), small_table.dac_code(1.6)
         late = PulseRequest(dead.hello().boot_nonce, 1, "electroform", *codes, 1000, 8, selected)
         link, sequence = dead._exchange.link, dead._exchange.sequence + ahead
-        frame = request(Opcode.PULSE, sequence, messages.pack_pulse(late))
+        frame = request(Opcode.PULSE, sequence, operations.pack_pulse(late))
         link.write(frame[:20], soon())  # the rest is still in the network when the host is killed
         heir = board.host("tcp")
         heir.safe_state()
@@ -100,7 +101,7 @@ class Busy:
 def test_a_board_that_stays_busy_is_given_up_in_its_own_words(monkeypatch):
     monkeypatch.setattr(exchange, "_BUSY_S", 0.3)
     with pytest.raises(BoardError, match="operation 7 is in flight"):
-        exchange.Exchange(Busy()).ask(Opcode.ACKNOWLEDGE, messages.pack_id(7))
+        exchange.Exchange(Busy()).ask(Opcode.ACKNOWLEDGE, operations.pack_id(7))
 
 
 def test_waiting_for_a_busy_board_can_be_interrupted():
@@ -111,4 +112,4 @@ def test_waiting_for_a_busy_board_can_be_interrupted():
         raise Stop
 
     with pytest.raises(Stop):
-        exchange.Exchange(Busy()).ask(Opcode.HISTORY, messages.pack_id(7), tick)
+        exchange.Exchange(Busy()).ask(Opcode.HISTORY, operations.pack_id(7), tick)

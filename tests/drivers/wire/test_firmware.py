@@ -6,7 +6,7 @@ from desk import Desk, driven, error, gates_payload, pulse_payload, report, rout
 from emulated import cells, same, simulated, truth
 
 from rramlab.drivers.controller import History
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Frame, Kind
 from rramlab.drivers.wire.messages import Code, Opcode
 from rramlab.macro.pulses import PulseReport
@@ -44,7 +44,7 @@ def test_the_nonce_of_another_power_up_pulses_nothing(desk):
 
 def test_ids_that_cannot_be_used_are_refused(desk):
     desk.ask(Opcode.PULSE, 1, pulse_payload(desk, 7, "row 0"))
-    desk.ask(Opcode.ACKNOWLEDGE, 2, messages.pack_id(7))
+    desk.ask(Opcode.ACKNOWLEDGE, 2, operations.pack_id(7))
     before = truth(desk.behind)
     for op_id in (7, 6):
         assert error(desk.ask(Opcode.PULSE, 3, pulse_payload(desk, op_id, "row 1")))[0] == Code.REFUSED
@@ -59,15 +59,15 @@ def test_a_board_remembers_at_least_64_ids_and_refuses_more_than_it_can(desk, sm
     code, _ = error(desk.ask(Opcode.PULSE, 900, pulse_payload(desk, room + 1, "row 1")))
     assert code == Code.REFUSED
     assert not desk.behind.die.state.pulses[1].any()
-    (known,) = desk.ask(Opcode.HISTORY, 901, messages.pack_id(1))
+    (known,) = desk.ask(Opcode.HISTORY, 901, operations.pack_id(1))
     assert report(known, desk) == (1, PulseReport(cells("cell (0, 0)", small_table)))
 
 
 def test_history_of_what_was_never_received_and_of_what_is_forgotten(desk):
-    assert report(*desk.ask(Opcode.HISTORY, 1, messages.pack_id(7)), desk) == (7, History.NEVER)
+    assert report(*desk.ask(Opcode.HISTORY, 1, operations.pack_id(7)), desk) == (7, History.NEVER)
     desk.ask(Opcode.PULSE, 2, pulse_payload(desk, 7, "row 0"))
-    desk.ask(Opcode.ACKNOWLEDGE, 3, messages.pack_id(7))
-    assert report(*desk.ask(Opcode.HISTORY, 4, messages.pack_id(7)), desk) == (7, History.FORGOTTEN)
+    desk.ask(Opcode.ACKNOWLEDGE, 3, operations.pack_id(7))
+    assert report(*desk.ask(Opcode.HISTORY, 4, operations.pack_id(7)), desk) == (7, History.FORGOTTEN)
 
 
 @pytest.mark.parametrize("op_id", [2**63 - 1, 2**63, 2**64 - 1])
@@ -115,7 +115,7 @@ def test_a_stale_ordered_request_changes_nothing(desk, small_table):
         (Opcode.LOAD_GATES, gates_payload(9, small_table)),
         (Opcode.ROUTE, route_payload(desk, None)),
         (Opcode.ROUTE, route_payload(desk, RoutedCell(0, 0))),
-        (Opcode.ACKNOWLEDGE, messages.pack_id(7)),
+        (Opcode.ACKNOWLEDGE, operations.pack_id(7)),
     ):
         for sequence in (9, 3, 0, 2**32 - 1):
             assert error(desk.ask(opcode, sequence, payload))[0] == Code.STALE
@@ -171,7 +171,7 @@ def test_a_route_with_the_nonce_of_another_power_up_is_refused(desk):
 
 def test_a_route_that_will_change_the_cell_is_remembered_with_it(desk, small_table):
     desk.ask(Opcode.ROUTE, 1, route_payload(desk, RoutedCell(3, 2), op_id=12))
-    (answer,) = desk.ask(Opcode.HISTORY, 2, messages.pack_id(12))
+    (answer,) = desk.ask(Opcode.HISTORY, 2, operations.pack_id(12))
     assert report(answer, desk) == (12, PulseReport(cells("cell (3, 2)", small_table)))
 
 

@@ -16,9 +16,10 @@ from hypothesis.extra import numpy as hnp
 from strategies import geometries, selections
 
 from rramlab.drivers.controller import History, Identity, Status, Sums
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import MOST_PAYLOAD, Decoder, Frame, Kind, Parts, decode, encode, reply
-from rramlab.drivers.wire.messages import Malformed, Opcode
+from rramlab.drivers.wire.layout import Malformed
+from rramlab.drivers.wire.messages import Opcode
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PULSE_KINDS, PulseReport
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
@@ -214,7 +215,7 @@ identities = st.builds(
     u16,
     texts,
     texts,
-    u64,
+    st.integers(0, 2**63 - 1),  # the highest nonce there is
     geometries,
     st.builds(
         lambda values, count: Limits(**{**values, "pulses_per_cell": count}),
@@ -248,36 +249,50 @@ def test_heartbeats(working_on):
 
 @given(u64, u64, st.sampled_from(PULSE_KINDS), u16, u16, u32, u16, selections())
 def test_pulses(nonce, op_id, kind, amplitude, gate, width, together, cells):
-    request = messages.PulseRequest(nonce, op_id, kind, amplitude, gate, width, together, cells)
-    assert messages.unpack_pulse(messages.pack_pulse(request), cells.geometry) == request
+    request = operations.PulseRequest(nonce, op_id, kind, amplitude, gate, width, together, cells)
+    assert operations.unpack_pulse(operations.pack_pulse(request), cells.geometry) == request
 
 
 @given(u64, st.one_of(st.sampled_from(list(History)), st.builds(PulseReport, selections(), st.booleans())))
 def test_reports(op_id, found):
     geometry = found.done.geometry if isinstance(found, PulseReport) else Geometry(4, 4)
-    assert messages.unpack_report(messages.pack_report(op_id, found), geometry) == (op_id, found)
+    assert operations.unpack_report(operations.pack_report(op_id, found), geometry) == (op_id, found)
 
 
-@given(st.data(), geometries, st.integers(1, 3), u16)
-def test_reads_and_their_codes(data, geometry, repeats, bias):
+@given(st.data(), geometries, st.integers(1, 3), u16, st.booleans())
+def test_reads_and_their_codes(data, geometry, repeats, bias, isolated):
     first = data.draw(st.integers(0, geometry.rows - 1))
     rows = data.draw(st.integers(1, geometry.rows - first))
     bits = data.draw(hnp.arrays(np.bool_, (rows, geometry.columns)))
-    request = messages.ReadRequest(repeats, bias, first, bits)
-    found = messages.unpack_read(messages.pack_read(request), geometry)
-    assert (found.repeats, found.bias, found.first_row) == (repeats, bias, first)
+    request = operations.ReadRequest(repeats, bias, first, bits, isolated)
+    found = operations.unpack_read(operations.pack_read(request), geometry)
+    assert (found.repeats, found.bias, found.first_row, found.isolated) == (repeats, bias, first, isolated)
     assert np.array_equal(found.bits, bits)
     assert np.array_equal(found.cells(geometry).bits[first : first + rows], bits)
     assert found.cells(geometry).count == request.count == np.count_nonzero(bits)
     codes = data.draw(hnp.arrays(np.uint16, (repeats, request.count)))
-    assert np.array_equal(messages.unpack_codes(messages.pack_codes(codes), request), codes)
+    assert np.array_equal(operations.unpack_codes(operations.pack_codes(codes), request), codes)
+
+
+@given(geometries, u16, u16, st.none() | st.integers(0, 2**16 - 2), st.booleans())
+def test_reference_reads(geometry, repeats, bias, resistor, multiply):
+    request = operations.ReferenceRequest(repeats, bias, resistor, multiply, geometry.columns)
+    assert operations.unpack_reference(operations.pack_reference(request), geometry) == request
+
+
+@pytest.mark.parametrize(("place", "value"), [(6, 2), (6, 255), (7, 1)])
+def test_a_reference_read_of_no_known_range_is_malformed(place, value):
+    payload = bytearray(operations.pack_reference(operations.ReferenceRequest(1, 0, 0, False, 4)))
+    payload[place] = value
+    with pytest.raises(Malformed):
+        operations.unpack_reference(bytes(payload), FOUR)
 
 
 @given(st.data(), geometries, u16, st.integers(0, 5))
 def test_gate_patterns(data, geometry, slot, phases):
     rows = data.draw(hnp.arrays(np.bool_, (phases, geometry.rows)))
     phase = data.draw(hnp.arrays(np.int16, (geometry.columns,)))
-    found_slot, found_rows, found_phase = messages.unpack_gates(messages.pack_gates(slot, rows, phase), geometry)
+    found_slot, found_rows, found_phase = operations.unpack_gates(operations.pack_gates(slot, rows, phase), geometry)
     assert found_slot == slot
     assert np.array_equal(found_rows, rows)
     assert np.array_equal(found_phase, phase)
@@ -287,8 +302,8 @@ def test_gate_patterns(data, geometry, slot, phases):
 def test_multiplies_and_their_sums(data, geometry, slot, bits):
     columns = data.draw(hnp.arrays(np.bool_, (geometry.columns,)))
     x = data.draw(hnp.arrays(np.uint8, st.tuples(st.integers(0, 4), st.integers(0, geometry.rows))))
-    request = messages.MultiplyRequest(slot, bits, columns, x)
-    found = messages.unpack_multiply(messages.pack_multiply(request), geometry)
+    request = operations.MultiplyRequest(slot, bits, columns, x)
+    found = operations.unpack_multiply(operations.pack_multiply(request), geometry)
     assert (found.slot, found.bits) == (slot, bits)
     assert np.array_equal(found.columns, columns)
     assert np.array_equal(found.x, x)
@@ -296,7 +311,7 @@ def test_multiplies_and_their_sums(data, geometry, slot, bits):
     sums = Sums(
         data.draw(hnp.arrays(np.int32, (len(x), count))), data.draw(u64), data.draw(hnp.arrays(np.int64, (count,)))
     )
-    answer = messages.unpack_sums(messages.pack_sums(sums), request)
+    answer = operations.unpack_sums(operations.pack_sums(sums), request)
     assert answer.conversions == sums.conversions
     assert np.array_equal(answer.codes, sums.codes)
     assert np.array_equal(answer.saturated, sums.saturated)
@@ -310,9 +325,9 @@ targets = st.one_of(
 )
 
 
-@given(st.builds(messages.RouteRequest, u64, u64, targets, u16))
+@given(st.builds(operations.RouteRequest, u64, u64, targets, u16))
 def test_routes(request):
-    assert messages.unpack_route(messages.pack_route(request)) == request
+    assert operations.unpack_route(operations.pack_route(request)) == request
 
 
 FOUR = Geometry(4, 4)
@@ -321,13 +336,14 @@ unpackers = [
     messages.unpack_status,
     messages.unpack_error,
     messages.unpack_beat,
-    messages.unpack_id,
-    messages.unpack_route,
-    lambda payload: messages.unpack_pulse(payload, FOUR),
-    lambda payload: messages.unpack_report(payload, FOUR),
-    lambda payload: messages.unpack_read(payload, FOUR),
-    lambda payload: messages.unpack_gates(payload, FOUR),
-    lambda payload: messages.unpack_multiply(payload, FOUR),
+    operations.unpack_id,
+    operations.unpack_route,
+    lambda payload: operations.unpack_pulse(payload, FOUR),
+    lambda payload: operations.unpack_report(payload, FOUR),
+    lambda payload: operations.unpack_read(payload, FOUR),
+    lambda payload: operations.unpack_reference(payload, FOUR),
+    lambda payload: operations.unpack_gates(payload, FOUR),
+    lambda payload: operations.unpack_multiply(payload, FOUR),
 ]
 
 
@@ -342,11 +358,12 @@ def test_any_payload_is_understood_or_said_to_be_malformed(unpack, payload):
 @pytest.mark.parametrize(
     "short",
     [
-        lambda data: messages.unpack_pulse(data, FOUR),
-        lambda data: messages.unpack_read(data, FOUR),
-        lambda data: messages.unpack_gates(data, FOUR),
-        messages.unpack_id,
-        messages.unpack_route,
+        lambda data: operations.unpack_pulse(data, FOUR),
+        lambda data: operations.unpack_read(data, FOUR),
+        lambda data: operations.unpack_reference(data, FOUR),
+        lambda data: operations.unpack_gates(data, FOUR),
+        operations.unpack_id,
+        operations.unpack_route,
     ],
 )
 @pytest.mark.parametrize("size", [0, 3, 300])

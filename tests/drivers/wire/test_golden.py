@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rramlab.drivers.controller import History, Identity, Status, Sums
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Decoder, Frame, Kind, Parts, decode, encode
 from rramlab.drivers.wire.messages import Opcode
 from rramlab.macro.cells import CellSelection
@@ -51,7 +51,7 @@ def report(f):
 
 def pulse(f):
     selection = CellSelection(bits(f["cells"]))
-    return messages.PulseRequest(
+    return operations.PulseRequest(
         f["nonce"], f["id"], f["kind"], f["amplitude"], f["gate"], f["width_ns"], f["together"], selection
     )
 
@@ -65,7 +65,7 @@ def target(f):
 
 
 def multiply(f):
-    return messages.MultiplyRequest(f["slot"], f["bits"], bits([f["columns"]])[0], np.array(f["inputs"], np.uint8))
+    return operations.MultiplyRequest(f["slot"], f["bits"], bits([f["columns"]])[0], np.array(f["inputs"], np.uint8))
 
 
 def status(f):
@@ -77,7 +77,12 @@ def sums(f):
 
 
 def read(f):
-    return messages.ReadRequest(f["repeats"], f["bias"], f["first_row"], bits(f["cells"]))
+    return operations.ReadRequest(f["repeats"], f["bias"], f["first_row"], bits(f["cells"]), f["isolated"])
+
+
+def reference(f):
+    resistor = None if f["resistor"] == "open" else f["resistor"]
+    return operations.ReferenceRequest(f["repeats"], f["bias"], resistor, f["range"] == "multiply", GEOMETRY.columns)
 
 
 def packed(message):
@@ -93,23 +98,25 @@ def packed(message):
         case "REPLY", "HEARTBEAT":
             return messages.pack_beat(f["sequence"] if f["busy"] else None)
         case "REPLY", "PULSE" | "HISTORY":
-            return messages.pack_report(*report(f))
-        case "REPLY", "READ":
-            return messages.pack_codes(np.array(f["codes"], np.uint16))
+            return operations.pack_report(*report(f))
+        case "REPLY", "READ" | "READ_REFERENCE":
+            return operations.pack_codes(np.array(f["codes"], np.uint16))
         case "REPLY", "MULTIPLY":
-            return messages.pack_sums(sums(f))
+            return operations.pack_sums(sums(f))
         case "REQUEST", "PULSE":
-            return messages.pack_pulse(pulse(f))
+            return operations.pack_pulse(pulse(f))
         case "REQUEST", "HISTORY" | "ACKNOWLEDGE":
-            return messages.pack_id(f["id"])
+            return operations.pack_id(f["id"])
         case "REQUEST", "READ":
-            return messages.pack_read(read(f))
+            return operations.pack_read(read(f))
+        case "REQUEST", "READ_REFERENCE":
+            return operations.pack_reference(reference(f))
         case "REQUEST", "LOAD_GATES":
-            return messages.pack_gates(f["slot"], bits(f["rows"]), np.array(f["phase"], np.int16))
+            return operations.pack_gates(f["slot"], bits(f["rows"]), np.array(f["phase"], np.int16))
         case "REQUEST", "MULTIPLY":
-            return messages.pack_multiply(multiply(f))
+            return operations.pack_multiply(multiply(f))
         case "REQUEST", "ROUTE":
-            return messages.pack_route(messages.RouteRequest(f["nonce"], f["id"], target(f), f["bias"]))
+            return operations.pack_route(operations.RouteRequest(f["nonce"], f["id"], target(f), f["bias"]))
         case _:
             assert not f
             return b""
@@ -121,7 +128,7 @@ def equal(one, other):
         return one.dtype == other.dtype and np.array_equal(one, other)
     if isinstance(one, tuple):
         return len(one) == len(other) and all(map(equal, one, other))
-    if isinstance(one, messages.ReadRequest | messages.MultiplyRequest | Sums):
+    if isinstance(one, operations.ReadRequest | operations.MultiplyRequest | Sums):
         return equal(tuple(vars(one).values()), tuple(vars(other).values()))
     return one == other
 
@@ -139,26 +146,31 @@ def unpacked(message):
         case "REPLY", "HEARTBEAT":
             return messages.unpack_beat(payload), f["sequence"] if f["busy"] else None
         case "REPLY", "PULSE" | "HISTORY":
-            return messages.unpack_report(payload, GEOMETRY), report(f)
+            return operations.unpack_report(payload, GEOMETRY), report(f)
         case "REPLY", "READ":
-            asked = messages.ReadRequest(1, 0, 0, np.ones((1, len(f["codes"])), np.bool_))
-            return messages.unpack_codes(payload, asked), np.array([f["codes"]], np.uint16)
+            asked = operations.ReadRequest(1, 0, 0, np.ones((1, len(f["codes"])), np.bool_))
+            return operations.unpack_codes(payload, asked), np.array([f["codes"]], np.uint16)
+        case "REPLY", "READ_REFERENCE":
+            asked = operations.ReferenceRequest(2, 0, 0, False, GEOMETRY.columns)
+            return operations.unpack_codes(payload, asked), np.array(f["codes"], np.uint16).reshape(2, -1)
         case "REPLY", "MULTIPLY":
             (request,) = (m for m in WIRE["messages"] if m["name"] == "MULTIPLY asks")
-            return messages.unpack_sums(payload, multiply(request["fields"])), sums(f)
+            return operations.unpack_sums(payload, multiply(request["fields"])), sums(f)
         case "REQUEST", "PULSE":
-            return messages.unpack_pulse(payload, GEOMETRY), pulse(f)
+            return operations.unpack_pulse(payload, GEOMETRY), pulse(f)
         case "REQUEST", "HISTORY" | "ACKNOWLEDGE":
-            return messages.unpack_id(payload), f["id"]
+            return operations.unpack_id(payload), f["id"]
         case "REQUEST", "READ":
-            return messages.unpack_read(payload, GEOMETRY), read(f)
+            return operations.unpack_read(payload, GEOMETRY), read(f)
+        case "REQUEST", "READ_REFERENCE":
+            return operations.unpack_reference(payload, GEOMETRY), reference(f)
         case "REQUEST", "LOAD_GATES":
             expected = f["slot"], bits(f["rows"]), np.array(f["phase"], np.int16)
-            return messages.unpack_gates(payload, GEOMETRY), expected
+            return operations.unpack_gates(payload, GEOMETRY), expected
         case "REQUEST", "MULTIPLY":
-            return messages.unpack_multiply(payload, GEOMETRY), multiply(f)
+            return operations.unpack_multiply(payload, GEOMETRY), multiply(f)
         case "REQUEST", "ROUTE":
-            return messages.unpack_route(payload), messages.RouteRequest(f["nonce"], f["id"], target(f), f["bias"])
+            return operations.unpack_route(payload), operations.RouteRequest(f["nonce"], f["id"], target(f), f["bias"])
         case _:
             return payload, b""
 

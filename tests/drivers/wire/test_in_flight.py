@@ -7,7 +7,7 @@ from desk import driven, error, gates_payload, pulse_payload, report, slow
 from emulated import cells
 
 from rramlab.drivers.controller import History
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Decoder, Frame, Kind
 from rramlab.drivers.wire.messages import Code, Opcode
 from rramlab.macro.pulses import PulseReport
@@ -23,8 +23,8 @@ def test_a_board_in_flight_answers_what_it_must_and_is_busy_for_the_rest(small_t
         ask(Opcode.HELLO, 51),
         ask(Opcode.STATUS, 52),
         ask(Opcode.HEARTBEAT, 53),
-        ask(Opcode.HISTORY, 54, messages.pack_id(7)),
-        ask(Opcode.READ, 55, messages.pack_read(messages.ReadRequest(1, 0, 0, np.ones((1, 16), np.bool_)))),
+        ask(Opcode.HISTORY, 54, operations.pack_id(7)),
+        ask(Opcode.READ, 55, operations.pack_read(operations.ReadRequest(1, 0, 0, np.ones((1, 16), np.bool_)))),
         ask(Opcode.LOAD_GATES, 56, gates_payload(4, small_table)),
     )
     late = pulse_payload(desk, 8, "row 9")
@@ -105,7 +105,7 @@ def test_history_says_that_an_operation_was_broken_off(small_table):
     first = report(desk.answers[0], desk)
     assert first[1].truncated
     assert report(*desk.ask(Opcode.PULSE, 52, payload), desk) == first
-    assert report(*desk.ask(Opcode.HISTORY, 53, messages.pack_id(7)), desk) == first
+    assert report(*desk.ask(Opcode.HISTORY, 53, operations.pack_id(7)), desk) == first
 
 
 def test_power_lost_in_flight_is_not_answered_and_the_rows_are_remembered(small_table):
@@ -115,7 +115,7 @@ def test_power_lost_in_flight_is_not_answered_and_the_rows_are_remembered(small_
     assert desk.ask(Opcode.PULSE, 50, payload) == []
     assert desk.behind.hello().boot_nonce != nonce
     assert error(desk.ask(Opcode.PULSE, 1, payload))[0] == Code.WRONG_NONCE
-    (answer,) = desk.ask(Opcode.HISTORY, 2, messages.pack_id(7))
+    (answer,) = desk.ask(Opcode.HISTORY, 2, operations.pack_id(7))
     _, found = report(answer, desk)
     assert np.array_equal(found.done.bits, desk.behind.die.state.pulses > 0)
     assert 0 < found.done.count < small_table.geometry.cells
@@ -124,7 +124,7 @@ def test_power_lost_in_flight_is_not_answered_and_the_rows_are_remembered(small_
 def test_a_board_without_a_memory_says_never_after_power_was_lost(small_table):
     desk = slow(small_table, lambda desk: None, lambda desk: desk.firmware.reboot(forget=True))
     desk.ask(Opcode.PULSE, 50, pulse_payload(desk, 7))
-    (answer,) = desk.ask(Opcode.HISTORY, 2, messages.pack_id(7))
+    (answer,) = desk.ask(Opcode.HISTORY, 2, operations.pack_id(7))
     assert report(answer, desk) == (7, History.NEVER)
 
 

@@ -9,7 +9,7 @@ from emulated import read_code, same, simulated, truth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rramlab.drivers.wire import messages
+from rramlab.drivers.wire import messages, operations
 from rramlab.drivers.wire.frames import Decoder, Frame, Kind
 from rramlab.drivers.wire.messages import Code, Opcode
 from rramlab.macro.cells import CellSelection
@@ -62,29 +62,34 @@ def structured(desk):
     widths = st.integers(0, 2**32 - 1) | st.just(1000)
     together = number | few
     pulses = st.builds(
-        messages.PulseRequest, nonce, ids, st.sampled_from(PULSE_KINDS), number, number, widths, together, selection
-    ).map(messages.pack_pulse)
-    reads = st.tuples(few, number, st.just(0), st.just(4), bits).map(
-        lambda f: b"".join(value.to_bytes(2, "little") for value in f[:4]) + f[4]
+        operations.PulseRequest, nonce, ids, st.sampled_from(PULSE_KINDS), number, number, widths, together, selection
+    ).map(operations.pack_pulse)
+    reads = st.tuples(few, number, st.just(0), st.just(4), st.integers(0, 2), bits).map(
+        lambda f: b"".join(value.to_bytes(2, "little") for value in f[:5]) + f[5]
+    )
+    spans = st.booleans()
+    references = st.builds(operations.ReferenceRequest, few, number, st.none() | few, spans, st.just(4)).map(
+        operations.pack_reference
     )
     phases = st.lists(st.integers(-2, 3), min_size=4, max_size=4).map(lambda each: np.array(each, np.int16))
     rows = st.integers(0, 255).map(lambda value: np.unpackbits(np.array([value], np.uint8)).reshape(2, 4) > 0)
-    gates = st.builds(messages.pack_gates, few, rows, phases)
+    gates = st.builds(operations.pack_gates, few, rows, phases)
     inputs = st.tuples(few, few).map(lambda shape: np.ones(shape, np.uint8))
     columns = st.integers(0, 15).map(lambda value: np.array([value >> place & 1 for place in range(4)], np.bool_))
-    products = st.builds(messages.MultiplyRequest, few, st.integers(0, 255), columns, inputs).map(
-        messages.pack_multiply
+    products = st.builds(operations.MultiplyRequest, few, st.integers(0, 255), columns, inputs).map(
+        operations.pack_multiply
     )
     targets = st.none() | st.builds(RoutedCell, few, few) | st.builds(RoutedReference, few)
-    routes = st.builds(messages.RouteRequest, nonce, ids, targets, number).map(messages.pack_route)
+    routes = st.builds(operations.RouteRequest, nonce, ids, targets, number).map(operations.pack_route)
     shaped = {
         Opcode.PULSE: pulses,
         Opcode.READ: reads,
+        Opcode.READ_REFERENCE: references,
         Opcode.LOAD_GATES: gates,
         Opcode.MULTIPLY: products,
         Opcode.ROUTE: routes,
-        Opcode.HISTORY: ids.map(messages.pack_id),
-        Opcode.ACKNOWLEDGE: ids.map(messages.pack_id),
+        Opcode.HISTORY: ids.map(operations.pack_id),
+        Opcode.ACKNOWLEDGE: ids.map(operations.pack_id),
     }
     return st.one_of(
         *(st.tuples(st.just(opcode), payload) for opcode, payload in shaped.items()),
@@ -111,21 +116,32 @@ def test_whatever_a_good_frame_holds_is_answered_once(tiny, data):
 def test_a_request_for_more_than_the_board_can_hold_is_refused(desk, small_table):
     """A pattern that drives nothing takes inputs of no rows: 4 thousand million vectors are 11 bytes to ask for."""
     desk.ask(Opcode.LOAD_GATES, 1, gates_payload(0, small_table))
-    head = messages.pack_multiply(messages.MultiplyRequest(0, 1, np.ones(16, np.bool_), np.zeros((0, 0), np.uint8)))
+    head = operations.pack_multiply(operations.MultiplyRequest(0, 1, np.ones(16, np.bool_), np.zeros((0, 0), np.uint8)))
     payload = head[:6] + b"\xff\xff\xff\xff" + head[10:]
     assert error(desk.ask(Opcode.MULTIPLY, 2, payload))[0] in (Code.REFUSED, Code.BAD_PAYLOAD)
 
 
 def test_an_answer_beyond_what_a_board_must_give_is_refused_in_words(desk, small_table):
     """67 MB of codes: the page lets a board refuse what is longer than 16 MiB."""
-    long = messages.ReadRequest(65_535, read_code(small_table), 0, np.ones((32, 16), np.bool_))
-    assert error(desk.ask(Opcode.READ, 1, messages.pack_read(long)))[0] == Code.REFUSED
-    assert desk.ask(Opcode.HEARTBEAT, 2)[0].kind == Kind.REPLY
+    long = operations.ReadRequest(65_535, read_code(small_table), 0, np.ones((32, 16), np.bool_))
+    assert error(desk.ask(Opcode.READ, 1, operations.pack_read(long)))[0] == Code.REFUSED
+    longer = operations.ReferenceRequest(65_535, read_code(small_table), 0, False, 16)
+    assert error(desk.ask(Opcode.READ_REFERENCE, 2, operations.pack_reference(longer)))[0] == Code.REFUSED
+    assert desk.ask(Opcode.HEARTBEAT, 3)[0].kind == Kind.REPLY
+
+
+@pytest.mark.parametrize("flags", [2, 3, 0x0100, 0xFFFF])
+def test_a_flag_that_there_is_not_is_no_read(desk, small_table, flags):
+    payload = operations.pack_read(operations.ReadRequest(1, read_code(small_table), 0, np.ones((1, 16), np.bool_)))
+    before = truth(desk.behind)
+    unknown = payload[:8] + flags.to_bytes(2, "little") + payload[10:]
+    assert error(desk.ask(Opcode.READ, 1, unknown))[0] == Code.BAD_PAYLOAD
+    assert same(truth(desk.behind), before)
 
 
 def test_a_read_above_the_read_voltage_is_refused(desk, small_table):
     bits = np.ones((1, 16), np.bool_)
-    above = messages.ReadRequest(1, small_table.dac_code(1.0), 0, bits)
-    assert error(desk.ask(Opcode.READ, 1, messages.pack_read(above)))[0] == Code.REFUSED
-    allowed = messages.ReadRequest(1, read_code(small_table), 0, bits)
-    assert desk.ask(Opcode.READ, 2, messages.pack_read(allowed))[0].kind == Kind.REPLY
+    above = operations.ReadRequest(1, small_table.dac_code(1.0), 0, bits)
+    assert error(desk.ask(Opcode.READ, 1, operations.pack_read(above)))[0] == Code.REFUSED
+    allowed = operations.ReadRequest(1, read_code(small_table), 0, bits)
+    assert desk.ask(Opcode.READ, 2, operations.pack_read(allowed))[0].kind == Kind.REPLY

@@ -1,15 +1,14 @@
-"""YAML text to nodes with their places; what a scalar means is decided elsewhere."""
+"""YAML text to events with their places; what they mean is decided elsewhere."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from yaml.composer import Composer
 from yaml.parser import Parser
 from yaml.reader import Reader
-from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
 from rramlab.base.errors import SourceRef, UsageError
@@ -17,32 +16,22 @@ from rramlab.base.errors import SourceRef, UsageError
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-class _Pure(Reader, Scanner, Parser, Composer, BaseResolver):  # type: ignore[misc]  # the library is untyped
+class _Pure(Reader, Scanner, Parser):  # type: ignore[misc]  # the library is untyped
     def __init__(self, text: str) -> None:
-        Reader.__init__(self, text)
-        for part in (Scanner, Parser, Composer, BaseResolver):
-            part.__init__(self)
+        for part, arguments in ((Reader, (text,)), (Scanner, ()), (Parser, ())):
+            part.__init__(self, *arguments)
 
 
-def _compose(text: str) -> Any:
-    """Every plain scalar keeps its text: the resolver that is asked knows no types."""
-    if not yaml.__with_libyaml__:
-        return _Pure(text).get_single_node()
-
-    # libyaml is fifteen times as fast, and a long protocol has a hundred thousand nodes.
-    class Fast(yaml.cyaml.CParser, BaseResolver):  # type: ignore[misc]
-        def __init__(self) -> None:
-            yaml.cyaml.CParser.__init__(self, text)
-            BaseResolver.__init__(self)
-
-    return Fast().get_single_node()
+def _parser(text: str) -> Any:
+    # libyaml is fifteen times as fast, and a long protocol has a hundred thousand events.
+    return yaml.cyaml.CParser(text) if yaml.__with_libyaml__ else _Pure(text)
 
 
-def compose(text: str, file: str) -> Any:
-    """Return the root node, None for an empty text.
+def content(text: str, file: str) -> Iterator[Any]:
+    """Yield the events of what the text holds, those around its one document left out; none for an empty text.
 
     Raises:
-        UsageError: it is not YAML; with ``file``, line and column.
+        UsageError: it is not YAML, or more than one document; with ``file``, line and column.
     """
     unprintable = _UNPRINTABLE.search(text)
     if unprintable:
@@ -50,7 +39,15 @@ def compose(text: str, file: str) -> Any:
         place = SourceRef(file, before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise UsageError(f"not valid YAML: found the character {unprintable[0]!r}", place)
     try:
-        return _compose(text)
+        parser = _parser(text)
+        parser.get_event()  # the stream begins
+        if isinstance(parser.get_event(), yaml.StreamEndEvent):
+            return
+        while not isinstance(event := parser.get_event(), yaml.DocumentEndEvent):
+            yield event
+        if not isinstance(event := parser.get_event(), yaml.StreamEndEvent):
+            place = SourceRef(file, event.start_mark.line + 1, event.start_mark.column + 1)
+            raise UsageError("not valid YAML: found a second document, expected one", place)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)

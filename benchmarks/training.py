@@ -1,0 +1,101 @@
+"""A training step of the Fashion-MNIST network against a dense forward and backward of the same network.
+
+The step is the trainer's own: choice of a batch, masks, quantisers, backward, optimiser, schedule, count of hits. The dense
+network has the same layers with plain weights, no mask and no quantiser; of it only forward, loss and backward are timed.
+Data are synthetic. One step of each takes turns, and the best of each counts. ``selection_share``: the part of a step that
+the choice of all masks takes.
+"""
+
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hide the standard library's
+
+import time
+from collections import OrderedDict
+
+import numpy as np
+import torch
+from figures import best, report
+from torch import nn
+
+from rramlab.nn import load_weights, masked_layers, masks
+from rramlab.training import Dataset, fit, load_recipe
+from rramlab.training.loop import keep_freed_memory
+
+STEPS, BATCH = 250, 60
+VARIANTS = {
+    "edge": ({"read_noise": 0.0}, 1.15),
+    "phase16": ({"read_noise": 0.0, "granularity": "phase", "phases": 16}, 1.15),
+    "edge_hysteresis": ({"read_noise": 0.0, "hysteresis": 0.1}, 1.15),
+    "edge_noise": ({"read_noise": 0.05}, 1.3),
+    "phase16_noise": ({"read_noise": 0.05, "granularity": "phase", "phases": 16}, 1.3),
+}
+
+
+def dense():
+    return nn.Sequential(
+        OrderedDict(
+            pool0=nn.MaxPool2d(2),
+            conv1=nn.Conv2d(1, 64, 3, bias=False),
+            norm1=nn.BatchNorm2d(64, affine=False),
+            relu1=nn.ReLU(inplace=True),
+            conv2=nn.Conv2d(64, 16, 3, bias=False),
+            pool2=nn.MaxPool2d(2),
+            norm2=nn.BatchNorm2d(16, affine=False),
+            relu2=nn.ReLU(inplace=True),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(400, 128, bias=False),
+            relu3=nn.ReLU(inplace=True),
+            fc2=nn.Linear(128, 10, bias=False),
+        )
+    )
+
+
+rng = np.random.default_rng(0)
+x = rng.random((BATCH * STEPS, 1, 28, 28), np.float32)
+y = rng.integers(0, 10, len(x))
+data = Dataset("synthetic", x, y, x[:1], y[:1], tuple("0123456789"))
+keep_freed_memory()
+floor, images, labels = dense(), torch.from_numpy(x[:BATCH]), torch.from_numpy(y[:BATCH])
+
+
+class Turns:
+    """Asked by the trainer before every step whether to stop; lets the dense network have its turn and takes the times."""
+
+    def __init__(self):
+        self.steps, self.dense, self.since = [], [], None
+
+    def __call__(self):
+        begun = time.perf_counter()
+        if self.since is not None:
+            self.steps.append(begun - self.since)
+        floor.zero_grad()
+        nn.functional.cross_entropy(floor(images), labels).backward()
+        self.since = time.perf_counter()
+        self.dense.append(self.since - begun)
+        return False
+
+
+def masked(recipe):
+    model = recipe.model()
+    signs = {name: rng.choice([-1.0, 1.0], layer.shape) for name, layer in masked_layers(model).items()}
+    load_weights(model, {name: (12e-6 * sign).astype(np.float32) for name, sign in signs.items()})
+    return model
+
+
+ratios, seconds, notes = {}, {}, {}
+for name, (changes, limit) in VARIANTS.items():
+    recipe = load_recipe("fashion-mnist").changed({"epochs": 1, "batch": BATCH, **changes})
+    model, turns = masked(recipe), Turns()
+    fit(model, recipe, data, stop=turns)
+    step, bare = min(turns.steps), min(turns.dense)
+    seconds[name], seconds[f"{name}_dense"] = step, bare
+    ratios[name] = step / bare
+    ratios[f"{name}_to_limit"] = ratios[name] / limit
+    notes[name] = "a dense forward and backward of the same network"
+    notes[f"{name}_to_limit"] = f"the limit of {limit} ×"
+    seconds[f"{name}_selection"] = best(lambda model=model: masks(model), 50)
+    ratios[f"{name}_selection_share"] = seconds[f"{name}_selection"] / step
+    notes[f"{name}_selection_share"] = "the step"
+
+report("training", ratios, seconds, notes)

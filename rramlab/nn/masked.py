@@ -1,0 +1,318 @@
+"""What masked layers share: their weights are cell pairs of a die, and their parameters are scores.
+
+Shapes follow the die: ``scores``, ``conductance`` and masks are [inputs, outputs], inputs in torch unfold
+order (channel, kernel row, kernel column). A layer computes on the host or, when ``multiply`` is set, sends
+its codes to whatever multiplies there (the macro): both give the same result up to float32 rounding if that
+product is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from rramlab.base.errors import UsageError
+from rramlab.macro.masks import Granularity
+from rramlab.nn.popup import Bools, Strengths, kept_count, pop_up, settled
+from rramlab.nn.quantise import UnsignedQuantiser
+from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
+
+HysteresisRule = Literal["dead-band", "consecutive"]
+Multiply = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+class Masking(TypedDict, total=False):
+    """What every kind of masked layer can be told about its mask and its codes; see :class:`MaskedLayer`."""
+
+    kept: float
+    bits: int
+    granularity: Granularity
+    phases: int | None
+    assignment: Assignment
+    hysteresis_rule: HysteresisRule
+
+
+class MaskedLayer(nn.Module):
+    """``inputs`` × ``outputs`` pairs, a fraction ``kept`` of which carry weight.
+
+    Attributes:
+        bits: of the codes of an activation, 1 to 8.
+        granularity: what is kept or pruned together (design, section 8): ``edge``, ``phase`` or ``line``.
+        phases: of granularity ``phase``: how many sets of outputs there are, each with one set of rows. A layer that
+            is split over tiles has the same sets in each, and so at most as many phases a tile.
+        assignment: which outputs share a phase, see ``nn.units.assigned``; ``phase`` (buffer int64[outputs]) says it.
+        scores: parameter [inputs, outputs]; of the units (see ``nn.units``), the ``kept`` of largest |score| stay.
+        conductance: buffer [inputs, outputs], siemens, G⁺ − G⁻; set by ``load_weights``.
+        scale: buffer, 1/siemens: makes the root mean square of kept weights √(2 / (fan-in · kept)), so that a
+            layer behind a ReLU passes on the mean square of its input (He et al. 2015, with the fan-in that
+            is kept, as Ramanujan et al. 2020 do). Set by the first ``load_weights`` and then kept: reading a
+            die again does not change what the network's numbers mean.
+        fan_in: how many weights an output sums, the pruned ones included.
+        kept_weights: buffer, how many weights stay; with hysteresis, about so many.
+        hysteresis: relative width of the band about the threshold in which a score changes nothing. By the rule
+            ``dead-band`` a weight is there what it was since it last switched; by ``consecutive`` (the published way, as
+            assumed here) it is what the bare threshold said in the last step, so most flips come a step later.
+        last_mask, last_choice: buffers, the mask of the last training step; by the rule ``consecutive`` also what the bare
+            threshold said then.
+        switches: buffer int64[3], training steps so far (``selections``), and how many weights were switched on
+            (``set_count``) and off (``reset_count``) in them after the first: each a pulse, were the mask kept by set and
+            reset.
+        keep_all: ignore the scores and use every weight: the unpruned random network.
+        read_noise: relative σ of a fresh Gaussian factor a weight and batch while training (with one cell of
+            each pair formed, the read noise of that cell).
+        evaluation_noise: the same in evaluation on the host.
+        bias: None, or a parameter of one value a feature or channel, added digitally; ``convert`` sets it.
+        multiply: None, or codes uint8[batch, inputs] -> siemens × code, float32[batch, outputs], evaluation
+            only.
+    """
+
+    conductance: Tensor
+    scale: Tensor
+    kept_weights: Tensor
+    hysteresis_width: Tensor
+    last_mask: Tensor
+    last_choice: Tensor
+    switches: Tensor
+    phase: Tensor | None
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kept: float = 0.5,
+        bits: int = 4,
+        granularity: Granularity = "edge",
+        phases: int | None = None,
+        assignment: Assignment = "contiguous",
+        hysteresis_rule: HysteresisRule = "dead-band",
+    ) -> None:
+        super().__init__()
+        if (granularity == "phase") != (phases is not None) or (phases is not None and phases < 1):
+            raise UsageError(
+                f"granularity {granularity!r} with phases {phases}: 'phase' needs a number of at least 1, the others none"
+            )
+        self.kept = kept
+        self.bits = bits
+        self.granularity: Granularity = granularity
+        self.phases = phases if phases is None else min(phases, outputs)
+        self.assignment: Assignment = assignment
+        self.hysteresis_rule: HysteresisRule = hysteresis_rule
+        self.fan_in: float = inputs
+        self.keep_all = False
+        self.read_noise = 0.0
+        self.evaluation_noise = 0.0
+        self.multiply: Multiply | None = None
+        self.quantiser = UnsignedQuantiser(bits)
+        bound = inputs**-0.5  # assumed; 3 times wider scores learn more slowly
+        self.scores = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
+        self.register_parameter("bias", None)
+        self.register_buffer("conductance", torch.zeros(inputs, outputs))
+        self.register_buffer("scale", torch.zeros(()))
+        self.register_buffer("kept_weights", torch.tensor(kept_count(inputs * outputs, kept)))
+        self.register_buffer("hysteresis_width", torch.zeros((), dtype=torch.float64))
+        for name in ("last_mask", "last_choice"):
+            self.register_buffer(name, torch.zeros(inputs, outputs, dtype=torch.bool))
+        self.register_buffer("switches", torch.zeros(3, dtype=torch.int64))
+        start = None if self.phases is None else torch.from_numpy(assigned(outputs, self.phases, assignment))
+        self.register_buffer("phase", start)
+        self._units: Units | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(inputs, outputs)."""
+        inputs, outputs = self.scores.shape
+        return inputs, outputs
+
+    @property
+    def selections(self) -> int:
+        return int(self.switches[0])
+
+    @property
+    def set_count(self) -> int:
+        return int(self.switches[1])
+
+    @property
+    def reset_count(self) -> int:
+        return int(self.switches[2])
+
+    @property
+    def hysteresis(self) -> float:
+        return float(self.hysteresis_width)
+
+    @hysteresis.setter
+    def hysteresis(self, width: float) -> None:
+        if not 0.0 <= width < 1.0:
+            raise UsageError(f"hysteresis is {width}, expected a fraction of the threshold of at least 0 and below 1")
+        self.hysteresis_width.fill_(width)
+
+    @property
+    def units(self) -> Units:
+        """What is kept or pruned together."""
+        if self._units is None:
+            match self.granularity:
+                case "edge":
+                    self._units = Edges()
+                case "line":
+                    self._units = Lines(*self.shape)
+                case "phase":
+                    assert self.phase is not None
+                    assert self.phases is not None
+                    self._units = Rows(self.phase.cpu().numpy(), self.phases)
+        return self._units
+
+    def regroup(self) -> None:
+        """Put outputs whose scores are alike in one phase, where the assignment is ``learned``; else do nothing."""
+        if self.assignment != "learned" or self.phase is None or self.phases is None:
+            return
+        units, scores = self.units, self._scores()
+        # What a weight is worth to its unit, with which it may no longer share the sign.
+        worth = scores * units.direction(units.scores(scores))
+        found = regrouped(worth, self.phase.cpu().numpy(), self.phases)
+        with torch.no_grad():
+            self.scores.copy_(torch.from_numpy(worth))
+            self.phase.copy_(torch.from_numpy(found))
+        self._units = None
+
+    def mask(self) -> Tensor:
+        """Return the weights that stay, bool[inputs, outputs]."""
+        if self.keep_all:
+            return torch.ones_like(self.scores, dtype=torch.bool)
+        return self._tensor(self._select(self.units.scores(self._scores()))[0])
+
+    def _select(self, unit_scores: Strengths) -> tuple[Bools, Bools]:
+        """Return the mask that the scores of the units choose now, and what it would be without hysteresis."""
+        units, strength, width = self.units, np.abs(unit_scores), self.hysteresis
+        chosen, threshold = units.choose(strength, int(self.kept_weights))
+        choice = units.expand(chosen)
+        if width == 0.0 or self.selections == 0:
+            return choice, choice
+        last = self.last_mask if self.hysteresis_rule == "dead-band" else self.last_choice
+        before = units.gather(last.cpu().numpy())
+        return units.expand(settled(chosen, strength, threshold, before, width)), choice
+
+    def _popped_up(self) -> Tensor:
+        """Return the kept weights, dimensionless, with a gradient for the scores."""
+        unit_scores = self.units.scores(self._scores())
+        selected, choice = self._select(unit_scores)
+        mask = self._tensor(selected)
+        if self.training and torch.is_grad_enabled():
+            self._remember(mask, selected, choice)
+        direction = None if self.granularity == "edge" else self._tensor(self.units.direction(unit_scores))
+        return pop_up(self.scores, self.conductance * self.scale, mask, direction)
+
+    def _remember(self, mask: Tensor, selected: Bools, choice: Bools) -> None:
+        """Count what this training step switches, and keep what the next one is compared with."""
+        counts = self.switches.cpu().numpy()  # on the CPU this is the buffer itself: cheaper than arithmetic of tensors
+        if counts[0]:
+            before = self.last_mask.cpu().numpy()
+            switched_on = np.count_nonzero(selected > before)
+            counts[1] += switched_on
+            counts[2] += switched_on + np.count_nonzero(before) - np.count_nonzero(selected)
+        counts[0] += 1
+        if self.switches.device.type != "cpu":
+            self.switches.copy_(torch.from_numpy(counts))
+        self.last_mask = mask
+        if self.hysteresis_rule == "consecutive":
+            self.last_choice = self._tensor(choice).clone()
+
+    def relative_strength(self) -> tuple[Strengths, npt.NDArray[np.int64]]:
+        """Return |score| of the units as multiples of what they have at the start, and of how many weights they are."""
+        sizes = self.units.sizes
+        strength = np.abs(self.units.scores(self._scores()))
+        return strength * np.sqrt(self.shape[0] * sizes, dtype=np.float32), sizes
+
+    def _scores(self) -> Strengths:
+        return np.asarray(self.scores.detach().cpu().numpy())
+
+    def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.scores.device)
+
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        super()._load_from_state_dict(*arguments, **options)
+        self._units = None
+
+    def set_conductance(self, conductance_S: npt.NDArray[np.float32]) -> None:
+        """Take G⁺ − G⁻ of the layer's pairs, float32[inputs, outputs] in siemens.
+
+        Raises:
+            UsageError: another shape, values that are not finite, or no weight at all.
+        """
+        found = np.asarray(conductance_S)
+        if found.shape != self.shape:
+            raise UsageError(f"found weights of shape {found.shape}, expected {self.shape} (inputs, outputs)")
+        if not np.isfinite(found).all():
+            count = int(np.count_nonzero(~np.isfinite(found)))
+            raise UsageError(
+                f"{count} of {found.size} weights are not finite; read every cell of the layer's pairs first"
+            )
+        rms_S = float(np.sqrt(np.mean(np.square(found, dtype=np.float64))))
+        if rms_S == 0.0:
+            raise UsageError("all weights are zero; form the cells of the layer's pairs first")
+        with torch.no_grad():
+            self.conductance.copy_(torch.from_numpy(found.astype(np.float32)))
+            if not self.loaded:
+                self.scale.fill_((2.0 / (self.fan_in * self.kept)) ** 0.5 / rms_S)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the layer has weights."""
+        return float(self.scale) != 0.0
+
+    def weights(self) -> Tensor:
+        """Return the dimensionless weights of this pass, [inputs, outputs]: masked, scaled, noisy if asked.
+
+        Raises:
+            UsageError: no weights were loaded.
+        """
+        return self.read(self.selected())
+
+    def selected(self) -> Tensor:
+        """Return the weights of this pass without noise: in training, one step of the mask's history.
+
+        Raises:
+            UsageError: no weights were loaded.
+        """
+        if not self.loaded:
+            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
+        return self.conductance * self.scale if self.keep_all else self._popped_up()
+
+    def read(self, weights: Tensor) -> Tensor:
+        """Return ``weights`` with fresh read noise, if there is any."""
+        noise = self.read_noise if self.training else self.evaluation_noise
+        return weights * torch.randn_like(weights).mul_(noise).add_(1.0) if noise else weights
+
+    def on_chip(self, codes: Tensor) -> Tensor:
+        """Multiply ``codes`` uint8[batch, inputs] elsewhere; returns float32[batch, outputs] in activations.
+
+        Raises:
+            UsageError: the layer is training, which a chip multiply has no gradient for.
+            ValueError: what came back has another shape.
+        """
+        if self.training:
+            raise UsageError(
+                "a layer on the chip only evaluates: call model.eval() first, or train with multiply = None"
+            )
+        if not self.loaded:
+            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
+        assert self.multiply is not None
+        sums = np.asarray(self.multiply(codes.cpu().numpy()), np.float32)
+        expected = (codes.shape[0], self.shape[1])
+        if sums.shape != expected:
+            raise ValueError(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
+        factor = self.quantiser.step * float(self.scale)
+        return torch.from_numpy(sums * np.float32(factor)).to(codes.device)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copied layer computes on the host: the instrument behind ``multiply`` is not copied."""
+        return {**self.__dict__, "multiply": None}
+
+    def extra_repr(self) -> str:
+        inputs, outputs = self.shape
+        phases = "" if self.phases is None else f", phases={self.phases}"
+        return f"inputs={inputs}, outputs={outputs}, kept={self.kept}, granularity={self.granularity}{phases}"

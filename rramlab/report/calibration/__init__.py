@@ -1,0 +1,1 @@
+"""The calibration report: what was measured of a board and its dies, how well, and whether it holds."""
