@@ -21,6 +21,7 @@ from rramlab.runs.store import Block, Run
 
 FEWEST_CELLS = 30  # that break down within the ramp: fewer give a mean no better than 20 mV
 FEWEST_STEPS = 3
+MOST_LOST = 0.05  # of the cells: a few lie at the threshold
 _VOLTAGE = "voltage"
 Floats = npt.NDArray[np.float64]
 
@@ -49,7 +50,7 @@ def ramp_of(run: Run) -> Ramp:
     """Read the ramp from a run of ``electroform-ramp``.
 
     Raises:
-        DataError: it holds none.
+        DataError: it holds none, or another die's from some voltage on.
     """
     before = layers(list(run.blocks("before")))
     steps = [layer for layer in layers(list(run.blocks("ramp"))) if _VOLTAGE in layer.labels]
@@ -58,6 +59,15 @@ def ramp_of(run: Run) -> Ramp:
     steps.sort(key=lambda layer: float(layer.labels[_VOLTAGE][0]))
     volts = np.array([float(layer.labels[_VOLTAGE][0]) for layer in steps])
     conducts = np.stack([is_conducting(_siemens(layer.blocks)) for layer in (before[0], *steps)])
+    lost = float(np.mean((conducts[:-1] & ~conducts[1:]).any(axis=0)))
+    if lost > MOST_LOST:
+        raise DataError(
+            f"{lost:.0%} of the cells of run {run.id} conducted and did not at the next voltage: a formed cell stays "
+            f"formed, so another "
+            "die came into the socket half-way, or the contact was lost. Nothing was written. Run rramlab contact, "
+            "then ramp a corner "
+            "that was not ramped yet"
+        )
     fresh = conducts[:, ~conducts[0]]
     edges = np.concatenate([[-np.inf], volts, [np.inf]])
     formed = fresh[1:].any(axis=0)

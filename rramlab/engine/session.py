@@ -25,7 +25,7 @@ from rramlab.plan.plan import Plan
 from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
 from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of
-from rramlab.records.files import Kept
+from rramlab.records.files import history
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import Ledger
 from rramlab.runs.ledgerview import LOG
@@ -302,16 +302,14 @@ class Session:
             "bench.yaml": description.located.path.read_text(encoding="utf-8"),
             "board.yaml": description.board_located.path.read_text(encoding="utf-8"),
             **({"protocol.yaml": plan.protocol} if plan.protocol else {}),
-            **{
-                f"calibration-{kept.path.name}": kept.path.read_text(encoding="utf-8")
-                for kept in self._records(station)
-            },
+            **{f"calibration-{path.name}": path.read_text(encoding="utf-8") for path in self._records(station)},
         }
 
-    def _records(self, station: Station) -> list[Kept]:
-        """Return the board's record that this session converts with, if there is one."""
+    def _records(self, station: Station) -> list[Path]:
+        """Return the board's record that this session converts with and the die's newest, where there are any."""
         kept = self.conversions[station.die_id].kept
-        return [] if kept is None else [kept]
+        of_die = list(history(self.description.root, "die", station.die_id))[-1:]
+        return [*([] if kept is None else [kept.path]), *of_die]
 
     def _about(self, station: Station, bounds: Bounds | None) -> dict[str, Any]:
         identity = station.identity

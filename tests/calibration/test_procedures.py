@@ -318,6 +318,30 @@ def test_a_die_that_was_exchanged_between_reads_of_noise_is_noticed(tmp_path):
         analyse(desk.description, procedure, run)
 
 
+def test_a_die_that_was_exchanged_in_the_midst_of_a_ramp_is_noticed(tmp_path):
+    desk = Desk(tmp_path)
+    procedure, run = desk.run("forming", arm=DIE, cells="rows 60-63")
+    block = list(run.blocks("ramp"))[-1]
+    array = block.load().copy()
+    array["conductance"][:] = 1e-7
+    run.append(block.position, "ramp", array, **{k: v for k, v in block.attributes.items() if k != "crc32"})
+    with pytest.raises(DataError, match="a formed cell stays formed"):
+        analyse(desk.description, procedure, run)
+
+
+def test_a_run_keeps_the_records_of_board_and_die_as_text(tmp_path):
+    desk = Desk(tmp_path)
+    kept = [
+        desk.calibrate("dac").board,
+        desk.calibrate("adc").board,
+        desk.calibrate("forming", arm=DIE, cells="rows 60-63").die,
+    ]
+    with desk.open() as session:
+        run = find_run(session.runs, session.run("read-array").run_id)
+    for each in kept[1:]:
+        assert (run.folder / f"calibration-{each.path.name}").read_text() == each.path.read_text()
+
+
 def test_a_unit_whose_scale_is_wrong_is_noticed_by_the_resistors(tmp_path):
     desk = Desk(tmp_path)
     desk.calibrate("dac")
