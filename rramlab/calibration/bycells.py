@@ -12,20 +12,12 @@ import numpy.typing as npt
 from rramlab.base.errors import DataError
 from rramlab.calibration import adc, adccells
 from rramlab.calibration.context import Context, Found, refuse_other_unit
-from rramlab.calibration.gathering import (
-    blocks_of,
-    cells_of,
-    repeats_of,
-    unit_readings,
-)
+from rramlab.calibration.gathering import blocks_of, cells_of, repeats_of, unit_readings
 from rramlab.calibration.uncertainty import UnitReading
 from rramlab.drivers.smu.smufile import Accuracy
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.plan.steps import MultiplyStep, RepeatStep
-from rramlab.records.sections import (
-    AdcSection,
-    ColumnSpread,
-)
+from rramlab.records.sections import AdcSection, ColumnSpread
 from rramlab.records.values import Number
 
 _CELL = re.compile(r"cell \((\d+), (\d+)\)")
@@ -76,8 +68,8 @@ def converters_by_cells(context: Context) -> Found:
         dac_offset=line.offset,
         method="cells at the unit",
         scale_uncertainty=shared,
-        read=_spread_by_cells(found, shared),
-        multiply=_spread_by_cells(product, shared),
+        read=_of_range(found, shared),
+        multiply=_of_range(product, shared),
     )
     result = Found()
     result.add("board", "adc", section, read_gain=(found.gain, "1"), read_offset=(found.offset, "1"),
@@ -85,16 +77,31 @@ def converters_by_cells(context: Context) -> Found:
     return result
 
 
-def _spread_by_cells(found: adccells.CellsFit, shared: float) -> ColumnSpread:
-    mean = float(found.gain.mean())
+def _of_range(found: adccells.CellsFit, shared: float) -> ColumnSpread:
+    return column_spread(found.gain, found.offset, shared, found.gain_u, found.offset_u, found.residual)
+
+
+def column_spread(
+    gain: npt.NDArray[np.float64],
+    offset: npt.NDArray[np.float64],
+    mean_gain_u: float,
+    column_gain_u: float,
+    offset_u: float,
+    residual: float,
+) -> ColumnSpread:
+    """Sum up one range of the converters; gain and offset float64[columns].
+
+    ``mean_gain_u``: relative, of the mean gain, which all columns share.
+    """
+    mean = float(gain.mean())
     return ColumnSpread(
-        gain=Number(value=mean, uncertainty=mean * shared),
-        gain_spread=float(found.gain.std()),
-        column_gain_uncertainty=found.gain_u,
-        offset=float(found.offset.mean()),
-        offset_spread=float(found.offset.std()),
-        offset_uncertainty=found.offset_u,
-        residual=found.residual,
+        gain=Number(value=mean, uncertainty=mean * mean_gain_u),
+        gain_spread=float(gain.std()),
+        column_gain_uncertainty=column_gain_u,
+        offset=float(offset.mean()),
+        offset_spread=float(offset.std()),
+        offset_uncertainty=offset_u,
+        residual=residual,
     )
 
 

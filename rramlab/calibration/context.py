@@ -11,18 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError
-from rramlab.calibration.gathering import (
-    blocks_of,
-)
+from rramlab.calibration.gathering import blocks_of
 from rramlab.drivers.bench import BenchDescription
 from rramlab.drivers.smu.smufile import Accuracy
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.records.applied import calibration_of
 from rramlab.records.files import Kept, newest
-from rramlab.records.sections import (
-    Section,
-)
+from rramlab.records.sections import Section
 from rramlab.records.values import DAY_S
 from rramlab.runs.provenance import collect
 from rramlab.runs.store import Run
@@ -53,10 +49,9 @@ def refuse_other_unit(section: Section, name: str, unit: str) -> None:
     """
     if unit not in section.instruments:
         raise DataError(
-            f"{name!r} was measured with {', '.join(section.instruments)}, this run with {unit}: two units are wrong "
-            f"by different "
-            f"amounts, which would not cancel. Nothing was written. Measure both with one unit: rramlab calibrate "
-            f"{name} --set smu=…"
+            f"{name!r} was measured with {', '.join(section.instruments)}, this run with {unit}: two units are wrong by "
+            "different amounts, which would not cancel. Nothing was written. Measure both with one unit: "
+            f"rramlab calibrate {name} --set smu=…"
         )
 
 

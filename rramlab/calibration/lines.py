@@ -111,9 +111,8 @@ def known_lines(used: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt
     for name, lines in zip(("rows", "columns"), found, strict=True):
         if np.mean(lines) < LEAST_SHARE:
             raise TooFewCells(
-                f"{np.count_nonzero(lines)} of {lines.size} {name} have {FEWEST_CELLS} or more cells that conduct, "
-                f"expected at least "
-                f"{LEAST_SHARE:.0%} of them: the resistance of a line is told from its cells. Form the die first"
+                f"{np.count_nonzero(lines)} of {lines.size} {name} have {FEWEST_CELLS} or more cells that conduct, expected "
+                f"at least {LEAST_SHARE:.0%} of them: the resistance of a line is told from its cells. Form the die first"
             )
     return found
 
@@ -218,10 +217,8 @@ class _State:
         model = log_ratio(lines)
         step = np.maximum(0.05 * lines.sl_Ohm, 0.5)
         by_sl = np.empty_like(model)
-        for half in (
-            slice(0, None, 2),
-            slice(1, None, 2),
-        ):  # a line takes more from its own column than all lines together
+        # Every other line at a time: one takes more from its own column than all lines together do.
+        for half in (slice(0, None, 2), slice(1, None, 2)):
             moved = lines.sl_Ohm.copy()
             moved[half] += step[half]
             by_sl[:, half] = ((log_ratio(replace(lines, sl_Ohm=moved)) - model) / step)[:, half]

@@ -9,16 +9,9 @@ import numpy as np
 
 from rramlab.base.errors import DataError
 from rramlab.calibration import adc, agreement, dac, linearity
-from rramlab.calibration.bycells import cell_readings, staircase, staircase_inputs
+from rramlab.calibration.bycells import cell_readings, column_spread, staircase, staircase_inputs
 from rramlab.calibration.context import Context, Found, refuse_other_unit
-from rramlab.calibration.gathering import (
-    blocks_of,
-    cells_of,
-    curves,
-    looks,
-    repeats_of,
-    unit_readings,
-)
+from rramlab.calibration.gathering import blocks_of, cells_of, curves, looks, repeats_of, unit_readings
 from rramlab.calibration.uncertainty import UnitReading
 from rramlab.macro.board import BoardTable
 from rramlab.records.sections import (
@@ -97,8 +90,8 @@ def converters(context: Context) -> Found:
             for index, each in sorted(references.items())
         ),
         scale_uncertainty=best.relative,
-        read=_spread(fits["read"]),
-        multiply=_spread(fits["multiply"]),
+        read=_of_range(fits["read"]),
+        multiply=_of_range(fits["multiply"]),
     )
     result = Found()
     arrays: dict[str, tuple[Any, str]] = {}
@@ -114,6 +107,11 @@ def converters(context: Context) -> Found:
     return result
 
 
+def _of_range(found: adc.RangeFit) -> ColumnSpread:
+    uncertainties = found.mean_gain_u, found.column_u, found.offset_u
+    return column_spread(found.gain, found.offset, *uncertainties, found.residual_rms)
+
+
 def _refuse_other_resistors(references: dict[int, UnitReading], table: BoardTable) -> None:
     """The scale is the unit's: one that is wrong altogether shows in nothing but the resistors' nominal values.
 
@@ -124,25 +122,10 @@ def _refuse_other_resistors(references: dict[int, UnitReading], table: BoardTabl
         nominal = table.reference_Ohm[index]
         if abs(measured.siemens * nominal - 1) > RESISTOR_TOLERANCE:
             raise DataError(
-                f"the source-measure unit reads {1 / measured.siemens:.5g} Ω for reference resistor {index}, the "
-                f"board's file says "
-                f"{nominal:g} Ω; expected within {RESISTOR_TOLERANCE:.0%}. The unit's scale, its path or the file is "
-                f"wrong. Nothing "
-                "was written: all conductances would be wrong by as much"
+                f"the source-measure unit reads {1 / measured.siemens:.5g} Ω for reference resistor {index}, the board's "
+                f"file says {nominal:g} Ω; expected within {RESISTOR_TOLERANCE:.0%}. The unit's scale, its path or the "
+                "file is wrong. Nothing was written: all conductances would be wrong by as much"
             )
-
-
-def _spread(found: adc.RangeFit) -> ColumnSpread:
-    mean = float(found.gain.mean())
-    return ColumnSpread(
-        gain=Number(value=mean, uncertainty=mean * found.mean_gain_u),
-        gain_spread=float(found.gain.std()),
-        column_gain_uncertainty=found.column_u,
-        offset=float(found.offset.mean()),
-        offset_spread=float(found.offset.std()),
-        offset_uncertainty=found.offset_u,
-        residual=found.residual_rms,
-    )
 
 
 def products(context: Context) -> Found:
@@ -157,9 +140,8 @@ def products(context: Context) -> Found:
     strays = float(np.std(found.products_S[-1] / found.sums_S[-1] - found.slope))
     if strays > MOST_STRAY:
         raise DataError(
-            f"products differ from the sums of single reads by {strays:.0%} from column to column: another die came "
-            f"into the socket "
-            "half-way, or columns are defective. Nothing was written. Run rramlab contact, then calibrate anew"
+            f"products differ from the sums of single reads by {strays:.0%} from column to column: another die came into "
+            "the socket half-way, or columns are defective. Nothing was written. Run rramlab contact, then calibrate anew"
         )
     section = LinearitySection(
         **context.common(LinearitySection),

@@ -12,24 +12,13 @@ from rramlab.base.errors import DataError
 from rramlab.base.units import parse
 from rramlab.calibration import forming, lines, noise
 from rramlab.calibration.context import Context, Found
-from rramlab.calibration.gathering import (
-    blocks_of,
-    cells_of,
-    refuse_swapped,
-    repeats_of,
-    series_of,
-)
+from rramlab.calibration.gathering import blocks_of, cells_of, refuse_swapped, repeats_of, series_of
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.crossbar import LineResistances
 from rramlab.records.applied import calibration_of
 from rramlab.records.files import find
-from rramlab.records.sections import (
-    FormingSection,
-    LinesSection,
-    NoiseSection,
-    WiresSection,
-)
+from rramlab.records.sections import FormingSection, LinesSection, NoiseSection, WiresSection
 from rramlab.records.values import Number, Resistance, Voltage
 
 MOST_SWITCHING = 0.5  # of the cells: traps and relaxation move far fewer (assumed)
@@ -77,9 +66,8 @@ def noise_of_reads(context: Context) -> Found:
     found = noise.fit(series, context.table.read_step_S)
     if found.share > MOST_SWITCHING:
         raise DataError(
-            f"{found.share:.0%} of the cells changed their level while they were watched, expected a few: another die "
-            f"came into "
-            "the socket half-way, or it was formed minutes ago. Nothing was written. Let it rest, run rramlab contact, "
+            f"{found.share:.0%} of the cells changed their level while they were watched, expected a few: another die came "
+            "into the socket half-way, or it was formed minutes ago. Nothing was written. Let it rest, run rramlab contact, "
             "measure anew"
         )
     watched = parse(context.run.plan.parameters["wait"], "s") * (len(times) - 1)

@@ -32,9 +32,7 @@ from rramlab.runs.store import Run
 
 @dataclass(frozen=True)
 class Procedure:
-    """``whose``: the record that it writes. ``destructive``: it pulses cells and needs arming. ``cells``: how many cells it
-    needs that conduct, 0 for none.
-    """
+    """``destructive``: it pulses cells and needs arming. ``cells``: how many cells it needs that conduct, 0 for none."""
 
     name: str
     protocol: str
@@ -171,9 +169,8 @@ def _refuse_older(section: Section, name: str, context: Context) -> None:
         if kept is not None and known is not None and known.measured_at > section.measured_at:
             raise DataError(
                 f"run {context.run.id} is of {section.measured_at:%Y-%m-%d %H:%M}, {kept.path.name} holds {name!r} of "
-                f"{known.measured_at:%Y-%m-%d %H:%M}: the older would be put in force. Nothing was written. To go "
-                f"back, move the newer "
-                f"record and its .h5 out of {kept.path.parent} first"
+                f"{known.measured_at:%Y-%m-%d %H:%M}: the older would be put in force. Nothing was written. To go back, "
+                f"move the newer record and its .h5 out of {kept.path.parent} first"
             )
 
 
@@ -221,9 +218,8 @@ def _cells_for(
     conducts = is_conducting(np.nan_to_num(station.conductance_S)) & ~station.ledger.unknown().bits
     if (count := int(np.count_nonzero(conducts))) < procedure.cells:
         raise TooFewCells(
-            f"{count:,} cells of die {station.die_id!r} conduct, {procedure.name!r} needs at least "
-            f"{procedure.cells:,}; nothing "
-            "was measured. Form the die first: rramlab run electroform --arm " + station.die_id
+            f"{count:,} cells of die {station.die_id!r} conduct, {procedure.name!r} needs at least {procedure.cells:,}; "
+            f"nothing was measured. Form the die first: rramlab run electroform --arm {station.die_id}"
         )
     match procedure.protocol:
         case "calibrate-lines":
@@ -255,7 +251,7 @@ _OF_COLUMN = 2  # conducting, and as many insulating, cells of a column that the
 def spread(conducts: npt.NDArray[np.bool_], count: int) -> npt.NDArray[np.bool_]:
     """Return ``count`` of the cells, far from one another: bool[rows, columns]."""
     places = np.argwhere(conducts)
-    # By rows first, and within them on from column to column: neither rows nor columns come twice while there are others.
+    # Along diagonals of the array, so that the cells taken share few rows and few columns.
     order = np.argsort((places[:, 1] * 7 + places[:, 0] * 13) % max(conducts.shape), kind="stable")
     taken = places[order][np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(np.intp)]
     found = np.zeros_like(conducts)

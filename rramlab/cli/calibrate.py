@@ -113,16 +113,10 @@ def _conclude(out: Output, found: list[Calibrated], skipped: dict[str, str] | No
         "skipped": skipped or {},
         "runs": [each.run for each in found],
     }
-    disagree = any(
-        name == "agreement" and not getattr(section, "agrees", True)
-        for each in found
-        for name, section in each.found.sections["board"].items()
-    )
-    if disagree:
+    if not sections.get("agreement", {}).get("agrees", True):
         message = (
-            "board and source-measure unit disagree on the same cells by more than their uncertainties allow: "
-            "calibrate dac and "
-            "adc anew; if that does not help, one of the two is out of its specification"
+            "board and source-measure unit disagree on the same cells by more than their uncertainties allow: calibrate dac "
+            "and adc anew; if that does not help, one of the two is out of its specification"
         )
         fail(message, OutOfLimits.exit_code, out.json, document)
     out.finish(document)

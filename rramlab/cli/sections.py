@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rramlab.base.units import show, show_duration
+from rramlab.calibration.adc import ROUNDING
 from rramlab.records.sections import (
     AdcSection,
     AgreementSection,
@@ -29,17 +30,13 @@ def describe(section: Section) -> Iterator[str]:
     match section:
         case DacSection():
             yield f"channel {section.channel}: gain {section.gain}, offset {section.offset}"
-            yield (
-                f"{section.levels} levels to {show(section.highest, 'V')}, residual "
-                f"{show(section.residual, 'V', 2)} RMS"
-            )
+            yield f"{section.levels} levels to {show(section.highest, 'V')}, residual {show(section.residual, 'V', 2)} RMS"
         case AdcSection():
             yield f"by {section.method}; all conductances share {section.scale_uncertainty:.2%}, from the unit's specification"
             for reference in section.references:
                 yield f"resistor {reference.resistor}: {reference.resistance}, {reference.readings} readings"
             yield from _range("read range", section.read)
-            if section.multiply is not None:
-                yield from _range("multiply range", section.multiply)
+            yield from _range("multiply range", section.multiply)
         case LinesSection():
             yield f"bit lines: {_seen(section.bit_line)}, between lines {show(section.bit_line_spread.value, 'Ω', 3)}"
             yield f"source lines: {_seen(section.source_line)}, between lines {show(section.source_line_spread.value, 'Ω', 3)}"
@@ -60,8 +57,7 @@ def describe(section: Section) -> Iterator[str]:
             yield f"read noise {section.read.value:.3%} ± {section.read.uncertainty:.3%} of G, one read"
             yield (
                 f"{section.telegraph_share.value:.1%} ± {section.telegraph_share.uncertainty:.1%} of {section.cells:,} "
-                f"cells changed "
-                f"level within {show_duration(section.watched)}"
+                f"cells changed level within {show_duration(section.watched)}"
             )
             needed = ", ".join(
                 f"{accuracy:.1%}: {section.repeats(accuracy)}" for accuracy in (0.01, 0.005, 0.002, 0.001)
@@ -82,8 +78,7 @@ def _range(name: str, found: ColumnSpread) -> Iterator[str]:
     )
     yield (
         f"{name}: offsets spread by {found.offset_spread:.2f} codes, each known within {found.offset_uncertainty:.2f}; "
-        f"residual "
-        f"{found.residual:.2f} codes (rounding alone: 0.29)"
+        f"residual {found.residual:.2f} codes (rounding alone: {ROUNDING:.2f})"
     )
 
 

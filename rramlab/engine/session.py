@@ -24,7 +24,7 @@ from rramlab.plan.limits import intersect
 from rramlab.plan.plan import Plan
 from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
-from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of
+from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of, refuse_faults
 from rramlab.records.files import history
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import Ledger
@@ -243,11 +243,7 @@ class Session:
         station.identify()
         identity, conversion = station.identity, self.conversions[station.die_id]
         faults = faults_of(conversion.kept, self.description.root, identity.board_serial, identity.temperature_C)
-        if faults and self._policy == "require":
-            raise Refused(
-                f"the bench requires a calibration that holds, and {'; '.join(faults)}; nothing was energised. Calibrate the "
-                "board: rramlab calibrate all"
-            )
+        refuse_faults(faults, self._policy)
         self.conversions[station.die_id] = replace(conversion, faults=faults)
 
     def _execute(

@@ -95,6 +95,19 @@ def faults_of(
     return tuple(found)
 
 
+def refuse_faults(faults: tuple[str, ...], policy: Policy) -> None:
+    """See that a bench which requires a calibration that holds has one.
+
+    Raises:
+        Refused: something is wrong with it.
+    """
+    if faults and policy == "require":
+        raise Refused(
+            f"the bench requires a calibration that holds, and {'; '.join(faults)}; nothing was energised. {_REMEDY}; or set "
+            "calibration_policy to 'warn' or 'none' in bench.yaml to work without"
+        )
+
+
 def in_force(root: Path, serial: str, table: BoardTable, temperature_C: float, policy: Policy) -> InForce:
     """Return what a session converts with, as the bench's policy says.
 
@@ -106,11 +119,7 @@ def in_force(root: Path, serial: str, table: BoardTable, temperature_C: float, p
     """
     kept = newest(root, "board", serial)
     faults = faults_of(kept, root, serial, temperature_C)
-    if faults and policy == "require":
-        raise Refused(
-            f"the bench requires a calibration that holds, and {'; '.join(faults)}; nothing was energised. {_REMEDY}; or set "
-            "calibration_policy to 'warn' or 'none' in bench.yaml to work without"
-        )
+    refuse_faults(faults, policy)
     if faults and policy == "warn":
         told = (
             "conductances are converted with the board's nominal figures"

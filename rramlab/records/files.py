@@ -55,11 +55,6 @@ class _Record(Strict):
     arrays: Arrays | None = None
 
     @property
-    def owner(self) -> str:
-        """The serial number or id of whose record it is."""
-        raise NotImplementedError
-
-    @property
     def sections(self) -> dict[str, Section]:
         return {name: value for name, value in self if isinstance(value, Section)}
 

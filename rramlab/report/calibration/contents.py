@@ -102,8 +102,7 @@ def _adc(section: AdcSection) -> Iterator[Html | None]:
         shared = f"all conductances share {section.scale_uncertainty:.3%}, which no number of reads makes smaller"
         yield table(head, rows, f"Reference resistors, by the source-measure unit; {shared}", range(1, 7))
     yield _range("Read range", section.read)
-    if section.multiply is not None:
-        yield _range("Multiply range", section.multiply)
+    yield _range("Multiply range", section.multiply)
 
 
 def _range(caption: str, spread: ColumnSpread) -> Html | None:
