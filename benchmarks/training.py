@@ -2,8 +2,9 @@
 
 The step is the trainer's own: choice of a batch, masks, quantisers, backward, optimiser, schedule, count of hits. The dense
 network has the same layers with plain weights, no mask and no quantiser; of it only forward, loss and backward are timed.
-Data are synthetic. One step of each takes turns, and the best of each counts. ``selection_share``: the part of a step that
-the choice of all masks takes.
+``edge_to_channels_last``: against the dense network in the memory layout that the masked one computes in. Data are synthetic.
+One step of each takes turns, and the best of each counts. ``selection_share``: the part of a step that the choice of all
+masks takes.
 """
 
 import sys
@@ -56,23 +57,26 @@ x = rng.random((BATCH * STEPS, 1, 28, 28), np.float32)
 y = rng.integers(0, 10, len(x))
 data = Dataset("synthetic", x, y, x[:1], y[:1], tuple("0123456789"))
 keep_freed_memory()
-floor, images, labels = dense(), torch.from_numpy(x[:BATCH]), torch.from_numpy(y[:BATCH])
+images, labels = torch.from_numpy(x[:BATCH]), torch.from_numpy(y[:BATCH])
+floors = {"dense": dense(), "channels_last": dense().to(memory_format=torch.channels_last)}
 
 
 class Turns:
-    """Asked by the trainer before every step whether to stop; lets the dense network have its turn and takes the times."""
+    """Asked by the trainer before every step whether to stop; lets the dense networks have their turn and takes the times."""
 
     def __init__(self):
-        self.steps, self.dense, self.since = [], [], None
+        self.steps, self.dense, self.since = [], {name: [] for name in floors}, None
 
     def __call__(self):
-        begun = time.perf_counter()
+        now = time.perf_counter()
         if self.since is not None:
-            self.steps.append(begun - self.since)
-        floor.zero_grad()
-        nn.functional.cross_entropy(floor(images), labels).backward()
+            self.steps.append(now - self.since)
+        for name, floor in floors.items():
+            begun = time.perf_counter()
+            floor.zero_grad()
+            nn.functional.cross_entropy(floor(images), labels).backward()
+            self.dense[name].append(time.perf_counter() - begun)
         self.since = time.perf_counter()
-        self.dense.append(self.since - begun)
         return False
 
 
@@ -88,13 +92,16 @@ for name, (changes, limit) in VARIANTS.items():
     recipe = load_recipe("fashion-mnist").changed({"epochs": 1, "batch": BATCH, **changes})
     model, turns = masked(recipe), Turns()
     fit(model, recipe, data, stop=turns)
-    step, bare = min(turns.steps), min(turns.dense)
+    step, bare = min(turns.steps), min(turns.dense["dense"])
     seconds[name], seconds[f"{name}_dense"] = step, bare
     ratios[name] = step / bare
     ratios[f"{name}_to_limit"] = ratios[name] / limit
     notes[name] = "a dense forward and backward of the same network"
     notes[f"{name}_to_limit"] = f"the limit of {limit} ×"
     seconds[f"{name}_selection"] = best(lambda model=model: masks(model), 50)
+    if name == "edge":
+        ratios["edge_to_channels_last"] = step / min(turns.dense["channels_last"])
+        notes["edge_to_channels_last"] = "the dense network, its memory laid out channels last"
     ratios[f"{name}_selection_share"] = seconds[f"{name}_selection"] / step
     notes[f"{name}_selection_share"] = "the step"
 

@@ -35,6 +35,7 @@ class Masking(TypedDict, total=False):
     phases: int | None
     assignment: Assignment
     hysteresis_rule: HysteresisRule
+    rectify: bool
 
 
 class MaskedLayer(nn.Module):
@@ -42,6 +43,7 @@ class MaskedLayer(nn.Module):
 
     Attributes:
         bits: of the codes of an activation, 1 to 8.
+        rectify: the layer does the ReLU of its input itself, see ``UnsignedQuantiser``; cheaper than a ReLU before it.
         granularity: what is kept or pruned together (design, section 8): ``edge``, ``phase`` or ``line``.
         phases: of granularity ``phase``: how many sets of outputs there are, each with one set of rows. A layer that
             is split over tiles has the same sets in each, and so at most as many phases a tile.
@@ -91,6 +93,7 @@ class MaskedLayer(nn.Module):
         phases: int | None = None,
         assignment: Assignment = "contiguous",
         hysteresis_rule: HysteresisRule = "dead-band",
+        rectify: bool = False,
     ) -> None:
         super().__init__()
         if (granularity == "phase") != (phases is not None) or (phases is not None and phases < 1):
@@ -108,7 +111,7 @@ class MaskedLayer(nn.Module):
         self.read_noise = 0.0
         self.evaluation_noise = 0.0
         self.multiply: Multiply | None = None
-        self.quantiser = UnsignedQuantiser(bits)
+        self.quantiser = UnsignedQuantiser(bits, rectify)
         bound = inputs**-0.5  # assumed; 3 times wider scores learn more slowly
         self.scores = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.register_parameter("bias", None)
@@ -122,6 +125,7 @@ class MaskedLayer(nn.Module):
         start = None if self.phases is None else torch.from_numpy(assigned(outputs, self.phases, assignment))
         self.register_buffer("phase", start)
         self._units: Units | None = None
+        self._unpruned: Tensor | None = None  # made when first needed
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -204,7 +208,7 @@ class MaskedLayer(nn.Module):
         if self.training and torch.is_grad_enabled():
             self._remember(mask, selected, choice)
         direction = None if self.granularity == "edge" else self._tensor(self.units.direction(unit_scores))
-        return pop_up(self.scores, self.conductance * self.scale, mask, direction)
+        return pop_up(self.scores, self.unpruned, mask, direction)
 
     def _remember(self, mask: Tensor, selected: Bools, choice: Bools) -> None:
         """Count what this training step switches, and keep what the next one is compared with."""
@@ -217,7 +221,7 @@ class MaskedLayer(nn.Module):
         counts[0] += 1
         if self.switches.device.type != "cpu":
             self.switches.copy_(torch.from_numpy(counts))
-        self.last_mask = mask
+        self._buffers["last_mask"] = mask  # as an attribute it would be checked again, which takes longer than counting
         if self.hysteresis_rule == "consecutive":
             self.last_choice = self._tensor(choice).clone()
 
@@ -235,7 +239,7 @@ class MaskedLayer(nn.Module):
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         super()._load_from_state_dict(*arguments, **options)
-        self._units = None
+        self._units = self._unpruned = None
 
     def set_conductance(self, conductance_S: npt.NDArray[np.float32]) -> None:
         """Take G⁺ − G⁻ of the layer's pairs, float32[inputs, outputs] in siemens.
@@ -258,6 +262,7 @@ class MaskedLayer(nn.Module):
             self.conductance.copy_(torch.from_numpy(found.astype(np.float32)))
             if not self.loaded:
                 self.scale.fill_((2.0 / (self.fan_in * self.kept)) ** 0.5 / rms_S)
+        self._unpruned = None
 
     @property
     def loaded(self) -> bool:
@@ -280,7 +285,14 @@ class MaskedLayer(nn.Module):
         """
         if not self.loaded:
             raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
-        return self.conductance * self.scale if self.keep_all else self._popped_up()
+        return self.unpruned if self.keep_all else self._popped_up()
+
+    @property
+    def unpruned(self) -> Tensor:
+        """Every weight, dimensionless, [inputs, outputs]."""
+        if self._unpruned is None or self._unpruned.device != self.conductance.device:
+            self._unpruned = self.conductance * self.scale
+        return self._unpruned
 
     def read(self, weights: Tensor) -> Tensor:
         """Return ``weights`` with fresh read noise, if there is any."""

@@ -16,23 +16,26 @@ from rramlab.base.errors import UsageError
 CLIP_RMS = 3.0
 MOMENTUM = 0.05
 SMALLEST_CLIP = 1e-12
+# The range follows every pass at first, then each fourth one, by as much. It looks at every k-th sample of a batch where the
+# quantiser rectifies (else each sample must be looked at anyway), as long as they are so many and have so many activations.
+FIRST_PASSES, EVERY = 20, 4
+FEWEST, ENOUGH = 4, 1 << 16
 
 
 class _RoundStraightThrough(torch.autograd.Function):
-    """Round to a multiple of ``step`` in [0, levels · step]; the gradient passes where nothing clipped."""
+    """Round to a multiple of ``step`` in [0, levels · step]; the gradient passes between ``lowest`` and the last."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, step: float, levels: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, step: float, levels: int, lowest: float) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.clip = step * levels
+        ctx.lowest, ctx.clip = lowest, step * levels
         return _round(x, step, levels).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        # The gradient of a clamp to (-1, clip), in one pass: a mask made ahead costs three times as much.
-        # Nothing is below 0, and exactly 0 shall pass, hence -1.
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        # The gradient of a clamp, in one pass: a mask made ahead costs three times as much.
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.hardtanh_backward(gradients[0], x, -1.0, ctx.clip), None, None
+        return torch.ops.aten.hardtanh_backward(gradients[0], x, ctx.lowest, ctx.clip), None, None, None
 
 
 def _round(x: Tensor, step: float, levels: int) -> Tensor:
@@ -44,18 +47,24 @@ class UnsignedQuantiser(nn.Module):
     """Activations >= 0 to codes 0 … 2^bits − 1.
 
     ``clip`` (buffer, dimensionless like the activations) is the value of the largest code. It follows the
-    data while the module trains and is frozen in evaluation; 0 means that no data was seen yet.
+    data while the module trains and is frozen in evaluation; 0 means that no data was seen yet. ``passes`` (buffer): how
+    often it was given data while it trained.
+    ``rectify``: the quantiser is the ReLU before it, too: what is below 0 becomes code 0 and has no gradient, as behind a
+    ReLU, in one pass over the data instead of two. Else a negative activation is an error.
     """
 
     clip: Tensor
+    passes: Tensor
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, rectify: bool = False) -> None:
         super().__init__()
         if not 1 <= bits <= 8:
             raise ValueError(f"activations of {bits} bits: codes have 1 to 8 bits")
         self.bits = bits
         self.levels = 2**bits - 1
+        self.rectify = rectify
         self.register_buffer("clip", torch.zeros(()))
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
 
     @property
     def step(self) -> float:
@@ -73,29 +82,48 @@ class UnsignedQuantiser(nn.Module):
         """Return ``x`` rounded to its codes' values, in the units of ``x``."""
         if self.training:
             self._follow(x.detach())
-        rounded: Tensor = _RoundStraightThrough.apply(x, self.step, self.levels)  # type: ignore[no-untyped-call]
+        lowest = 0.0 if self.rectify else -1.0  # nothing is below 0, and exactly 0 shall pass
+        rounded: Tensor = _RoundStraightThrough.apply(x, self.step, self.levels, lowest)  # type: ignore[no-untyped-call]
         return rounded
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x``: uint8, same shape. Never updates ``clip``.
 
         Raises:
-            UsageError: ``x`` has negative values, or no data was seen yet.
+            UsageError: ``x`` has negative values that nothing rectifies, or no data was seen yet.
         """
-        _refuse_negative(float(x.min()))
+        if not self.rectify:
+            _refuse_negative(float(x.min()))
         return _round(x.detach(), self.step, self.levels).to(torch.uint8)
 
     def extra_repr(self) -> str:
-        return f"bits={self.bits}"
+        return f"bits={self.bits}{', rectify' if self.rectify else ''}"
+
+    def forget(self) -> None:
+        """Follow the data anew, as if none was seen."""
+        self.clip.zero_()
+        self.passes.zero_()
 
     def _follow(self, x: Tensor) -> None:
-        low, high = (float(bound) for bound in torch.aminmax(x))
-        _refuse_negative(low)
+        passes = int(self.passes)
+        self.passes.add_(1)
+        early = passes < FIRST_PASSES
+        if self.rectify:
+            if not early and passes % EVERY:
+                return
+            every = max(1, min(len(x) // FEWEST, x.numel() // ENOUGH))
+            x = x[::every].clamp(min=0.0)
+        low, high = torch.aminmax(x)
+        if not self.rectify:
+            _refuse_negative(float(low))
+            if not early and passes % EVERY:
+                return
         flat = x.reshape(-1)
         mean_square = float(torch.dot(flat, flat)) / flat.numel()
-        now = max(min(high, CLIP_RMS * mean_square**0.5), SMALLEST_CLIP)
+        now = max(min(float(high), CLIP_RMS * mean_square**0.5), SMALLEST_CLIP)
         before = float(self.clip)
-        self.clip.fill_(now if before == 0.0 else before + MOMENTUM * (now - before))
+        momentum = MOMENTUM if early else 1.0 - (1.0 - MOMENTUM) ** EVERY
+        self.clip.fill_(now if before == 0.0 else before + momentum * (now - before))
 
 
 def _refuse_negative(low: float) -> None:

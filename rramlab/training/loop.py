@@ -149,8 +149,8 @@ class _Run:
             if stop():
                 return None
             chosen = order[step * batch : (step + 1) * batch]
-            labels = self.y[chosen]
-            outputs = self.model(self.x[chosen])
+            labels = self.y.index_select(0, chosen)
+            outputs = self.model(self.x.index_select(0, chosen))
             loss = functional.cross_entropy(outputs, labels)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -231,7 +231,7 @@ def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
         norm.momentum = None  # a plain average over all batches
     for module in model.modules():
         if isinstance(module, UnsignedQuantiser):
-            module.clip.zero_()
+            module.forget()
     model.train()
     try:
         images = torch.as_tensor(x)

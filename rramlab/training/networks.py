@@ -1,4 +1,4 @@
-"""The networks that recipes name. Every input of a masked layer is >= 0: an image, or behind a ReLU."""
+"""The networks that recipes name. Every layer but the first rectifies its input: that is the ReLU before it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure, share_kep
 
 def digits_mlp(**masking: Unpack[Masking]) -> nn.Module:
     """64 → 256 → 128 → 10 for 1 × 8 × 8 images: 50,432 weights, at most 256 inputs a layer."""
+    behind: Masking = {**masking, "rectify": True}
     return nn.Sequential(
         OrderedDict[str, nn.Module](
             flatten=nn.Flatten(),
             fc1=MaskedLinear(64, 256, **masking),
             norm1=nn.BatchNorm1d(256, affine=False),
-            relu1=nn.ReLU(inplace=True),
-            fc2=MaskedLinear(256, 128, **masking),
+            fc2=MaskedLinear(256, 128, **behind),
             norm2=nn.BatchNorm1d(128, affine=False),
-            relu2=nn.ReLU(inplace=True),
-            fc3=MaskedLinear(128, 10, **masking),
+            fc3=MaskedLinear(128, 10, **behind),
         )
     )
 
@@ -34,20 +33,18 @@ def fashion_cnn(**masking: Unpack[Masking]) -> nn.Module:
     Convolutions are unpadded: 28 → pool 14 → 12 → 10 → pool 5, so that 16 channels give the 400 inputs of
     ``fc1``.
     """
+    behind: Masking = {**masking, "rectify": True}
     return nn.Sequential(
         OrderedDict[str, nn.Module](
             pool0=nn.MaxPool2d(2),
             conv1=MaskedConv2d(1, 64, 3, **masking),
             norm1=nn.BatchNorm2d(64, affine=False),
-            relu1=nn.ReLU(inplace=True),
-            conv2=MaskedConv2d(64, 16, 3, **masking),
+            conv2=MaskedConv2d(64, 16, 3, **behind),
             pool2=nn.MaxPool2d(2),
             norm2=nn.BatchNorm2d(16, affine=False),
-            relu2=nn.ReLU(inplace=True),
             flatten=nn.Flatten(),
-            fc1=MaskedLinear(400, 128, **masking),
-            relu3=nn.ReLU(inplace=True),
-            fc2=MaskedLinear(128, 10, **masking),
+            fc1=MaskedLinear(400, 128, **behind),
+            fc2=MaskedLinear(128, 10, **behind),
         )
     )
 

@@ -81,3 +81,46 @@ def test_errors_say_what_to_do() -> None:
         seen(4, 1.0).codes(torch.tensor([-0.1, 1.0]))
     with pytest.raises(ValueError, match="1 to 8 bits"):
         UnsignedQuantiser(9)
+
+
+@pytest.mark.parametrize("shape", [(40, 3, 50, 50), (7, 5)])
+def test_a_rectifying_quantiser_is_a_relu_and_a_quantiser(shape: tuple[int, ...]) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    one, two = UnsignedQuantiser(4, rectify=True), UnsignedQuantiser(4)
+    for quantiser in (one, two):
+        quantiser.clip.fill_(2.0)
+        quantiser.eval()
+    first, second = x.clone().requires_grad_(), x.clone().requires_grad_()
+    there, expected = one(first), two(torch.relu(second))
+    torch.testing.assert_close(there, expected)
+    assert torch.equal(one.codes(x), two.codes(torch.relu(x)))
+    for y in (there, expected):
+        (y * torch.arange(y.numel()).view_as(y)).sum().backward()
+    torch.testing.assert_close(first.grad, second.grad)
+
+
+def test_a_rectifying_quantiser_follows_what_the_relu_passes() -> None:
+    generator = torch.Generator().manual_seed(4)
+    one, two = UnsignedQuantiser(4, rectify=True), UnsignedQuantiser(4)
+    for _ in range(60):
+        x = torch.randn(64, 16, 20, 20, generator=generator)
+        one(x)
+        two(torch.relu(x))
+    assert float(one.clip) == pytest.approx(float(two.clip), rel=0.02)  # one looks at a part of the batch
+
+
+def test_the_range_is_forgotten_on_demand() -> None:
+    quantiser = UnsignedQuantiser(4)
+    quantiser(torch.linspace(0, 1, 100))
+    quantiser.forget()
+    quantiser(torch.linspace(0, 3, 100))
+    assert float(quantiser.clip) == pytest.approx(3.0)
+
+
+def test_the_range_of_a_long_training_is_that_of_its_data() -> None:
+    quantiser = UnsignedQuantiser(4)
+    for _ in range(200):
+        quantiser(torch.linspace(0, 1, 100))
+    for _ in range(200):
+        quantiser(torch.linspace(0, 2, 100))
+    assert float(quantiser.clip) == pytest.approx(2.0, rel=1e-3)
