@@ -7,7 +7,24 @@ from typing import Annotated
 import typer
 
 import rramlab
-from rramlab.cli import bench, calibrate, demo, dies, drivers, learn, probe, protocols, report, run, runs, sim, view
+from rramlab.cli import (
+    bench,
+    calibrate,
+    datasets,
+    demo,
+    deploy,
+    dies,
+    drivers,
+    place,
+    probe,
+    protocols,
+    report,
+    run,
+    runs,
+    sim,
+    train,
+    view,
+)
 
 app = typer.Typer(
     name="rramlab",
@@ -51,9 +68,11 @@ app.command("route")(probe.route)
 app.command("sweep")(probe.sweep)
 app.command("map")(view.map_)
 app.command("estop")(bench.estop)
-app.command("train")(learn.train)
-app.command("deploy")(learn.deploy)
-app.command("evaluate")(learn.evaluate)
-app.add_typer(learn.data_app, name="data")
+app.command("place")(place.place)
+app.command("train")(train.train)
+app.command("adapt")(train.adapt)
+app.command("deploy")(deploy.deploy)
+app.command("evaluate")(deploy.evaluate)
+app.add_typer(datasets.app, name="data")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(sim.app, name="sim")

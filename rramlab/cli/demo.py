@@ -31,7 +31,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Form a whole simulated die, train a mask on its random weights, deploy it, run it there, show what happened."""
-    from rramlab.cli.learn import epochs_shown, need_torch
+    from rramlab.cli.learning import epochs_shown, need_torch
     from rramlab.cli.view import draw
 
     need_torch()

@@ -55,7 +55,7 @@ def show(die: DieId, bench: BenchPath = None, as_json: Json = False) -> None:
 
     out = Output(as_json)
     description = describe_bench(bench)
-    life, contact = _life(description, die)
+    life, contact = life_in(description, die)
     document = {
         **_facts(description, life, contact),
         "on_bench": die in [entry.id for entry in description.file.dies],
@@ -120,7 +120,7 @@ def wear(
 
     out = Output(as_json)
     description = describe_bench(bench)
-    life, _ = _life(description, die)
+    life, _ = life_in(description, die)
     from rramlab.macro.geometry import Geometry
 
     cells = Region(region).resolve(Geometry(*life.pulses.shape), life.state).bits
@@ -156,7 +156,7 @@ def _say_wear(out: Output, die: str, region: str, found: Wear) -> None:
         out.say(f"The most worn: {worst}")
 
 
-def _life(description: BenchDescription, die: str) -> tuple[Life, dict[str, Any]]:
+def life_in(description: BenchDescription, die: str) -> tuple[Life, dict[str, Any]]:
     """Return a die's life, and its last contact test: empty where there is none that holds.
 
     Raises:
@@ -217,7 +217,7 @@ def _entry(description: BenchDescription, die: str, on_bench: bool) -> dict[str,
     try:
         if not (description.data / "dies" / die / LEDGER).exists():
             return {**about, "problem": "not enrolled"}
-        life, contact = _life(description, die)
+        life, contact = life_in(description, die)
     except (RramlabError, OSError, ValueError) as error:
         return {**about, "enrolled": True, "problem": str(error)}
     return {**about, "enrolled": True, **_facts(description, life, contact)}

@@ -3,13 +3,19 @@
 from rramlab.deploy.deployment import Deployment, Method, find_deployment
 from rramlab.deploy.planner import deployment_plan, pruned_cells
 from rramlab.deploy.verify import Verification, verify
+from rramlab.deploy.ways import Load, Objective, Way, best, ways
 
 __all__ = [
     "Deployment",
+    "Load",
     "Method",
+    "Objective",
     "Verification",
+    "Way",
+    "best",
     "deployment_plan",
     "find_deployment",
     "pruned_cells",
     "verify",
+    "ways",
 ]

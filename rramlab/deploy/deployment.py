@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,6 @@ from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError
 from rramlab.base.files import read_object, write_json
 from rramlab.macro.gates import GatePattern
-from rramlab.macro.geometry import Geometry
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement, Tile
 
@@ -22,25 +21,31 @@ Method = Literal["gate", "reset"]
 
 @dataclass(frozen=True, eq=False)
 class Deployment:
-    """A mask on a die.
+    """A mask on its dies.
 
-    ``method``: ``gate`` turns pruned connections off with gate patterns, without a pulse; ``reset`` has reset the
-    conducting cells of pruned pairs and gates whole lines only.
-    ``conductance_S``: float32[rows, columns] as read when it was deployed, NaN outside the tiles: what later sessions
+    ``dies``: those of ``placement``, in its order. ``reset``: the layers whose conducting cells of pruned pairs were reset, so
+    that only whole lines of theirs are gated; the pruned connections of all others are off by gate patterns, without a pulse.
+    ``conductance_S``: float32[dies, rows, columns] as read when it was deployed, NaN outside the tiles: what later sessions
     compare with.
     """
 
     name: str
-    die_id: str
-    method: Method
+    dies: tuple[str, ...]
+    reset: tuple[str, ...]
     placement: Placement
     mask: Mask
     conductance_S: npt.NDArray[np.float32]
-    about: dict[str, Any]  # training, run, verification: for people and for evaluate
+    about: dict[str, Any]  # training, runs, verification: for people and for evaluate
+
+    @property
+    def method(self) -> str:
+        """In a word: ``gate``, ``reset``, or both."""
+        layers = self.placement.layers
+        return "gate" if not self.reset else "reset" if len(self.reset) == len(layers) else "gate and reset"
 
     def gates(self) -> dict[Tile, GatePattern]:
         """Return the gate pattern of every tile."""
-        return self.placement.gates(self.mask, lines_only=self.method == "reset")
+        return self.placement.gates(self.mask, self.reset)
 
     def save(self, deployments: Path) -> Path:
         """Write the folder ``deployments/<name>/``; ``deployment.json`` comes last, so that it stands for a whole one."""
@@ -57,11 +62,9 @@ class Deployment:
             folder / "deployment.json",
             {
                 "name": self.name,
-                "die": self.die_id,
-                "method": self.method,
-                "rows": self.placement.geometry.rows,
-                "columns": self.placement.geometry.columns,
-                "tiles": [asdict(tile) for tile in self.placement.tiles],
+                "dies": list(self.dies),
+                "reset": list(self.reset),
+                **self.placement.as_json(),
                 **self.about,
                 **findings,
             },
@@ -75,18 +78,16 @@ class Deployment:
         Raises:
             DataError: a file of it is missing or damaged.
         """
-        about = read_object(folder / "deployment.json", "rows", "columns", "tiles", "name", "die", "method", "training")
+        about = read_object(folder / "deployment.json", "rows", "columns", "tiles", "name", "dies", "reset", "training")
         try:
-            geometry = Geometry(about.pop("rows"), about.pop("columns"))
-            placement = Placement(geometry, tuple(Tile(**tile) for tile in about.pop("tiles")))
-            reference = load_arrays(folder / "reference.npz")["conductance_S"]
+            placement = Placement.from_json(about.pop("rows"), about.pop("columns"), about.pop("tiles"))
             return cls(
                 about.pop("name"),
-                about.pop("die"),
-                about.pop("method"),
+                tuple(about.pop("dies")),
+                tuple(about.pop("reset")),
                 placement,
                 Mask.load(folder / "mask.npz"),
-                reference,
+                load_arrays(folder / "reference.npz")["conductance_S"],
                 about,
             )
         except (DataError, KeyError, TypeError, ValueError) as error:

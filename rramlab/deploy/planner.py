@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from rramlab.base.errors import SourceRef
-from rramlab.deploy.deployment import Method
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
@@ -18,40 +19,43 @@ from rramlab.plan.steps import ContactStep, PulseStep, ReadStep, Step
 RESET = Pulse(amplitude_V=2.0, width_s=1e-6, gate_V=3.0)
 
 
-def pruned_cells(placement: Placement, mask: Mask) -> CellSelection:
-    """Return the cells of pruned pairs that only a reset can take out.
+def pruned_cells(placement: Placement, mask: Mask, reset: Collection[str], die: int = 0) -> CellSelection:
+    """Return the cells of a die in pruned pairs that only a reset can take out, of the layers named in ``reset``.
 
     Rows and pairs of a tile that keep nothing are left alone: a gate turns them off without a pulse.
     """
-    kept = placement.kept(mask)
+    kept = placement.kept(mask, die)
     pruned = np.zeros_like(kept)
-    for tile in placement.tiles:
-        part = kept[tile.row_slice, tile.pair_slice]
-        lines = part.any(axis=1, keepdims=True) & part.any(axis=0, keepdims=True)
-        pruned[tile.row_slice, tile.pair_slice] = lines & ~part
+    for tile in placement.on(die):
+        if tile.layer in reset:
+            part = kept[tile.row_slice, tile.pair_slice]
+            lines = part.any(axis=1, keepdims=True) & part.any(axis=0, keepdims=True)
+            pruned[tile.row_slice, tile.pair_slice] = lines & ~part
     return CellSelection(np.repeat(pruned, 2, axis=1))
 
 
-def deployment_plan(placement: Placement, mask: Mask, method: Method, reset: Pulse = RESET) -> Plan:
-    """Return the plan that puts ``mask`` on the die and reads back what is there.
+def deployment_plan(
+    placement: Placement, mask: Mask, reset: Collection[str] = (), die: int = 0, pulse: Pulse = RESET
+) -> Plan:
+    """Return the plan that puts ``mask`` on a die and reads back what is there.
 
-    The data set ``deployed`` is the read after it. ``gate`` needs no pulse and so no arming: its patterns are loaded by
-    whoever multiplies. ``reset`` gives each *conducting* cell of a pruned pair one pulse, frozen when the step begins.
+    The data set ``deployed`` is the read after it. Gating needs no pulse and so no arming: its patterns are loaded by whoever
+    multiplies. Each *conducting* cell of a pruned pair of a layer in ``reset`` gets one pulse, frozen when the step begins.
     """
-    used = Region.of(placement.used).text
+    used = Region.of(placement.used(die)).text
     steps: list[Step] = [ContactStep()]
-    if method == "reset":
-        pruned = Region.of(pruned_cells(placement, mask)).text
+    pruned = pruned_cells(placement, mask, reset, die)
+    if pruned.count:
         steps += [
             ReadStep(cells=used, name="before"),
             PulseStep(
                 kind="reset",
-                cells=f"{pruned} & conducting",
-                voltage=reset.amplitude_V,
-                width=reset.width_s,
-                gate=reset.gate_V,
-                source=SourceRef(f"deployment by {method}"),
+                cells=f"{Region.of(pruned).text} & conducting",
+                voltage=pulse.amplitude_V,
+                width=pulse.width_s,
+                gate=pulse.gate_V,
+                source=SourceRef("deployment by reset"),
             ),
         ]
     steps.append(ReadStep(cells=used, repeats=4, name="deployed"))
-    return Plan(name=f"deploy-{method}", steps=tuple(steps))
+    return Plan(name="deploy-reset" if reset else "deploy-gate", steps=tuple(steps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -55,35 +56,35 @@ class Verification:
         return {**asdict(self), "passed": self.passed}
 
 
-def verify(macro: Macro, deployment: Deployment) -> Verification:
-    """Read the die back and compare with what was deployed. Sends no pulse."""
+def verify(macros: Mapping[str, Macro], deployment: Deployment) -> Verification:
+    """Read the dies back and compare with what was deployed. Sends no pulse."""
+    counts = [_of_die(macros[die], deployment, number) for number, die in enumerate(deployment.dies)]
+    kept, lost, appeared, pruned, left = np.sum(counts, axis=0).tolist()
+    return Verification(kept, lost, appeared, pruned, left, _product_error(macros, deployment))
+
+
+def _of_die(macro: Macro, deployment: Deployment, number: int) -> tuple[int, ...]:
+    """Return kept, lost, appeared, pruned and left cells of a die."""
     placement, mask = deployment.placement, deployment.mask
-    used = placement.used
-    now = macro.read(used)
-    kept = placement.cells(mask).bits
-    before, after = is_conducting(deployment.conductance_S), is_conducting(now)
-    gone = pruned_cells(placement, mask).bits if deployment.method == "reset" else np.zeros_like(kept)
-    return Verification(
-        kept_cells=int(np.count_nonzero(kept)),
-        lost=int(np.count_nonzero(kept & before & ~after)),
-        appeared=int(np.count_nonzero(kept & ~before & after)),
-        pruned_cells=int(np.count_nonzero(gone)),
-        left=int(np.count_nonzero(gone & after)),
-        product_error=_product_error(macro, deployment),
-    )
+    now = macro.read(placement.used(number))
+    kept = placement.cells(mask, number).bits
+    before, after = is_conducting(deployment.conductance_S[number]), is_conducting(now)
+    gone = pruned_cells(placement, mask, deployment.reset, number).bits
+    found = (kept, kept & before & ~after, kept & ~before & after, gone, gone & after)
+    return tuple(int(np.count_nonzero(cells)) for cells in found)
 
 
-def _product_error(macro: Macro, deployment: Deployment) -> float:
+def _product_error(macros: Mapping[str, Macro], deployment: Deployment) -> float:
     """Compare the all-ones product of every tile with the sum of its read weights under the mask."""
     weights = deployment.placement.weights(deployment.conductance_S)
     deviation, size = 0.0, 0.0
     for tile, gates in deployment.gates().items():
         ones = np.ones((_REPEATS, tile.inputs), np.uint8)
-        measured = macro.multiply(ones, 1, tile, gates).mean(axis=0)
-        kept = deployment.mask.layers[tile.layer][tile.input_slice]
-        if deployment.method == "reset":  # what was reset is a small weight, not none; whole lines are gated
+        measured = macros[deployment.dies[tile.die]].multiply(ones, 1, tile, gates).mean(axis=0)
+        kept = deployment.mask.layers[tile.layer][tile.of_layer]
+        if tile.layer in deployment.reset:  # what was reset is a small weight, not none; whole lines are gated
             kept = np.asarray(kept.any(axis=1, keepdims=True) & kept.any(axis=0, keepdims=True))
-        expected = (weights[tile.layer][tile.input_slice] * kept).sum(axis=0)
+        expected = (weights[tile.layer][tile.of_layer] * kept).sum(axis=0)
         deviation += float(np.sum((measured - expected) ** 2))
         size += float(np.sum(expected**2))
     return float(np.sqrt(deviation / size)) if size else 0.0

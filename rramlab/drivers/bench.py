@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,28 +127,33 @@ class BenchDescription:
         return intersect(of_board(self.board), *units, self.file.limits)
 
 
-def describe_bench(where: Path | None = None, die: str | None = None, trace: Path | None = None) -> BenchDescription:
+def describe_bench(
+    where: Path | None = None, die: str | Sequence[str] | None = None, trace: Path | None = None
+) -> BenchDescription:
     """Read a bench's files.
 
-    ``where``: a bench folder or file, default the current folder. ``die``: that die alone; one that the file does not
-    list is put on the simulated table without options, so it is what it was made as, or virgin and published.
+    ``where``: a bench folder or file, default the current folder. ``die``: that die alone, or those, in their order; one that
+    the file does not list is put on the simulated table without options, so it is what it was made as, or virgin and
+    published.
 
     Raises:
         UsageError, DataError: naming file and line.
     """
-    if die is not None:
-        checked(die, "die id")
+    wanted = None if die is None else [die] if isinstance(die, str) else list(die)
+    for name in wanted or ():
+        checked(name, "die id")
     located, root = bench_file(where)
     file = load_model(located.path, BenchFile)
-    if die is not None and die not in [entry.id for entry in file.dies]:
-        if file.backend != "simulated":
+    if wanted is not None:
+        listed = {entry.id: entry for entry in file.dies}
+        unknown = [name for name in wanted if name not in listed]
+        if unknown and file.backend != "simulated":
             raise UsageError(
-                f"die {die!r} is not on the bench; {located.path} lists {', '.join(d.id for d in file.dies)}. "
+                f"die {unknown[0]!r} is not on the bench; {located.path} lists {', '.join(listed)}. "
                 "Enter it there once it is in the socket"
             )
-        file = BenchFile.model_validate({**dict(file), "dies": ({"id": die, "options": {}},)})
-    elif die is not None:
-        file = file.model_copy(update={"dies": tuple(entry for entry in file.dies if entry.id == die)})
+        dies = tuple(listed.get(name) or DieEntry(id=name) for name in wanted)
+        file = file.model_copy(update={"dies": dies})
     ids = [entry.id for entry in file.dies]
     if len(set(ids)) != len(ids):
         raise UsageError(f"a die stands twice in {', '.join(ids)}", load_yaml(located.path).at(("dies",)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.compensation import Compensation
+from rramlab.macro.conditions import Conditions
 from rramlab.macro.crossbar import LineResistances
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
@@ -65,6 +67,19 @@ class SessionMacro:
     @property
     def board(self) -> BoardTable:
         return self._station.board
+
+    def conditions(self) -> Conditions:
+        """Return under which conditions a read is taken now; asks the board how warm it is."""
+        station = self._station
+        with self._working():
+            station.identify()
+        return Conditions(
+            station.die_id,
+            datetime.now(UTC),
+            station.identity.temperature_C,
+            station.calibration.record or "",
+            station.ledger.last_id,
+        )
 
     def contact(self) -> ContactReport:
         """Test the lines at no more than 0.1 V; pulses need a test that passed within the last hour."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Tile:
-    """Inputs ``first_input`` … of a layer on rows ``row`` …, its outputs on pairs ``pair`` … of one die."""
+    """Inputs ``first_input`` … of a layer on rows ``row`` …, outputs ``first_output`` … on pairs ``pair`` … of a die.
+
+    ``die`` counts the dies of the placement from 0.
+    """
 
     layer: str
     first_input: int
@@ -27,10 +31,21 @@ class Tile:
     outputs: int
     row: int
     pair: int
+    first_output: int = 0
+    die: int = 0
 
     @property
     def input_slice(self) -> slice:
         return slice(self.first_input, self.first_input + self.inputs)
+
+    @property
+    def output_slice(self) -> slice:
+        return slice(self.first_output, self.first_output + self.outputs)
+
+    @property
+    def of_layer(self) -> tuple[slice, slice]:
+        """Which part of the layer's [inputs, outputs] the tile holds."""
+        return self.input_slice, self.output_slice
 
     @property
     def row_slice(self) -> slice:
@@ -47,16 +62,20 @@ class Tile:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where every layer lies on one die. Layers with more inputs than rows are split; the parts are summed digitally."""
+    """Where every layer lies on one die or several of one geometry.
+
+    Layers with more inputs than rows are split, and the parts summed digitally; those with more outputs than pairs, too,
+    and the parts joined.
+    """
 
     geometry: Geometry
     tiles: tuple[Tile, ...]
 
     def __post_init__(self) -> None:
-        taken = np.zeros((self.geometry.rows, self.geometry.pairs), np.bool_)
+        taken = np.zeros((self.dies, self.geometry.rows, self.geometry.pairs), np.bool_)
         for tile in self.tiles:
-            area = taken[tile.row_slice, tile.pair_slice]
-            if area.shape != (tile.inputs, tile.outputs) or min(tile.row, tile.pair) < 0:
+            area = taken[tile.die, tile.row_slice, tile.pair_slice]
+            if area.shape != (tile.inputs, tile.outputs) or min(tile.row, tile.pair, tile.die) < 0:
                 raise ValueError(f"the tile of layer {tile.layer!r} at row {tile.row}, pair {tile.pair} leaves the die")
             if area.any():
                 raise ValueError(
@@ -65,55 +84,74 @@ class Placement:
             area[:] = True
 
     @classmethod
-    def pack(cls, layers: Mapping[str, tuple[int, int]], geometry: Geometry, align: int = 64) -> Placement:
-        """Place ``layers`` (name → (inputs, outputs)) on one die, largest first, at the first free place.
+    def pack(
+        cls, layers: Mapping[str, tuple[int, int]], geometry: Geometry, align: int = 64, dies: int | None = 1
+    ) -> Placement:
+        """Place ``layers`` (name → (inputs, outputs)) on ``dies`` dies, largest first, at the first free place.
 
         Tiles start at multiples of ``align`` rows (the board's lines at once), so that none needs a row group
-        more than its inputs do.
+        more than its inputs do. ``dies``: None takes as many as are needed.
 
         Raises:
-            UsageError: the network does not fit.
+            UsageError: the network does not fit; says how many dies it would take.
         """
         parts = [part for name, (inputs, outputs) in layers.items() for part in _split(name, inputs, outputs, geometry)]
-        taken = np.zeros((geometry.rows, geometry.pairs), np.bool_)
+        taken: list[Bools] = []
         placed: dict[int, Tile] = {}
-        for index in sorted(range(len(parts)), key=lambda i: (-parts[i][2], -parts[i][3])):
-            name, first, inputs, outputs = parts[index]
-            where = _first_free(taken, inputs, outputs, align)
-            if where is None:
-                weights = sum(i * o for i, o in layers.values())
-                raise UsageError(
-                    f"the network does not fit on one die: layer {name!r} ({inputs} × {outputs} weights) finds no room; "
-                    f"the network has {weights:,} weights, a die {geometry.rows * geometry.pairs:,} pairs "
-                    f"({geometry.rows} rows × {geometry.pairs}); use fewer or narrower layers"
-                )
-            tile = Tile(name, first, inputs, outputs, *where)
-            taken[tile.row_slice, tile.pair_slice] = True
-            placed[index] = tile
+        for index in sorted(range(len(parts)), key=lambda i: (-parts[i].inputs, -parts[i].outputs)):
+            part = parts[index]
+            for die in range(len(taken) + 1):
+                if die == len(taken):
+                    taken.append(np.zeros((geometry.rows, geometry.pairs), np.bool_))
+                where = _first_free(taken[die], part.inputs, part.outputs, align)
+                if where is not None:
+                    break
+            assert where is not None  # a part is never larger than a die
+            placed[index] = replace(part, row=where[0], pair=where[1], die=die)
+            taken[die][placed[index].row_slice, placed[index].pair_slice] = True
+        if dies is not None and len(taken) > dies:
+            weights = sum(i * o for i, o in layers.values())
+            raise UsageError(
+                f"the network does not fit on {'one die' if dies == 1 else f'{dies} dies'}: its {weights:,} weights in "
+                f"{len(layers)} layers take {len(taken)} dies of {geometry.rows * geometry.pairs:,} pairs ({geometry.rows} "
+                f"rows × {geometry.pairs}); use fewer or narrower layers, or name more dies"
+            )
         return cls(geometry, tuple(placed[index] for index in range(len(parts))))
+
+    @property
+    def dies(self) -> int:
+        """How many dies the placement needs."""
+        return 1 + max((tile.die for tile in self.tiles), default=0)
 
     @property
     def layers(self) -> dict[str, tuple[int, int]]:
         """Layer name → (inputs, outputs), in placement order."""
         shapes: dict[str, tuple[int, int]] = {}
         for tile in self.tiles:
-            inputs = max(shapes.get(tile.layer, (0, 0))[0], tile.first_input + tile.inputs)
-            shapes[tile.layer] = (inputs, tile.outputs)
+            inputs, outputs = shapes.get(tile.layer, (0, 0))
+            shapes[tile.layer] = max(inputs, tile.input_slice.stop), max(outputs, tile.output_slice.stop)
         return shapes
 
     def of(self, layer: str) -> tuple[Tile, ...]:
         return tuple(tile for tile in self.tiles if tile.layer == layer)
 
+    def on(self, die: int) -> tuple[Tile, ...]:
+        return tuple(tile for tile in self.tiles if tile.die == die)
+
     def weights(self, conductance_S: Floats) -> dict[str, Floats]:
-        """Return G⁺ − G⁻ of every layer's pairs, float32[inputs, outputs], from float32[rows, columns] in siemens."""
+        """Return G⁺ − G⁻ of every layer's pairs, float32[inputs, outputs].
+
+        ``conductance_S``: float32[rows, columns] of the only die, or float32[dies, rows, columns].
+        """
+        stack = conductance_S.reshape(self.dies, *self.geometry.shape)
         weights = {name: np.empty(shape, np.float32) for name, shape in self.layers.items()}
         for tile in self.tiles:
-            cells = conductance_S[tile.row_slice, tile.column_slice]
-            weights[tile.layer][tile.input_slice] = cells[:, 0::2] - cells[:, 1::2]
+            cells = stack[tile.die, tile.row_slice, tile.column_slice]
+            weights[tile.layer][tile.of_layer] = cells[:, 0::2] - cells[:, 1::2]
         return weights
 
-    def kept(self, mask: Mask) -> Bools:
-        """Return the kept pairs of the die: bool[rows, pairs]; pairs outside every tile are not kept.
+    def kept(self, mask: Mask, die: int = 0) -> Bools:
+        """Return the kept pairs of a die: bool[rows, pairs]; pairs outside every tile are not kept.
 
         Raises:
             UsageError: the mask's layers are not those placed.
@@ -124,40 +162,61 @@ class Placement:
                 f"the mask has layers {found}, the placement {self.layers}: they are of different networks"
             )
         kept = np.zeros((self.geometry.rows, self.geometry.pairs), np.bool_)
-        for tile in self.tiles:
-            kept[tile.row_slice, tile.pair_slice] = mask.layers[tile.layer][tile.input_slice]
+        for tile in self.on(die):
+            kept[tile.row_slice, tile.pair_slice] = mask.layers[tile.layer][tile.of_layer]
         return kept
 
-    def cells(self, mask: Mask) -> CellSelection:
-        """Return the cells of kept pairs."""
-        return CellSelection(np.repeat(self.kept(mask), 2, axis=1))
+    def cells(self, mask: Mask, die: int = 0) -> CellSelection:
+        """Return the cells of kept pairs of a die."""
+        return CellSelection(np.repeat(self.kept(mask, die), 2, axis=1))
 
-    @property
-    def used(self) -> CellSelection:
-        """Every cell that a tile holds."""
-        return self.cells(Mask({name: np.ones(shape, np.bool_) for name, shape in self.layers.items()}))
+    def used(self, die: int = 0) -> CellSelection:
+        """Return every cell of a die that a tile holds."""
+        return self.cells(Mask({name: np.ones(shape, np.bool_) for name, shape in self.layers.items()}), die)
 
-    def gates(self, mask: Mask, lines_only: bool = False) -> dict[Tile, GatePattern]:
-        """Return each tile's gate pattern.
+    def gates(self, mask: Mask, reset: Collection[str] = ()) -> dict[Tile, GatePattern]:
+        """Return each tile's gate pattern, on the tile's die.
 
-        Pairs with equal row sets share a phase. With ``lines_only`` there is one phase: the rows and the pairs
-        that keep anything (what remains to be gated when pruned cells are reset).
+        Pairs with equal row sets share a phase. The layers named in ``reset``, whose pruned cells are reset, have one phase:
+        the rows and the pairs that keep anything, which is what remains to be gated.
         """
-        kept = self.kept(mask)
-        patterns: dict[Tile, GatePattern] = {}
-        for tile in self.tiles:
-            mine = np.zeros_like(kept)
-            mine[tile.row_slice, tile.pair_slice] = kept[tile.row_slice, tile.pair_slice]
-            if lines_only:
-                patterns[tile] = GatePattern.lines(np.asarray(mine.any(axis=1)), np.asarray(mine.any(axis=0)))
-            else:
-                patterns[tile] = GatePattern.of_pairs(mine)
-        return patterns
+        return {
+            tile: self.gates_of(tile, mask.layers[tile.layer][tile.of_layer], tile.layer in reset)
+            for tile in self.tiles
+        }
+
+    def gates_of(self, tile: Tile, kept: Bools, lines_only: bool = False) -> GatePattern:
+        """Return the pattern of one tile that keeps ``kept``, bool[tile inputs, tile outputs]; see :meth:`gates`."""
+        on_die = np.zeros((self.geometry.rows, self.geometry.pairs), np.bool_)
+        on_die[tile.row_slice, tile.pair_slice] = kept
+        if lines_only:
+            return GatePattern.lines(np.asarray(on_die.any(axis=1)), np.asarray(on_die.any(axis=0)))
+        return GatePattern.of_pairs(on_die)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.geometry.rows,
+            "columns": self.geometry.columns,
+            "tiles": [asdict(tile) for tile in self.tiles],
+        }
+
+    @classmethod
+    def from_json(cls, rows: int, columns: int, tiles: Iterable[Mapping[str, Any]]) -> Placement:
+        """The inverse of :meth:`as_json`.
+
+        Raises:
+            TypeError, ValueError: it is not the JSON of a placement.
+        """
+        return cls(Geometry(rows, columns), tuple(Tile(**tile) for tile in tiles))
 
 
-def _split(name: str, inputs: int, outputs: int, geometry: Geometry) -> list[tuple[str, int, int, int]]:
-    """Cut a layer into parts of at most ``geometry.rows`` inputs: whole arrays first, then the rest."""
-    return [(name, first, min(geometry.rows, inputs - first), outputs) for first in range(0, inputs, geometry.rows)]
+def _split(name: str, inputs: int, outputs: int, geometry: Geometry) -> list[Tile]:
+    """Cut a layer into parts that fit on a die, whole arrays first, then the rest; none has its place yet."""
+    return [
+        Tile(name, first, min(geometry.rows, inputs - first), min(geometry.pairs, outputs - left), 0, 0, left)
+        for left in range(0, outputs, geometry.pairs)
+        for first in range(0, inputs, geometry.rows)
+    ]
 
 
 def _first_free(taken: Bools, inputs: int, outputs: int, align: int) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection
+from rramlab.macro.conditions import Conditions
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.placement import Tile
@@ -27,6 +28,10 @@ class Macro(Protocol):
 
     @property
     def board(self) -> BoardTable: ...
+
+    def conditions(self) -> Conditions:
+        """Return under which conditions a read is taken now."""
+        ...
 
     def pulse(self, kind: PulseKind, cells: CellSelection | Region | str, pulse: Pulse) -> PulseReport:
         """Give each selected cell exactly one pulse.

@@ -3,7 +3,7 @@
 from rramlab.nn.convert import convert
 from rramlab.nn.layers import MaskedConv2d, MaskedConvTranspose2d, MaskedLinear, MaskedRNN
 from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply
-from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup, share_kept
+from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup, share_kept, vectors_of
 from rramlab.nn.popup import kept_count, pop_up, top_fraction
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment
@@ -29,4 +29,5 @@ __all__ = [
     "regroup",
     "share_kept",
     "top_fraction",
+    "vectors_of",
 ]

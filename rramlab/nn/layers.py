@@ -29,18 +29,20 @@ class MaskedLinear(MaskedLayer):
 
     def product(self) -> Callable[[Tensor], Tensor]:
         """Return the layer as it is now, for several products with one mask; read noise is fresh in each."""
-        if self.multiply is not None:
-            return self._product_on_chip
-        selected = self.selected()
-        # Not functional.linear: it takes the weights transposed, and every pass over their gradient would be a slow one.
-        return lambda x: _biased(self.quantiser(x) @ self.read(selected), self.bias)
+        weights, mask = self.now()
 
-    def _product_on_chip(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            codes = self.quantiser.codes(x).flatten(end_dim=-2)
-            rows = max(1, CODES_AT_ONCE // codes.shape[1])
-            sums = torch.cat([self.on_chip(part) for part in torch.split(codes, rows)])
-            return _biased(sums.view(*x.shape[:-1], -1), self.bias)
+        def multiplied(x: Tensor) -> Tensor:
+            # Not functional.linear: it takes the weights transposed, and every pass over their gradient would be a slow one.
+            host = None if weights is None else self.quantiser(x) @ self.read(weights)
+            return _biased(self.joined(host, None if mask is None else self._on_chip(x, mask)), self.bias)
+
+        return multiplied
+
+    def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
+        codes = self.quantiser.codes(x).flatten(end_dim=-2)
+        rows = max(1, CODES_AT_ONCE // codes.shape[1])
+        sums = torch.cat([self.on_chip(part, mask) for part in torch.split(codes, rows)])
+        return sums.view(*x.shape[:-1], -1)
 
 
 class MaskedConv2d(MaskedLayer):
@@ -60,17 +62,23 @@ class MaskedConv2d(MaskedLayer):
         self.in_channels = in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.multiply is None:
-            kernels = self.weights().t().reshape(-1, self.in_channels, *self.kernel_size)
-            # Torch then computes in this layout, also what comes behind: a quarter less time for small images on a CPU.
-            kernels = kernels.contiguous(memory_format=torch.channels_last)
-            return functional.conv2d(self.quantiser(x), kernels, self.bias, self.stride, self.padding)
-        with torch.no_grad():
-            codes = self.quantiser.codes(x)
-            height, width = self.positions(x.shape[2], x.shape[3])
-            images = max(1, CODES_AT_ONCE // (height * width * self.shape[0]))
-            sums = torch.cat([self.on_chip(self.unfold(part)) for part in torch.split(codes, images)])
-            return _biased(sums.view(x.shape[0], height, width, -1), self.bias).permute(0, 3, 1, 2).contiguous()
+        weights, mask = self.now()
+        host = None if weights is None else self._on_host(x, self.read(weights))
+        found = self.joined(host, None if mask is None else self._on_chip(x, mask))
+        return found if self.bias is None else found + self.bias[:, None, None]
+
+    def _on_host(self, x: Tensor, weights: Tensor) -> Tensor:
+        kernels = weights.t().reshape(-1, self.in_channels, *self.kernel_size)
+        # Torch then computes in this layout, also what comes behind: a quarter less time for small images on a CPU.
+        kernels = kernels.contiguous(memory_format=torch.channels_last)
+        return functional.conv2d(self.quantiser(x), kernels, None, self.stride, self.padding)
+
+    def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
+        codes = self.quantiser.codes(x)
+        height, width = self.positions(x.shape[2], x.shape[3])
+        images = max(1, CODES_AT_ONCE // (height * width * self.shape[0]))
+        sums = torch.cat([self.on_chip(self.unfold(part), mask) for part in torch.split(codes, images)])
+        return sums.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Return the output's (height, width) for an input of that size; each position is one vector."""
@@ -113,23 +121,28 @@ class MaskedConvTranspose2d(MaskedLayer):
         self.fan_in = in_channels * window / (self.stride[0] * self.stride[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.multiply is None:
-            kernels = self.weights().reshape(self.shape[0], -1, *self.kernel_size)
-            return functional.conv_transpose2d(
-                self.quantiser(x), kernels, self.bias, self.stride, self.padding, self.output_padding
-            )
-        with torch.no_grad():
-            pixels = self.quantiser.codes(x).permute(0, 2, 3, 1).reshape(-1, self.shape[0])
-            rows = max(1, CODES_AT_ONCE // self.shape[0])
-            sums = torch.cat([self.on_chip(part) for part in torch.split(pixels, rows)])
-            laid = functional.fold(
-                sums.view(x.shape[0], -1, self.shape[1]).transpose(1, 2),
-                self.positions(x.shape[2], x.shape[3]),
-                self.kernel_size,
-                stride=self.stride,
-                padding=self.padding,
-            )
-            return laid if self.bias is None else laid + self.bias[:, None, None]
+        weights, mask = self.now()
+        host = None if weights is None else self._on_host(x, self.read(weights))
+        found = self.joined(host, None if mask is None else self._on_chip(x, mask))
+        return found if self.bias is None else found + self.bias[:, None, None]
+
+    def _on_host(self, x: Tensor, weights: Tensor) -> Tensor:
+        kernels = weights.reshape(self.shape[0], -1, *self.kernel_size)
+        return functional.conv_transpose2d(
+            self.quantiser(x), kernels, None, self.stride, self.padding, self.output_padding
+        )
+
+    def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
+        pixels = self.quantiser.codes(x).permute(0, 2, 3, 1).reshape(-1, self.shape[0])
+        rows = max(1, CODES_AT_ONCE // self.shape[0])
+        sums = torch.cat([self.on_chip(part, mask) for part in torch.split(pixels, rows)])
+        return functional.fold(
+            sums.view(x.shape[0], -1, self.shape[1]).transpose(1, 2),
+            self.positions(x.shape[2], x.shape[3]),
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+        )
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Return the output's (height, width) for an input of that size."""

@@ -3,7 +3,8 @@
 Shapes follow the die: ``scores``, ``conductance`` and masks are [inputs, outputs], inputs in torch unfold
 order (channel, kernel row, kernel column). A layer computes on the host or, when ``multiply`` is set, sends
 its codes to whatever multiplies there (the macro): both give the same result up to float32 rounding if that
-product is exact.
+product is exact. A layer that trains with ``multiply`` set takes the value of its output from there and the gradient from the
+host's weights: the chip in the loop.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
 
 HysteresisRule = Literal["dead-band", "consecutive"]
-Multiply = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+# Codes uint8[batch, inputs] and mask bool[inputs, outputs] -> siemens × code, float32[batch, outputs].
+Multiply = Callable[[npt.NDArray[np.uint8], Bools], npt.NDArray[np.float32]]
 
 
 class Masking(TypedDict, total=False):
@@ -36,6 +38,18 @@ class Masking(TypedDict, total=False):
     assignment: Assignment
     hysteresis_rule: HysteresisRule
     rectify: bool
+
+
+class _Measured(torch.autograd.Function):
+    """A product as it was measured, with the gradient of the host's."""
+
+    @staticmethod
+    def forward(ctx: Any, host: Tensor, chip: Tensor) -> Tensor:
+        return chip
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 class MaskedLayer(nn.Module):
@@ -65,12 +79,14 @@ class MaskedLayer(nn.Module):
             (``set_count``) and off (``reset_count``) in them after the first: each a pulse, were the mask kept by set and
             reset.
         keep_all: ignore the scores and use every weight: the unpruned random network.
-        read_noise: relative σ of a fresh Gaussian factor a weight and batch while training (with one cell of
+        read_noise: relative σ of a fresh Gaussian factor a weight and batch while training on the host (with one cell of
             each pair formed, the read noise of that cell).
         evaluation_noise: the same in evaluation on the host.
         bias: None, or a parameter of one value a feature or channel, added digitally; ``convert`` sets it.
-        multiply: None, or codes uint8[batch, inputs] -> siemens × code, float32[batch, outputs], evaluation
-            only.
+        multiply: None, or what multiplies codes uint8[batch, inputs] with the kept of the weights, bool[inputs, outputs]:
+            -> siemens × code, float32[batch, outputs].
+        origin: where the weights come from, name -> text (die, calibration record, time of the read …), or empty; part of
+            the ``state_dict``. A state of other dies is refused.
     """
 
     conductance: Tensor
@@ -111,6 +127,7 @@ class MaskedLayer(nn.Module):
         self.read_noise = 0.0
         self.evaluation_noise = 0.0
         self.multiply: Multiply | None = None
+        self.origin: dict[str, str] = {}
         self.quantiser = UnsignedQuantiser(bits, rectify)
         bound = inputs**-0.5  # assumed; 3 times wider scores learn more slowly
         self.scores = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
@@ -299,26 +316,63 @@ class MaskedLayer(nn.Module):
         noise = self.read_noise if self.training else self.evaluation_noise
         return weights * torch.randn_like(weights).mul_(noise).add_(1.0) if noise else weights
 
-    def on_chip(self, codes: Tensor) -> Tensor:
+    def now(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return what this pass multiplies with: the selected weights if the host does, the mask if ``multiply`` does.
+
+        Both while it learns with the chip in the loop: see :meth:`joined`.
+
+        Raises:
+            UsageError: no weights were loaded.
+        """
+        if self.multiply is None:
+            return self.selected(), None
+        if not self.loaded:
+            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
+        if self.training and torch.is_grad_enabled():
+            weights = self.selected()
+            return weights, self.mask() if self.keep_all else self.last_mask
+        return None, self.mask()
+
+    @staticmethod
+    def joined(host: Tensor | None, chip: Tensor | None) -> Tensor:
+        """Return the chip's value with the host's gradient, or whichever there is."""
+        if host is None or chip is None:
+            found = chip if host is None else host
+            assert found is not None
+            return found
+        measured: Tensor = _Measured.apply(host, chip)  # type: ignore[no-untyped-call]
+        return measured
+
+    def on_chip(self, codes: Tensor, mask: Tensor) -> Tensor:
         """Multiply ``codes`` uint8[batch, inputs] elsewhere; returns float32[batch, outputs] in activations.
 
         Raises:
-            UsageError: the layer is training, which a chip multiply has no gradient for.
             ValueError: what came back has another shape.
         """
-        if self.training:
-            raise UsageError(
-                "a layer on the chip only evaluates: call model.eval() first, or train with multiply = None"
-            )
-        if not self.loaded:
-            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
         assert self.multiply is not None
-        sums = np.asarray(self.multiply(codes.cpu().numpy()), np.float32)
+        sums = np.asarray(self.multiply(codes.cpu().numpy(), mask.cpu().numpy()), np.float32)
         expected = (codes.shape[0], self.shape[1])
         if sums.shape != expected:
             raise ValueError(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
         factor = self.quantiser.step * float(self.scale)
         return torch.from_numpy(sums * np.float32(factor)).to(codes.device)
+
+    def get_extra_state(self) -> dict[str, str]:
+        return dict(self.origin)
+
+    def set_extra_state(self, state: dict[str, str]) -> None:
+        """Take the origin of loaded weights.
+
+        Raises:
+            UsageError: the layer has the weights of another die.
+        """
+        die, found = self.origin.get("die"), state.get("die")
+        if die is not None and found is not None and die != found:
+            raise UsageError(
+                f"the state is of die {found!r}, the layer has the weights of die {die!r}: a mask suits only the die that it "
+                "was learned on. Use that die, or train again (rramlab adapt)"
+            )
+        self.origin = dict(state)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied layer computes on the host: the instrument behind ``multiply`` is not copied."""

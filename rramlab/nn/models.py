@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rramlab.base.errors import UsageError
-from rramlab.nn.masked import MaskedLayer
+from rramlab.nn.masked import MaskedLayer, Multiply
 from rramlab.nn.popup import kept_count, largest
 
 
@@ -25,9 +25,11 @@ def masks(model: nn.Module) -> dict[str, npt.NDArray[np.bool_]]:
     return {name: layer.mask().cpu().numpy() for name, layer in masked_layers(model).items()}
 
 
-def load_weights(model: nn.Module, weights_S: Mapping[str, npt.NDArray[np.float32]]) -> None:
+def load_weights(
+    model: nn.Module, weights_S: Mapping[str, npt.NDArray[np.float32]], origin: Mapping[str, str] | None = None
+) -> None:
     """Give every masked layer the conductance differences of its pairs: name -> float32[inputs, outputs],
-    siemens.
+    siemens. ``origin``: see ``MaskedLayer``; None leaves what is known of it.
 
     Raises:
         UsageError: layers are missing or unknown, a shape differs, or values are not finite; no layer is
@@ -41,6 +43,35 @@ def load_weights(model: nn.Module, weights_S: Mapping[str, npt.NDArray[np.float3
             layer.set_conductance(weights_S[name])
         except UsageError as error:
             raise UsageError(f"layer {name!r}: {error}") from None
+        if origin is not None:
+            layer.origin = dict(origin)
+
+
+def vectors_of(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
+    """Return how many input vectors each masked layer multiplies for the samples ``x``: what a product's cost goes with."""
+    layers = masked_layers(model)
+    counts = dict.fromkeys(layers, 0)
+    before = {name: layer.multiply for name, layer in layers.items()}
+    was_training = model.training
+
+    def counting(name: str) -> Multiply:
+        def multiply(codes: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+            counts[name] += len(codes)
+            return np.zeros((len(codes), mask.shape[1]), np.float32)
+
+        return multiply
+
+    try:
+        for name, layer in layers.items():
+            layer.multiply = counting(name)
+        model.eval()
+        with torch.no_grad():
+            model(x)
+    finally:
+        model.train(was_training)
+        for name, layer in layers.items():
+            layer.multiply = before[name]
+    return counts
 
 
 def configure(model: nn.Module, **settings: Any) -> None:

@@ -92,9 +92,10 @@ class UnsignedQuantiser(nn.Module):
         Raises:
             UsageError: ``x`` has negative values that nothing rectifies, or no data was seen yet.
         """
+        x = x.detach()
         if not self.rectify:
             _refuse_negative(float(x.min()))
-        return _round(x.detach(), self.step, self.levels).to(torch.uint8)
+        return _round(x, self.step, self.levels).to(torch.uint8)
 
     def extra_repr(self) -> str:
         return f"bits={self.bits}{', rectify' if self.rectify else ''}"

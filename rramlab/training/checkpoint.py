@@ -7,9 +7,11 @@ checkpoint must not be able to run code.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,24 @@ from rramlab.base.files import write_atomic
 from rramlab.nn import masked_layers
 from rramlab.training.recipes import Recipe
 
-FORMAT = b"rramlab checkpoint 2"
+FORMAT = b"rramlab checkpoint 3"
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One finished epoch, counted from 1; ``loss`` and ``train_accuracy`` are means over its steps."""
+    """One finished epoch, counted from 1; ``loss`` and ``train_accuracy`` are means over its steps.
+
+    ``learning_rate``: at its end. ``switched_on``, ``switched_off``: weights that training steps switched so far.
+    """
 
     epoch: int
     loss: float
     train_accuracy: float
     test_accuracy: float
+    learning_rate: float
+    hysteresis: float
+    switched_on: int
+    switched_off: int
     seconds: float
 
 
@@ -57,10 +66,7 @@ class Checkpoint:
         """Write the checkpoint so that ``path`` is always a whole one: the old or the new."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
         document["history"] = [asdict(result) for result in self.history]
-        stream = io.BytesIO()
-        torch.save(document, stream)
-        payload = stream.getvalue()
-        write_atomic(path, FORMAT + b" " + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+        save_state(path, document)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -69,17 +75,7 @@ class Checkpoint:
         Raises:
             DataError: missing, not a checkpoint of this format, or damaged.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            message = f"the checkpoint {path} cannot be read: {error.strerror}; train from the start"
-            raise DataError(message) from error
-        head, _, payload = data.partition(b"\n")
-        if not head.startswith(FORMAT + b" "):
-            raise DataError(f"{path} is not a checkpoint of rramlab: it does not begin {FORMAT.decode()!r}")
-        if head != FORMAT + b" " + hashlib.sha256(payload).hexdigest().encode():
-            raise DataError(f"the checkpoint {path} is damaged (SHA-256 differs); remove it and train again")
-        document = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        document = load_state(path)
         history = tuple(EpochResult(**result) for result in document.pop("history"))
         return cls(**document, history=history)
 
@@ -106,6 +102,49 @@ class Checkpoint:
                 f"the checkpoint {path} was trained on another read of die {die_id!r}; "
                 "resume with the weights that training started with, or train from the start"
             )
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values so that ``path`` is always a whole file."""
+    stream = io.BytesIO()
+    torch.save(state, stream)
+    payload = stream.getvalue()
+    write_atomic(path, FORMAT + b" " + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read what :func:`save_state` wrote.
+
+    Raises:
+        DataError: missing, not a file of this format, or damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        message = f"the checkpoint {path} cannot be read: {error.strerror}; train from the start"
+        raise DataError(message) from error
+    head, _, payload = data.partition(b"\n")
+    if not head.startswith(FORMAT + b" "):
+        raise DataError(f"{path} is not a checkpoint of rramlab: it does not begin {FORMAT.decode()!r}")
+    if head != FORMAT + b" " + hashlib.sha256(payload).hexdigest().encode():
+        raise DataError(f"the checkpoint {path} is damaged (SHA-256 differs); remove it and train again")
+    state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return state
+
+
+def learned_state(model: nn.Module) -> dict[str, Any]:
+    """Return what a network learned, without the weights that it learned on: for a network on other ones."""
+    weights = {f"{name}.{what}" for name in masked_layers(model) for what in ("conductance", "scale", "_extra_state")}
+    return {name: value for name, value in model.state_dict().items() if name not in weights}
+
+
+def write_log(path: Path, history: Sequence[EpochResult]) -> None:
+    """Write one line of CSV an epoch; the file is always a whole one."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, [field.name for field in fields(EpochResult)])
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in history)
+    write_atomic(path, stream.getvalue().encode())
 
 
 def weights_digest(model: nn.Module) -> str:

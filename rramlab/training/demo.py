@@ -18,7 +18,13 @@ from rramlab.training.deploying import checkpoints, put_on_chip
 from rramlab.training.experiment import Experiment
 from rramlab.training.loop import accuracy
 from rramlab.training.onchip import accuracy_on_chip
-from rramlab.training.recipes import Recipe
+from rramlab.training.recipes import Forming, Recipe
+
+FORMED: dict[Forming, str] = {
+    "all": "one electroforming pulse for every cell",
+    "partial": "one electroforming pulse for every cell, at a voltage that forms a part of them",
+    "one-of-pair": "one electroforming pulse for one cell of each pair, chosen at random",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +62,7 @@ def tell(
 ) -> Story:
     """Form the session's virgin die in single-shot mode, learn a mask on its weights, deploy it, evaluate it there.
 
-    ``forming``: parameters of the protocol ``electroform``.
+    ``forming``: parameters of the protocol ``electroform``, above those of the recipe.
     """
     begun = time.perf_counter()
     parts: dict[str, float] = {}
@@ -68,8 +74,8 @@ def tell(
         parts[name] = round(now - clock[0], 3)
         clock[0] = now
 
-    on_part("form: one electroforming pulse for one cell of each pair, chosen at random")
-    formed = session.run("electroform", forming, arm=macro.die_id)
+    on_part(f"form: {FORMED[recipe.forming]}")
+    formed = session.run("electroform", {**recipe.forming_parameters(), **(forming or {})}, arm=macro.die_id)
     part("form")
     on_part("read: every cell of the die")
     conductance = macro.read()
@@ -79,18 +85,19 @@ def tell(
 
     on_part(f"train: which of the random weights to keep, on {data.name}")
     experiment = Experiment.begin(
-        checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, macro
+        checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, session.macros
     )
     random_accuracy = experiment.random_accuracy(data)
-    model, _ = experiment.train(data, resume=False, on_epoch=on_epoch)
+    model, _ = experiment.train(data, resume=False, on_epoch=on_epoch, macros=session.macros)
     part("train")
 
     on_part(f"deploy: the mask, by {method}")
-    deployment, deployed, verification = put_on_chip(session, experiment, method, experiment.name, arm=macro.die_id)
+    reset = experiment.placement.layers if method == "reset" else ()
+    deployment, deployed, verification = put_on_chip(session, experiment, reset, experiment.name, arm=macro.die_id)
     part("deploy")
     on_part(f"evaluate: {len(data.test_x):,} images, every product computed by the macro")
     conversions, saturated = macro.conversions, macro.saturated
-    on_chip = accuracy_on_chip(model, macro, deployment, data)
+    on_chip = accuracy_on_chip(model, session.macros, deployment, data)
     part("evaluate")
     return Story(
         die=macro.die_id,
@@ -104,7 +111,7 @@ def tell(
         accuracy_trained=accuracy(model, data.test_x, data.test_y),
         accuracy_on_chip=on_chip,
         images=len(data.test_x),
-        pulses=formed.pulses + deployed.pulses,
+        pulses=formed.pulses + sum(result.pulses for result in deployed),
         conversions=macro.conversions - conversions,
         saturated=macro.saturated - saturated,
         seconds=round(time.perf_counter() - begun, 3),

@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from rramlab.base.errors import OutOfLimits
-from rramlab.deploy import Deployment, Method, Verification, deployment_plan, verify
+from rramlab.deploy import Deployment, Verification, deployment_plan, verify
 from rramlab.engine.results import RunResult
 from rramlab.engine.session import Session
 from rramlab.training.experiment import Experiment
 
 
 def put_on_chip(
-    session: Session, experiment: Experiment, method: Method, name: str, arm: str | None = None
-) -> tuple[Deployment, RunResult, Verification]:
-    """Execute the plan of a trained network's mask, verify it by reading back, keep the deployment file.
+    session: Session, experiment: Experiment, reset: Collection[str], name: str, arm: str | None = None
+) -> tuple[Deployment, list[RunResult], Verification]:
+    """Execute the plans of a trained network's mask, verify it by reading back, keep the deployment file.
+
+    ``reset``: the layers whose pruned cells are reset; all others are gated. One run a die.
 
     Raises:
+        UsageError: the weights that the network was trained on are stale, or no longer those of the die.
         OutOfLimits: what was read back is not what was deployed; the file is kept, so that it can be looked at.
     """
     model = experiment.trained()
-    plan = deployment_plan(experiment.placement, experiment.mask(model), method)
-    result = session.run(plan, arm=arm, die=experiment.die_id)
-    conductance = session.stations[experiment.die_id].conductance_S.copy()
-    conductance[~experiment.placement.used.bits] = np.nan
-    deployment = experiment.deployment(name, method, model, conductance, result.run_id)
+    mask, placement = experiment.mask(model), experiment.placement
+    experiment.require_current(session.macros)
+    results = [
+        session.run(deployment_plan(placement, mask, reset, number), arm=arm, die=die)
+        for number, die in enumerate(experiment.dies)
+    ]
+    conductance_S = np.stack([session.stations[die].conductance_S for die in experiment.dies])
+    for number, known in enumerate(conductance_S):
+        known[~placement.used(number).bits] = np.nan
+    deployment = experiment.deployment(name, reset, model, conductance_S, [result.run_id for result in results])
     deployment.save(deployments(session.description.data))
     found = verified(session, deployment)
     if not found.passed:
         raise OutOfLimits(
-            f"deployment {name!r} on die {experiment.die_id!r} is not what was planned: {found}. No further pulse was sent; "
-            "read the die, and decide on a new, explicit plan"
+            f"deployment {name!r} on die {', '.join(experiment.dies)} is not what was planned: {found}. No further pulse was "
+            "sent; read the die, and decide on a new, explicit plan"
         )
-    return deployment, result, found
+    return deployment, results, found
 
 
 def verified(session: Session, deployment: Deployment) -> Verification:
     """Verify a deployment on the bench and note the finding in its file."""
-    found = verify(session.macros[deployment.die_id], deployment)
+    found = verify(session.macros, deployment)
     deployment.note(deployments(session.description.data), verification=found.as_json())
     return found
 

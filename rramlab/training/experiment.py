@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,58 +15,102 @@ from torch import nn
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import read_object, write_json
-from rramlab.deploy import Deployment, Method
+from rramlab.deploy import Deployment
 from rramlab.macro.cells import is_conducting
-from rramlab.macro.geometry import Geometry
+from rramlab.macro.conditions import Conditions
 from rramlab.macro.masks import Mask
-from rramlab.macro.placement import Placement, Tile
-from rramlab.macro.protocol import Macro
-from rramlab.nn import load_weights, masked_layers, masks
-from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
+from rramlab.macro.placement import Placement
+from rramlab.nn import configure, load_weights, masked_layers, masks
+from rramlab.training.checkpoint import (
+    Checkpoint,
+    EpochResult,
+    learned_state,
+    load_state,
+    save_state,
+    weights_digest,
+    write_log,
+)
+from rramlab.training.chiploop import REPEATS, ChipLoop, origin_of, read_dies
 from rramlab.training.data import Dataset
 from rramlab.training.loop import Training, accuracy_random, fit
+from rramlab.training.onchip import Macros
 from rramlab.training.recipes import Recipe
 
-# A read of every weight is the mean of so many: at 2 % read noise it is known to 1 %.
-REPEATS = 4
 # A network needs weights: at least this share of its pairs must have a conducting cell.
 FORMED_SHARE = 0.25
+# Reads of every cell that the measured read noise comes from.
+NOISE_READS = 16
+# More pairs than this share that changed since they were read: the die is no longer what the network was trained on.
+CHANGED_SHARE = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """``folder`` holds experiment.json, weights.npz and checkpoint.pt. ``conductance_S``: float32[rows, columns]."""
+    """One network on its dies.
+
+    ``folder`` holds experiment.json, weights.npz, checkpoint.pt and log.csv; of an adapted one also begun.pt. ``taken``: under
+    which conditions each die of ``placement`` was read, in its order. ``conductance_S``: float32[dies, rows, columns].
+    ``read_noise``: relative, as it was measured, where the recipe asks for it.
+    """
 
     folder: Path
     recipe: Recipe
-    die_id: str
+    taken: tuple[Conditions, ...]
     placement: Placement
     conductance_S: npt.NDArray[np.float32]
+    read_noise: float | None = None
+    adapted_from: str | None = None
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     @property
+    def dies(self) -> tuple[str, ...]:
+        return tuple(each.die for each in self.taken)
+
+    @property
     def checkpoint(self) -> Path:
         return self.folder / "checkpoint.pt"
 
+    @property
+    def begun(self) -> Path:
+        """What an adapted network had learned before; of others there is none."""
+        return self.folder / "begun.pt"
+
     @classmethod
-    def begin(cls, folder: Path, recipe: Recipe, macro: Macro) -> Experiment:
-        """Place the recipe's network on the die, read its weights, write both down.
+    def begin(cls, folder: Path, recipe: Recipe, macros: Macros, source: Experiment | None = None) -> Experiment:
+        """Place the recipe's network on dies, read its weights, write both down.
+
+        ``macros``: in the order in which the dies are filled; those that are not needed are not read. ``source``: a trained
+        experiment whose scores the network begins with, instead of random ones: it goes on learning on what is read now.
 
         Raises:
-            UsageError: the network does not fit, or the die is not formed.
+            UsageError: the network does not fit, or a die is not formed.
         """
         layers = {name: layer.shape for name, layer in masked_layers(recipe.model()).items()}
-        placement = Placement.pack(layers, macro.geometry, macro.board.lines_at_once)
-        conductance = macro.read(placement.used, REPEATS)
-        _require_forming(conductance, placement, recipe, macro.die_id)
-        experiment = cls(folder, recipe, macro.die_id, placement, conductance)
-        # Of a training that this one replaces; not before the die was read: until then nothing is lost.
+        first = next(iter(macros.values()))
+        placement = Placement.pack(layers, first.geometry, first.board.lines_at_once, len(macros))
+        dies = tuple(macros)[: placement.dies]
+        if source is not None and placement != source.placement:
+            raise UsageError(f"training {source.name!r} is of another network; adapt it with its own recipe")
+        conductance_S, taken = read_dies(macros, dies, placement, REPEATS)
+        _require_forming(conductance_S, placement, recipe, dies)
+        noise = _measured_noise(macros, dies, placement) if recipe.read_noise == "measured" else None
+        experiment = cls(folder, recipe, taken, placement, conductance_S, noise, source.name if source else None)
+        learned = None if source is None else learned_state(source.trained())
+        # Of a training that this one replaces; not before the dies were read: until then nothing is lost.
         experiment.checkpoint.unlink(missing_ok=True)
+        experiment.begun.unlink(missing_ok=True)
+        if learned is not None:
+            save_state(experiment.begun, learned)
         experiment._write()
         return experiment
+
+    @property
+    def die(self) -> str:
+        """The dies' ids in one word."""
+        return ", ".join(self.dies)
 
     def _write(self) -> None:
         save_arrays(self.folder / "weights.npz", {"conductance_S": self.conductance_S})
@@ -73,10 +118,10 @@ class Experiment:
             self.folder / "experiment.json",
             {
                 "recipe": self.recipe.model_dump(mode="json"),
-                "die": self.die_id,
-                "rows": self.placement.geometry.rows,
-                "columns": self.placement.geometry.columns,
-                "tiles": [asdict(tile) for tile in self.placement.tiles],
+                "taken": [each.as_json() for each in self.taken],
+                "read_noise": self.read_noise,
+                "adapted_from": self.adapted_from,
+                **self.placement.as_json(),
             },
         )
 
@@ -92,20 +137,28 @@ class Experiment:
             raise DataError(
                 f"there is no training {folder.name!r} in {folder.parent}; known: {known}. Start one with: rramlab train"
             )
-        about = read_object(folder / "experiment.json", "recipe", "die", "rows", "columns", "tiles")
+        about = read_object(folder / "experiment.json", "recipe", "taken", "rows", "columns", "tiles")
         try:
-            placement = Placement(
-                Geometry(about["rows"], about["columns"]), tuple(Tile(**tile) for tile in about["tiles"])
+            return cls(
+                folder,
+                Recipe.model_validate(about["recipe"]),
+                tuple(Conditions.from_json(each) for each in about["taken"]),
+                Placement.from_json(about["rows"], about["columns"], about["tiles"]),
+                load_arrays(folder / "weights.npz")["conductance_S"],
+                about.get("read_noise"),
+                about.get("adapted_from"),
             )
-            conductance = load_arrays(folder / "weights.npz")["conductance_S"]
-            return cls(folder, Recipe.model_validate(about["recipe"]), about["die"], placement, conductance)
         except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"the training {folder} is damaged ({error}); train again: rramlab train") from error
 
     def model(self) -> nn.Module:
-        """Return the network with the die's weights and fresh scores."""
+        """Return the network with the dies' weights, and fresh scores or those that it was adapted from."""
         model = self.recipe.model()
-        load_weights(model, self.placement.weights(self.conductance_S))
+        load_weights(model, self.placement.weights(self.conductance_S), origin_of(self.taken))
+        if self.adapted_from is not None:
+            model.load_state_dict(load_state(self.begun), strict=False)
+        if self.read_noise is not None:
+            configure(model, read_noise=self.read_noise)
         return model
 
     def train(
@@ -114,20 +167,78 @@ class Experiment:
         resume: bool,
         on_epoch: Callable[[EpochResult], None] | None = None,
         stop: Callable[[], bool] | None = None,
+        macros: Macros | None = None,
     ) -> tuple[nn.Module, Training]:
-        """Train, writing a checkpoint after every epoch; with ``resume`` go on from the last one."""
+        """Train, writing a checkpoint and a line of log.csv after every epoch; with ``resume`` go on from the last one.
+
+        ``macros``: the dies, for a recipe with the chip in the loop.
+
+        Raises:
+            UsageError: the recipe needs the dies and got none.
+        """
         model = self.model()
-        training = fit(
-            model,
-            self.recipe,
-            data,
-            die_id=self.die_id,
-            checkpoint=self.checkpoint,
-            resume=resume,
-            on_epoch=on_epoch,
-            stop=stop,
-        )
+        results: list[EpochResult] = []
+        if resume and self.checkpoint.exists():
+            results += Checkpoint.load(self.checkpoint).history
+
+        def note(result: EpochResult) -> None:
+            results.append(result)
+            write_log(self.folder / "log.csv", results)
+            if on_epoch is not None:
+                on_epoch(result)
+
+        with self._loop(macros, model) as before_step:
+            training = fit(
+                model,
+                self.recipe,
+                data,
+                die_id=self.die,
+                checkpoint=self.checkpoint,
+                resume=resume,
+                on_epoch=note,
+                stop=stop,
+                before_step=before_step,
+            )
         return model, training
+
+    def _loop(self, macros: Macros | None, model: nn.Module) -> AbstractContextManager[Callable[[int], None]]:
+        mode = self.recipe.in_the_loop
+        if mode == "off":
+            return nullcontext(lambda step: None)
+        if macros is None:
+            raise UsageError(
+                f"the recipe {self.recipe.name!r} has the chip in the loop ({mode}): training needs its dies"
+            )
+        return ChipLoop(mode, macros, self.dies, self.placement, self.recipe.read_every).around(model)
+
+    def require_current(self, macros: Macros) -> None:
+        """Refuse to use the network on dies that are no longer what it was trained on.
+
+        Raises:
+            UsageError: the read it was trained on is stale, or its pairs changed since; says what to do.
+        """
+        how = f"Let the network learn what the die is now, without a pulse: rramlab adapt {self.name}"
+        for number, taken in enumerate(self.taken):
+            reasons = taken.stale(macros[taken.die].conditions())
+            if reasons:
+                raise UsageError(
+                    f"the read of die {taken.die!r} that {self.name!r} was trained on is stale: "
+                    f"{'; '.join(reasons)}. {how}"
+                )
+            used = self.placement.used(number)
+            before = is_conducting(self.conductance_S[number]) & used.bits
+            lost = before & ~is_conducting(macros[taken.die].read(used))
+            share = int(np.count_nonzero(lost)) / max(1, int(np.count_nonzero(before)))
+            if share > CHANGED_SHARE and not self._was_reset(lost, number):
+                raise UsageError(
+                    f"die {taken.die!r} is no longer what {self.name!r} was trained on: {share:.1%} of the cells that "
+                    f"conducted do not, expected at most {CHANGED_SHARE:.0%}. {how}"
+                )
+
+    def _was_reset(self, lost: npt.NDArray[np.bool_], number: int) -> bool:
+        """Whether what was lost is what this network prunes: it was deployed by reset before."""
+        kept = self.placement.cells(self.mask(self.trained()), number).bits
+        return bool(np.count_nonzero(lost & kept) <= CHANGED_SHARE * np.count_nonzero(kept))
 
     def trained(self) -> nn.Module:
         """Return the network as of its last checkpoint, ready to evaluate.
@@ -144,7 +255,7 @@ class Experiment:
                 f"rramlab train {self.recipe.name} --name {self.name} --resume"
             )
         model = self.model()
-        saved.require(self.recipe, self.die_id, weights_digest(model), self.checkpoint)
+        saved.require(self.recipe, self.die, weights_digest(model), self.checkpoint)
         model.load_state_dict(saved.model)
         return model.eval()
 
@@ -157,27 +268,48 @@ class Experiment:
         return Mask(masks(model), self.recipe.granularity, self.recipe.phases)
 
     def deployment(
-        self, name: str, method: Method, model: nn.Module, conductance_S: npt.NDArray[np.float32], run: str
+        self,
+        name: str,
+        reset: Collection[str],
+        model: nn.Module,
+        conductance_S: npt.NDArray[np.float32],
+        runs: Sequence[str],
     ) -> Deployment:
-        """Return the deployment of a trained model whose plan was executed in ``run``."""
-        about = {"training": self.name, "run": run, "deployed_at": datetime.now(UTC).isoformat(timespec="seconds")}
-        return Deployment(name, self.die_id, method, self.placement, self.mask(model), conductance_S, about)
+        """Return the deployment of a trained model whose plans were executed in ``runs``."""
+        about = {
+            "training": self.name,
+            "runs": list(runs),
+            "deployed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        return Deployment(name, self.dies, tuple(reset), self.placement, self.mask(model), conductance_S, about)
 
 
-def _require_forming(conductance_S: npt.NDArray[np.float32], placement: Placement, recipe: Recipe, die_id: str) -> None:
+def _require_forming(
+    conductance_S: npt.NDArray[np.float32], placement: Placement, recipe: Recipe, dies: tuple[str, ...]
+) -> None:
     """Refuse a die whose pairs are not formed as the recipe says."""
-    rows, columns = conductance_S.shape
-    conducting = np.count_nonzero(is_conducting(conductance_S).reshape(rows, columns // 2, 2), axis=2)
-    pairs = sum(tile.inputs * tile.outputs for tile in placement.tiles)
-    one, both = np.count_nonzero(conducting == 1) / pairs, np.count_nonzero(conducting == 2) / pairs
-    how = f"rramlab run electroform --die {die_id} --arm {die_id}"
-    if one + both < FORMED_SHARE:
-        raise UsageError(
-            f"die {die_id!r} is not formed: {one + both:.1%} of the network's pairs have a conducting cell, training needs "
-            f"{FORMED_SHARE:.0%}. Form it first: {how}"
-        )
-    if (recipe.forming == "all" and both < 0.5) or (recipe.forming == "one-of-pair" and both > 0.1):
-        raise UsageError(
-            f"recipe {recipe.name!r} is for a die formed {recipe.forming!r}, but in {both:.0%} of the network's pairs of die "
-            f"{die_id!r} both cells conduct. Take a die formed that way, or correct the key 'forming' of the recipe"
-        )
+    for number, die in enumerate(dies):
+        rows, columns = placement.geometry.shape
+        conducting = np.count_nonzero(is_conducting(conductance_S[number]).reshape(rows, columns // 2, 2), axis=2)
+        pairs = sum(tile.inputs * tile.outputs for tile in placement.on(number))
+        one, both = np.count_nonzero(conducting == 1) / pairs, np.count_nonzero(conducting == 2) / pairs
+        settings = " ".join(f"--set {key}={value}" for key, value in recipe.forming_parameters().items())
+        if one + both < FORMED_SHARE:
+            raise UsageError(
+                f"die {die!r} is not formed: {one + both:.1%} of the network's pairs have a conducting cell, training needs "
+                f"{FORMED_SHARE:.0%}. Form it first, {recipe.forming}: rramlab run electroform --die {die} --arm {die} "
+                f"{settings}"
+            )
+        if (recipe.forming == "all" and both < 0.5) or (recipe.forming == "one-of-pair" and both > 0.1):
+            raise UsageError(
+                f"recipe {recipe.name!r} is for a die formed {recipe.forming!r}, but in {both:.0%} of the network's pairs of "
+                f"die {die!r} both cells conduct. Take a die formed that way, or another --set forming=…"
+            )
+
+
+def _measured_noise(macros: Macros, dies: tuple[str, ...], placement: Placement) -> float:
+    """Return the relative standard deviation of a single read, pooled over the conducting cells."""
+    reads = np.stack([read_dies(macros, dies, placement, 1)[0] for _ in range(NOISE_READS)])
+    mean, variance = reads.mean(axis=0), reads.var(axis=0, ddof=1)
+    cells = is_conducting(mean)
+    return float(np.sqrt(np.mean(variance[cells] / np.square(mean[cells]))))

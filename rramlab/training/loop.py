@@ -52,13 +52,15 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[EpochResult], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    before_step: Callable[[int], None] = lambda step: None,
 ) -> Training:
     """Train the scores of ``model``, whose weights are loaded, in place.
 
     ``checkpoint`` is written after every epoch; with ``resume`` the training goes on from it (from the start
     if it does not exist), and ends with the same bits as one that was never interrupted, given the same
     number of threads. ``stop`` is asked before every step; when it says so, the begun epoch is lost and
-    resuming repeats it. The caller's random state is left as it was.
+    resuming repeats it. ``before_step`` is called before every step with its number, counted from 0. The
+    caller's random state is left as it was.
 
     Raises:
         UsageError: no weights are loaded, the data set is smaller than a batch, or the checkpoint is of
@@ -74,7 +76,7 @@ def fit(
         if resume and checkpoint is not None and checkpoint.exists():
             run.restore(Checkpoint.load(checkpoint), checkpoint)
         while len(run.history) < recipe.epochs:
-            result = run.epoch(stop or (lambda: False))
+            result = run.epoch(stop or (lambda: False), before_step)
             if result is None:
                 return Training(tuple(run.history), stopped=True)
             run.history.append(result)
@@ -137,7 +139,7 @@ class _Run:
         )
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, recipe.epochs * self.steps)
 
-    def epoch(self, stop: Callable[[], bool]) -> EpochResult | None:
+    def epoch(self, stop: Callable[[], bool], before_step: Callable[[int], None]) -> EpochResult | None:
         """Train one epoch; None if stopped before its end."""
         begun = time.perf_counter()
         batch = self.recipe.batch
@@ -148,6 +150,7 @@ class _Run:
         for step in range(self.steps):
             if stop():
                 return None
+            before_step(len(self.history) * self.steps + step)
             chosen = order[step * batch : (step + 1) * batch]
             labels = self.y.index_select(0, chosen)
             outputs = self.model(self.x.index_select(0, chosen))
@@ -166,10 +169,18 @@ class _Run:
             right += int((outputs.detach().argmax(1) == labels).sum())
         if 2 * (len(self.history) + 1) <= self.recipe.epochs:  # what is learned with the last phases needs time, too
             regroup(self.model)
-        test = accuracy(self.model, self.data.test_x, self.data.test_y)
-        seen = self.steps * batch
-        seconds = time.perf_counter() - begun
-        return EpochResult(len(self.history) + 1, loss_sum / self.steps, right / seen, test, seconds)
+        switches = [layer.switches.cpu().numpy() for layer in masked_layers(self.model).values()]
+        return EpochResult(
+            epoch=len(self.history) + 1,
+            loss=loss_sum / self.steps,
+            train_accuracy=right / (self.steps * batch),
+            test_accuracy=accuracy(self.model, self.data.test_x, self.data.test_y),
+            learning_rate=float(self.schedule.get_last_lr()[0]),
+            hysteresis=self.recipe.hysteresis_in(len(self.history) + 1),
+            switched_on=sum(int(count[1]) for count in switches),
+            switched_off=sum(int(count[2]) for count in switches),
+            seconds=time.perf_counter() - begun,
+        )
 
     def snapshot(self) -> Checkpoint:
         return Checkpoint(

@@ -1,8 +1,8 @@
-"""Runs a trained network on the die: every product of its masked layers is the macro's."""
+"""Runs a network on its dies: every product of its masked layers is the macro's, in evaluation and in training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,57 +11,96 @@ from torch import nn
 
 from rramlab.base.errors import UsageError
 from rramlab.deploy import Deployment
+from rramlab.macro.cells import Bools
 from rramlab.macro.gates import GatePattern
-from rramlab.macro.placement import Tile
+from rramlab.macro.placement import Placement, Tile
 from rramlab.macro.protocol import Macro
 from rramlab.nn import MaskedLayer, masked_layers, masks
 from rramlab.training.data import Dataset
 from rramlab.training.loop import accuracy
 
+Macros = Mapping[str, Macro]  # by die id
+
 
 @contextmanager
-def chip_in_the_loop(model: nn.Module, macro: Macro, deployment: Deployment) -> Iterator[None]:
-    """Within the block, every product of ``model``'s masked layers is computed by ``macro``.
+def chip_in_the_loop(model: nn.Module, macros: Macros, deployment: Deployment) -> Iterator[None]:
+    """Within the block, every product of ``model``'s masked layers is computed by the dies of its deployment.
 
     Raises:
         UsageError: the deployment is of another network or another die.
     """
-    if deployment.die_id != macro.die_id:
-        raise UsageError(f"the deployment is of die {deployment.die_id!r}, on the bench is {macro.die_id!r}")
-    layers = masked_layers(model)
-    if {name: layer.shape for name, layer in layers.items()} != deployment.placement.layers:
-        raise UsageError(f"deployment {deployment.name!r} is of another network: {deployment.placement.layers}")
+    missing = [die for die in deployment.dies if die not in macros]
+    if missing:
+        raise UsageError(f"the deployment is of die {', '.join(missing)!r}, on the bench is {', '.join(macros)!r}")
+    _require_layers(model, deployment.placement)
     if not all(np.array_equal(mask, deployment.mask.layers[name]) for name, mask in masks(model).items()):
         raise UsageError(
             f"deployment {deployment.name!r} has another mask than the network: it was trained again since. Deploy it again"
         )
-    gates = deployment.gates()
+    with multiplied_by(model, macros, deployment.dies, deployment.placement, deployment.reset):
+        yield
+
+
+@contextmanager
+def multiplied_by(
+    model: nn.Module, macros: Macros, dies: tuple[str, ...], placement: Placement, reset: Collection[str] = ()
+) -> Iterator[None]:
+    """Within the block, the dies multiply with whatever masks the layers have then.
+
+    ``dies``: those of ``placement``, in its order; ``reset``: the layers whose pruned cells were reset.
+
+    Raises:
+        UsageError: the placement is of another network.
+    """
+    _require_layers(model, placement)
+    layers = masked_layers(model)
+    banks = [macros[die] for die in dies]
     try:
         for name, layer in layers.items():
-            layer.multiply = _Products(macro, layer, {t: gates[t] for t in deployment.placement.of(name)})
+            layer.multiply = _Products(banks, layer, placement, name, name in reset)
         yield
     finally:
         for layer in layers.values():
             layer.multiply = None
 
 
+def _require_layers(model: nn.Module, placement: Placement) -> None:
+    found = {name: layer.shape for name, layer in masked_layers(model).items()}
+    if found != placement.layers:
+        raise UsageError(f"what is placed on the die is another network: {placement.layers}, not {found}")
+
+
 class _Products:
-    """The product of one layer: its tiles' partial sums are added digitally."""
+    """The product of one layer: its tiles' partial sums are added digitally, their outputs joined."""
 
-    def __init__(self, macro: Macro, layer: MaskedLayer, tiles: dict[Tile, GatePattern]) -> None:
-        self.macro, self.bits, self.tiles = macro, layer.bits, tiles
+    def __init__(
+        self, banks: list[Macro], layer: MaskedLayer, placement: Placement, name: str, lines_only: bool
+    ) -> None:
+        self.banks, self.bits, self.placement, self.lines_only = banks, layer.bits, placement, lines_only
+        self.tiles, self.shape = placement.of(name), layer.shape
+        self._gates: tuple[Bools, dict[Tile, GatePattern]] | None = None
 
-    def __call__(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        parts = [
-            self.macro.multiply(codes[:, tile.input_slice], self.bits, tile, gates)
-            for tile, gates in self.tiles.items()
-        ]
-        return np.asarray(np.sum(parts, axis=0, dtype=np.float32))
+    def __call__(self, codes: npt.NDArray[np.uint8], mask: Bools) -> npt.NDArray[np.float32]:
+        sums = np.zeros((len(codes), self.shape[1]), np.float32)
+        for tile, gates in self._of(mask).items():
+            x = np.ascontiguousarray(codes[:, tile.input_slice])
+            sums[:, tile.output_slice] += self.banks[tile.die].multiply(x, self.bits, tile, gates)
+        return sums
+
+    def _of(self, mask: Bools) -> dict[Tile, GatePattern]:
+        """Return the gate patterns of a mask; most calls have the mask of the one before."""
+        if self._gates is None or not np.array_equal(self._gates[0], mask):
+            placed = self.placement
+            self._gates = (
+                mask.copy(),
+                {tile: placed.gates_of(tile, mask[tile.of_layer], self.lines_only) for tile in self.tiles},
+            )
+        return self._gates[1]
 
 
 def accuracy_on_chip(
-    model: nn.Module, macro: Macro, deployment: Deployment, data: Dataset, images: int | None = None
+    model: nn.Module, macros: Macros, deployment: Deployment, data: Dataset, images: int | None = None
 ) -> float:
-    """Return the test accuracy with every product on the die; ``images``: only the first so many."""
-    with chip_in_the_loop(model, macro, deployment):
+    """Return the test accuracy with every product on the dies; ``images``: only the first so many."""
+    with chip_in_the_loop(model, macros, deployment):
         return accuracy(model, data.test_x[:images], data.test_y[:images])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import nn
 
@@ -18,12 +19,19 @@ from rramlab.nn import Assignment, HysteresisRule
 from rramlab.training import networks
 from rramlab.training.data import Dataset
 
+Forming = Literal["all", "partial", "one-of-pair"]
+Mode = Literal["off", "weights", "multiply"]
+# Share of the cells that conduct after one pulse of 1 µs: 400 cells measured by ramp (design, section 7).
+FORMING_V = (3.2, 3.3, 3.4, 3.45, 3.5, 3.55, 3.6, 3.65, 3.7)
+FORMED_FRACTION = (0.03, 0.16, 0.39, 0.55, 0.71, 0.835, 0.94, 0.98, 1.0)
+
 
 class Recipe(BaseModel):
     """How a network is trained. Immutable; two equal recipes on the same die give the same network.
 
     Attributes:
-        forming: which cells the die must have had pulsed for the weights to suit (design, section 8).
+        forming: which cells of the die get their pulse (design, section 8); the protocol ``electroform`` does it, with
+            ``forming_parameters``. ``formed_fraction``: of ``partial``, the share of the cells that shall conduct.
         kept: fraction of the weights that stays: of each layer, or of the ``network``, as ``kept_of`` says (then one
             threshold over all layers decides).
         hysteresis: width of the band about the threshold, as a fraction of it, in which a weight does not switch; goes
@@ -34,7 +42,10 @@ class Recipe(BaseModel):
         assignment: which outputs share a phase: neighbours (``contiguous``), such that each ADC converts in every phase
             (``adc``), or those whose scores came to be alike (``learned``, in the first half of the epochs).
         activation_bits: bits of the codes into every masked layer.
-        read_noise: relative σ of the weights while training; 2 % is what the authors use for a read.
+        read_noise: relative σ of the weights while training; 2 % is what the authors use for a read. ``measured``: as repeated
+            reads of the network's cells show it.
+        in_the_loop: what training asks of the dies: nothing (``off``), to read the conductances again every ``read_every``
+            steps (``weights``), or every product (``multiply``); see ``training.chiploop``.
         epochs, batch, learning_rate, momentum, weight_decay: of SGD; a last, incomplete batch is left out.
         schedule: "cosine" falls from ``learning_rate`` to 0 over all steps.
         threads: of torch while training; None leaves torch's own choice. One is best for small networks: they gain
@@ -48,7 +59,8 @@ class Recipe(BaseModel):
     description: str
     dataset: str
     network: str
-    forming: Literal["all", "partial", "one-of-pair"] = "one-of-pair"
+    forming: Forming = "one-of-pair"
+    formed_fraction: float = Field(0.55, gt=0.05, lt=0.95)
     kept: float = Field(0.5, gt=0, le=1)
     kept_of: Literal["layer", "network"] = "layer"
     hysteresis: float = Field(0.0, ge=0, lt=1)
@@ -58,7 +70,9 @@ class Recipe(BaseModel):
     phases: int | None = Field(None, ge=1)
     assignment: Assignment = "contiguous"
     activation_bits: int = Field(4, ge=1, le=8)
-    read_noise: float = Field(0.0, ge=0, lt=1)
+    read_noise: Annotated[float, Field(ge=0, lt=1)] | Literal["measured"] = 0.0
+    in_the_loop: Mode = "off"
+    read_every: int = Field(100, ge=1)
     epochs: int = Field(ge=1)
     batch: int = Field(ge=2)
     learning_rate: float = Field(gt=0)
@@ -124,11 +138,22 @@ class Recipe(BaseModel):
         end = self.hysteresis if self.hysteresis_end is None else self.hysteresis_end
         return self.hysteresis + (end - self.hysteresis) * (epoch - 1) / max(1, self.epochs - 1)
 
+    def forming_parameters(self) -> dict[str, object]:
+        """Return the parameters of the protocol ``electroform`` for the recipe's forming.
+
+        The voltage of ``partial`` is that of the cells that were measured (design, section 7), interpolated: a bench whose
+        die has a forming curve does better with ``rramlab run electroform --fraction``.
+        """
+        if self.forming == "partial":
+            volts = float(np.interp(self.formed_fraction, FORMED_FRACTION, FORMING_V))
+            return {"cells": "all", "voltage": round(volts, 4), "expected": self.formed_fraction}
+        return {"cells": "all" if self.forming == "all" else "one-of-pair(seed=7)"}
+
     def model(self) -> nn.Module:
         """Return the recipe's network with fresh scores and no weights yet: the same for the same seed."""
         return networks.build(
             self.network,
-            self.read_noise,
+            0.0 if self.read_noise == "measured" else self.read_noise,
             self.seed,
             self.kept_of == "network",
             kept=self.kept,

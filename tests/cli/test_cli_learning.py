@@ -144,7 +144,7 @@ def test_a_recipe_that_contradicts_its_data_or_the_die_is_refused(formed, tmp_pa
     path.write_text(recipe.format(network="digits-mlp", forming="all"))
     forming = formed("train", path)
     assert forming.exit_code == 2
-    assert "'forming'" in forming.stderr
+    assert "--set forming" in forming.stderr
     path.write_text(recipe.format(network="digits-mlp", forming="one-of-pair"))
     assert formed("train", path).exit_code == 0
 

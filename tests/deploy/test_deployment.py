@@ -32,37 +32,38 @@ def placement():
 @given(seed=st.integers(0, 2**32), kept=st.floats(0, 1))
 def test_reset_takes_out_just_what_gates_cannot(seed, kept):
     placement, mask = Placement.pack(LAYERS, GEOMETRY, 8), random_mask(seed, kept)
-    gone, staying = pruned_cells(placement, mask).bits, placement.cells(mask).bits
+    gone, staying = pruned_cells(placement, mask, LAYERS).bits, placement.cells(mask).bits
     assert not (gone & staying).any()
-    assert not (gone & ~placement.used.bits).any()
+    assert not (gone & ~placement.used().bits).any()
     driven = np.zeros(GEOMETRY.shape, bool)
-    for gates in placement.gates(mask, lines_only=True).values():
+    for gates in placement.gates(mask, reset=placement.layers).values():
         driven |= gates.cells
     # With the lines gated and the cells reset, exactly the kept cells are left to multiply.
     assert np.array_equal(driven & ~gone, staying)
 
 
 def test_gating_plans_no_pulse(placement):
-    assert not deployment_plan(placement, random_mask(1), "gate").destructive
+    assert not deployment_plan(placement, random_mask(1)).destructive
 
 
 def test_reset_plans_one_pulse_for_each_conducting_cell_of_a_pruned_pair(placement):
     mask = random_mask(2)
-    plan = deployment_plan(placement, mask, "reset")
+    plan = deployment_plan(placement, mask, LAYERS)
     (step,) = (step for step in plan.steps if isinstance(step, PulseStep))
     conductance = np.where(np.random.default_rng(3).random(GEOMETRY.shape) < 0.5, 1e-5, 1e-7).astype(np.float32)
     virgin = CellState.virgin(GEOMETRY)
     cells = selection(step, GEOMETRY, CellState(virgin.pulses, conductance, virgin.unknown))
-    assert np.array_equal(cells.bits, pruned_cells(placement, mask).bits & (conductance > 2e-6))
+    assert np.array_equal(cells.bits, pruned_cells(placement, mask, LAYERS).bits & (conductance > 2e-6))
 
 
 def deployed(session, placement, mask, method):
     """Form the die, put the mask on it, and return its deployment."""
     session.run(forming_plan(block_rows=64), arm="small-1")
-    result = session.run(deployment_plan(placement, mask, method), arm="small-1")
+    reset = tuple(LAYERS) if method == "reset" else ()
+    result = session.run(deployment_plan(placement, mask, reset), arm="small-1")
     reference = session.stations["small-1"].conductance_S.copy()
-    reference[~placement.used.bits] = np.nan
-    return Deployment("mine", "small-1", method, placement, mask, reference, {}), result
+    reference[~placement.used().bits] = np.nan
+    return Deployment("mine", ("small-1",), reset, placement, mask, reference[None], {}), result
 
 
 @pytest.mark.parametrize("method", ["gate", "reset"])
@@ -74,7 +75,7 @@ def test_a_deployment_computes_with_the_kept_weights(small_bench, placement, met
         after = int(ledger_of(session).pulse_counts().sum())
         assert after - before - GEOMETRY.cells // 2 == result.pulses
         assert (result.pulses == 0) == (method == "gate")
-        assert verify(session.macro, deployment).passed
+        assert verify(session.macros, deployment).passed
         truth = hidden(session).conductance_S
         weights = placement.weights(truth)
         for tile, gates in deployment.gates().items():
@@ -92,7 +93,7 @@ def test_verification_finds_what_changed(small_bench, placement):
         deployment, _ = deployed(session, placement, mask, "gate")
         lost = np.argwhere(placement.cells(mask).bits & (hidden(session).conductance_S > 2e-6))[:5]
         tampered(session).conductance_S[tuple(lost.T)] = 1e-7
-        found = verify(session.macro, deployment)
+        found = verify(session.macros, deployment)
         assert found.lost == 5
         assert not found.passed
 
@@ -101,24 +102,24 @@ def test_verification_sends_no_pulse(small_bench, placement):
     with small_bench.open() as session:
         deployment, _ = deployed(session, placement, random_mask(7), "gate")
         before = hidden(session).pulses.copy()
-        verify(session.macro, deployment)
+        verify(session.macros, deployment)
         assert np.array_equal(hidden(session).pulses, before)
 
 
 def test_a_deployment_file_survives(tmp_path, placement):
     mask = random_mask(8)
     reference = np.random.default_rng(9).random(GEOMETRY.shape).astype(np.float32)
-    Deployment("mine", "die-7", "reset", placement, mask, reference, {"training": "t"}).save(tmp_path)
+    Deployment("mine", ("die-7",), tuple(LAYERS), placement, mask, reference[None], {"training": "t"}).save(tmp_path)
     found = find_deployment(tmp_path, "mine")
-    assert (found.die_id, found.method, found.placement) == ("die-7", "reset", placement)
+    assert (found.dies, found.method, found.placement) == (("die-7",), "reset", placement)
     assert found.about["training"] == "t"
-    assert np.array_equal(found.conductance_S, reference)
-    assert found.gates() == placement.gates(mask, lines_only=True)
+    assert np.array_equal(found.conductance_S, reference[None])
+    assert found.gates() == placement.gates(mask, reset=placement.layers)
 
 
 def test_a_damaged_deployment_is_refused(tmp_path, placement):
     reference = np.zeros(GEOMETRY.shape, np.float32)
-    folder = Deployment("mine", "die-7", "gate", placement, random_mask(10), reference, {}).save(tmp_path)
+    folder = Deployment("mine", ("die-7",), (), placement, random_mask(10), reference[None], {}).save(tmp_path)
     mask = folder / "mask.npz"
     mask.write_bytes(mask.read_bytes()[:-40])
     with pytest.raises(DataError, match="damaged"):

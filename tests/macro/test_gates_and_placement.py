@@ -107,7 +107,7 @@ def test_packed_layers_do_not_overlap_and_are_whole(placed):
     assert taken.max() == 1
     assert all(np.all(covered == 1) for covered in inputs.values())
     assert placement.layers == layers
-    assert placement.used.count == 2 * sum(a * b for a, b in layers.values())
+    assert placement.used().count == 2 * sum(a * b for a, b in layers.values())
 
 
 @given(st.data())
@@ -128,7 +128,7 @@ def test_gates_and_cells_agree_on_what_is_kept(data):
 def test_lines_only_keep_every_line_that_keeps_anything(data):
     placement, layers, _ = data.draw(placements())
     mask = data.draw(masks(layers))
-    for tile, pattern in placement.gates(mask, lines_only=True).items():
+    for tile, pattern in placement.gates(mask, reset=placement.layers).items():
         mine = mask.layers[tile.layer][tile.input_slice]
         if not mine.any():
             continue

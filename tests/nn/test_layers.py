@@ -81,13 +81,13 @@ def loaded(
 
 def exact(layer: MaskedLayer) -> Multiply:
     """An ideal chip: the exact product of codes and masked conductances."""
-    masked_S = layer.conductance.double().numpy() * layer.mask().numpy()
 
-    def multiply(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def multiply(codes: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         assert codes.dtype == np.uint8
         assert codes.shape[1] == layer.shape[0]
         assert codes.max(initial=0) < 2**layer.quantiser.bits
-        return (codes @ masked_S).astype(np.float32)
+        assert mask.dtype == np.bool_
+        return (codes @ (layer.conductance.double().numpy() * mask)).astype(np.float32)
 
     return multiply
 
@@ -101,6 +101,39 @@ def test_host_and_chip_agree(kind: type[MaskedLayer], arguments: dict[str, Any],
     assert chip.shape == host.shape
     assert not chip.requires_grad
     torch.testing.assert_close(chip, host, rtol=1e-5, atol=1e-6)
+
+
+@EACH_LAYER
+def test_a_layer_learns_with_the_chip_in_the_loop(
+    kind: type[MaskedLayer], arguments: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    """The value is the chip's, the gradient that of the host's weights, and the mask's history goes on."""
+    layer, x = loaded(kind, arguments, shape)
+    layer.train()
+    host = layer(x)
+    host.square().sum().backward()
+    gradient = layer.scores.grad
+    layer.scores.grad = None
+    layer.multiply = lambda codes, mask: exact(layer)(codes, mask) + np.float32(1e-6)
+    steps = layer.selections
+    chip = layer(x)
+    assert layer.selections == steps + 1
+    assert not torch.equal(chip, host)
+    torch.testing.assert_close(chip, host, rtol=0.1, atol=2.0)
+    (chip * (2 * host.detach())).sum().backward()
+    torch.testing.assert_close(layer.scores.grad, gradient, rtol=1e-3, atol=1e-3)
+
+
+def test_a_state_of_another_die_is_refused() -> None:
+    layer = MaskedLinear(20, 7)
+    weights = {"": one_of_pair(layer.shape)}
+    load_weights(layer, weights, {"die": "one", "calibration": "c-1"})
+    twin, other = MaskedLinear(20, 7), MaskedLinear(20, 7)
+    twin.load_state_dict(layer.state_dict())
+    assert twin.origin == {"die": "one", "calibration": "c-1"}
+    load_weights(other, weights, {"die": "two"})
+    with pytest.raises(UsageError, match="of die 'one', the layer has the weights of die 'two'"):
+        other.load_state_dict(layer.state_dict())
 
 
 @EACH_LAYER
@@ -226,11 +259,10 @@ def test_misuse_is_refused() -> None:
     layer, x = loaded(MaskedLinear, {"inputs": 20, "outputs": 7}, (33, 20))
     with pytest.raises(UsageError, match="load_weights"):
         MaskedLinear(20, 7)(x)
-    layer.multiply = lambda codes: np.zeros((len(codes), 3), np.float32)
+    layer.multiply = lambda codes, mask: np.zeros((len(codes), 3), np.float32)
     with pytest.raises(ValueError, match="expected \\(33, 7\\)"):
         layer(x)
-    with pytest.raises(UsageError, match=r"model\.eval"):
-        layer.train()(x)
+    layer.multiply = None
     with pytest.raises(UsageError, match="no setting 'keepall'"):
         configure(layer, keepall=True)
 

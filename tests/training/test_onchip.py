@@ -40,11 +40,11 @@ def on_die(tmp_path):
         session.run(forming_plan(block_rows=64), arm="small-1")
         shapes = {name: layer.shape for name, layer in masked_layers(model).items()}
         placement = Placement.pack(shapes, session.macro.geometry, 8)
-        conductance = session.macro.read(placement.used)
+        conductance = session.macro.read(placement.used())
         load_weights(model, placement.weights(conductance))
         model(torch.rand(50, 4, 4, 4))  # follows the activation ranges
         model.eval()
-        deployment = Deployment("d", "small-1", "gate", placement, Mask(masks(model)), conductance, {})
+        deployment = Deployment("d", ("small-1",), (), placement, Mask(masks(model)), conductance[None], {})
         yield session, model, deployment
 
 
@@ -53,7 +53,7 @@ def test_the_chip_computes_what_the_host_does(on_die):
     x = torch.rand(40, 4, 4, 4)
     with torch.no_grad():
         host = model(x)
-        with chip_in_the_loop(model, session.macro, deployment):
+        with chip_in_the_loop(model, session.macros, deployment):
             before = session.macro.conversions
             chip = model(x)
             assert session.macro.conversions > before
@@ -70,24 +70,24 @@ def test_a_split_layer_is_summed_digitally(on_die):
 
 def test_the_loop_is_open_again_after_an_error(on_die):
     session, model, deployment = on_die
-    with pytest.raises(ZeroDivisionError), chip_in_the_loop(model, session.macro, deployment):
+    with pytest.raises(ZeroDivisionError), chip_in_the_loop(model, session.macros, deployment):
         raise ZeroDivisionError
     assert all(layer.multiply is None for layer in masked_layers(model).values())
 
 
 def test_a_deployment_of_another_die_or_network_is_refused(on_die):
     session, model, deployment = on_die
-    other = Deployment("d", "small-2", "gate", deployment.placement, deployment.mask, deployment.conductance_S, {})
-    with pytest.raises(UsageError, match="small-2"), chip_in_the_loop(model, session.macro, other):
+    other = Deployment("d", ("small-2",), (), deployment.placement, deployment.mask, deployment.conductance_S, {})
+    with pytest.raises(UsageError, match="small-2"), chip_in_the_loop(model, session.macros, other):
         pass
     stranger = nn.Sequential(MaskedLinear(3, 2))
-    with pytest.raises(UsageError, match="another network"), chip_in_the_loop(stranger, session.macro, deployment):
+    with pytest.raises(UsageError, match="another network"), chip_in_the_loop(stranger, session.macros, deployment):
         pass
 
 
 def test_a_network_that_does_not_fit_is_refused_before_any_training(tmp_path):
     with SmallBench(tmp_path / "small").write().open() as session, pytest.raises(UsageError, match="does not fit"):
-        Experiment.begin(tmp_path / "experiment", load_recipe("digits"), session.macro)
+        Experiment.begin(tmp_path / "experiment", load_recipe("digits"), session.macros)
     assert not (tmp_path / "experiment").exists()
 
 

@@ -1,0 +1,204 @@
+"""``deploy`` and ``evaluate``: put a trained mask on its dies, and run the network there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from rramlab.base.errors import OutOfLimits
+from rramlab.base.names import checked
+from rramlab.cli.learning import need_torch
+from rramlab.cli.options import Arm, BenchPath, DataFolder, Json
+from rramlab.cli.output import Output, command
+
+if TYPE_CHECKING:
+    from rramlab.deploy import Way
+    from rramlab.drivers.bench import BenchDescription
+    from rramlab.training.experiment import Experiment
+
+
+@command
+def deploy(
+    training: Annotated[str, typer.Argument(help="Name of a training, as rramlab train printed it.")],
+    method: Annotated[
+        Literal["gate", "reset"] | None,
+        typer.Option("--method", help="gate: disable rows and columns, no pulse; reset: reset the pruned cells."),
+    ] = None,
+    objective: Annotated[
+        Literal["pulses", "wear", "conversions", "time", "energy"],
+        typer.Option("--least", help="Without --method: take the way with the least of this."),
+    ] = "pulses",
+    most_pulses: Annotated[
+        int | None, typer.Option("--most-pulses", min=0, help="Without --method: no way with more.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what each way costs.")] = False,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: the training's.")] = None,
+    arm: Arm = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Put a trained mask on its dies, verify it by reading back, keep it as a deployment file.
+
+    Shows first what each way costs. The default takes no pulse.
+    """
+    need_torch()
+    from rramlab.deploy import best
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.session import Session
+    from rramlab.training.deploying import checkpoints, put_on_chip
+    from rramlab.training.experiment import Experiment
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    experiment = Experiment.load(checkpoints(description.data) / checked(training, "training's name"))
+    description = describe_bench(bench, experiment.dies)
+    found = _ways(description, experiment)
+    fixed = {"gate": found[0], "reset": found[-1]}
+    chosen = fixed[method] if method else best(found, objective, most_pulses)
+    _show(out, found, chosen)
+    document = {"ways": [_way(each) for each in found], "chosen": found.index(chosen)}
+    if dry_run:
+        out.finish({"training": experiment.name, "dies": list(experiment.dies), **document})
+        return
+    every = tuple(experiment.placement.layers)
+    with Session(description) as session:
+        deployment, results, verification = put_on_chip(
+            session,
+            experiment,
+            every if method == "reset" else chosen.reset,
+            checked(name or training, "deployment's name"),
+            arm,
+        )
+    pulses = sum(result.pulses for result in results)
+    dies = ", ".join(deployment.dies)
+    out.say(f"Deployed [bold]{deployment.name}[/] on die {dies} by {deployment.method}: {pulses:,} pulses.")
+    out.say(f"Read back: {verification}.")
+    out.say(f"Run the network there with: rramlab evaluate {deployment.name}")
+    out.finish(
+        {
+            "name": deployment.name,
+            "dies": list(deployment.dies),
+            "method": deployment.method,
+            "reset": list(deployment.reset),
+            "pulses": pulses,
+            "runs": [result.run_id for result in results],
+            "phases": sum(pattern.phases for pattern in deployment.gates().values()),
+            "verification": verification.as_json(),
+            **document,
+        }
+    )
+
+
+def _ways(description: BenchDescription, experiment: Experiment) -> list[Way]:
+    import numpy as np
+    import torch
+
+    from rramlab.cli.dies import life_in
+    from rramlab.deploy import Load, ways
+    from rramlab.nn import masked_layers, vectors_of
+    from rramlab.training.networks import SHAPES
+
+    model = experiment.trained()
+    shape, _ = SHAPES[experiment.recipe.network]
+    load = Load(
+        vectors_of(model, torch.zeros(1, *shape)), {name: layer.bits for name, layer in masked_layers(model).items()}
+    )
+    pulsed = np.stack([life_in(description, die)[0].pulses for die in experiment.dies])
+    return ways(experiment.placement, experiment.mask(model), experiment.conductance_S, pulsed, load, description.board)
+
+
+def _show(out: Output, found: list[Way], chosen: Way) -> None:
+    from rramlab.base.units import show
+
+    table = out.table(
+        "",
+        "reset pulses for",
+        "pulses",
+        "wear",
+        "patterns",
+        "conversions a sample",
+        "time a sample",
+        "energy a sample",
+        title="Ways to deploy it",
+    )
+    for number, way in enumerate(found):
+        table.add_row(
+            "→" if way is chosen else "",
+            "none: gates alone"
+            if not way.reset
+            else ", ".join(way.reset)
+            if number < len(found) - 1
+            else "every layer",
+            f"{way.deploying.pulses:,}",
+            f"{way.wear:,}",
+            f"{way.patterns:,}",
+            f"{way.sample.conversions:,}",
+            show(way.sample.time_s, "s"),
+            show(way.sample.energy_J, "J"),
+        )
+    out.say(table)
+    out.say(
+        "wear: the most pulses that a cell of the dies has had then. What a sample costs is the macro's products alone."
+    )
+
+
+def _way(way: Way) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(way), "reset": list(way.reset)}
+
+
+@command
+def evaluate(
+    deployment: Annotated[str, typer.Argument(help="Name of a deployment, as rramlab deploy printed it.")],
+    images: Annotated[int | None, typer.Option("--images", min=1, help="Only the first so many test images.")] = None,
+    data: DataFolder = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Verify a deployment, then run its network with every product computed by the macro."""
+    need_torch()
+    from rramlab.deploy import find_deployment
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.session import Session
+    from rramlab.training import accuracy, load_dataset
+    from rramlab.training.deploying import checkpoints, deployments, verified
+    from rramlab.training.experiment import Experiment
+    from rramlab.training.onchip import accuracy_on_chip
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    found = find_deployment(deployments(description.data), checked(deployment, "deployment's name"))
+    experiment = Experiment.load(checkpoints(description.data) / found.about["training"])
+    dataset = load_dataset(experiment.recipe.dataset, data, description.root)
+    model = experiment.trained()
+    host = accuracy(model, dataset.test_x[:images], dataset.test_y[:images])
+    with Session(describe_bench(bench, found.dies)) as session:
+        verification = verified(session, found)
+        if not verification.passed:
+            raise OutOfLimits(
+                f"deployment {found.name!r} is no longer what it was: {verification}. Let the network learn what the die is "
+                f"now (rramlab adapt {experiment.name}) and deploy that, or train again"
+            )
+        chip = accuracy_on_chip(model, session.macros, found, dataset, images)
+        macros = session.macros.values()
+        conversions, saturated = sum(each.conversions for each in macros), sum(each.saturated for each in macros)
+    count = len(dataset.test_x[:images])
+    out.say(f"Read back: {verification}.")
+    out.say(
+        f"{count:,} images: [bold]{chip:.2%}[/] on the chip, {host:.2%} on the host; {conversions:,} conversions, "
+        f"{saturated:,} saturated."
+    )
+    out.finish(
+        {
+            "deployment": found.name,
+            "dies": list(found.dies),
+            "images": count,
+            "accuracy_on_chip": chip,
+            "accuracy_trained": host,
+            "conversions": conversions,
+            "saturated": saturated,
+            "verification": verification.as_json(),
+        }
+    )

@@ -1,0 +1,101 @@
+"""What the commands of the learning side share: the demand for torch, Ctrl-C while a network trains, its progress."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rramlab.base.errors import RramlabError, UsageError
+from rramlab.base.names import checked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rramlab.cli.output import Output
+    from rramlab.drivers.bench import BenchDescription
+    from rramlab.training.checkpoint import EpochResult
+
+Dies = Annotated[
+    str | None,
+    typer.Option("--dies", metavar="A,B,…", help="The dies that the network is spread over, in their order."),
+]
+
+
+def need_torch() -> None:
+    """Refuse with the remedy where the learning side is not installed; prepare the process where it is."""
+    missing = [name for name in ("torch", "sklearn") if find_spec(name) is None]
+    if missing:
+        raise RramlabError(
+            f"training needs {' and '.join(missing)}, which are not installed. Install them with: "
+            "pip install torch==2.13.0 scikit-learn"
+        )
+    from rramlab.training.loop import keep_freed_memory
+
+    keep_freed_memory()
+
+
+def bench_of(bench: Path | None, die: str | None, dies: str | None) -> BenchDescription:
+    """Describe the bench with the dies that a network shall lie on: the one named, those named, or the only one.
+
+    Raises:
+        UsageError: both options are given, a die twice, or the bench has several and none is named.
+    """
+    from rramlab.drivers.bench import describe_bench
+
+    if die is not None and dies is not None:
+        raise UsageError("--die names one die and --dies several; give one of the two")
+    names = None if dies is None else [checked(name.strip(), "die id") for name in dies.split(",")]
+    description = describe_bench(bench, names or die)
+    found = [entry.id for entry in description.file.dies]
+    if len(found) != 1 and names is None:
+        raise UsageError(f"the bench has dies {', '.join(found)}; name one with --die, or several with --dies")
+    return description
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a wish to stop at the next step; the second is what it was before."""
+    wished = []
+
+    def wish(number: int, frame: object) -> None:
+        wished.append(number)
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, wish)
+    try:
+        yield lambda: bool(wished)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def epochs_shown(out: Output, total: int) -> Iterator[Callable[[EpochResult], None]]:
+    """Show a bar with the last epoch's figures; a line an epoch where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("training", total=total)
+
+        def on_epoch(result: EpochResult) -> None:
+            text = f"epoch {result.epoch}: loss {result.loss:.3f}, test {result.test_accuracy:.2%}"
+            bar.update(task, completed=result.epoch, description=text)
+            if not console.is_terminal and (result.epoch % max(1, total // 10) == 0 or result.epoch == total):
+                console.print(f"{text} ({result.epoch}/{total}, {result.seconds:.1f} s)")
+
+        yield on_epoch

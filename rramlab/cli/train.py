@@ -1,0 +1,245 @@
+"""``train`` and ``adapt``: learn which of the dies' random weights to keep. Neither sends a pulse."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from rramlab.base.errors import Stopped, UsageError
+from rramlab.base.names import checked
+from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, stoppable
+from rramlab.cli.options import Assignments, BenchPath, DataFolder, DieName, Json
+from rramlab.cli.output import Output, command, note_bench
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rramlab.drivers.bench import BenchDescription
+    from rramlab.training.experiment import Experiment
+    from rramlab.training.onchip import Macros
+    from rramlab.training.recipes import Recipe
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a training of this name.")]
+Loop = Annotated[
+    Literal["off", "weights", "multiply"] | None,
+    typer.Option(
+        "--in-the-loop",
+        help="weights: read the dies again and again while training; multiply: every product is the dies'.",
+    ),
+]
+
+
+@command
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe: digits, fashion-mnist, …, or a path ending in .yaml.")
+    ] = "digits",
+    name: Annotated[str | None, typer.Option("--name", help="Name of the training; default: RECIPE-DIE.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's.")] = None,
+    granularity: Annotated[
+        Literal["edge", "phase", "line"] | None,
+        typer.Option("--granularity", help="What is kept or pruned together, instead of the recipe's."),
+    ] = None,
+    phases: Annotated[
+        int | None, typer.Option("--phases", min=1, help="Of granularity phase: gate patterns a tile, at most.")
+    ] = None,
+    loop: Loop = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Another value of a key of the recipe: --set kept=0.3."),
+    ] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    data: DataFolder = None,
+    die: DieName = None,
+    dies: Dies = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Learn which of the dies' random weights to keep. Reads them, sends no pulse."""
+    need_torch()
+    from rramlab.training import load_recipe
+
+    given = {"epochs": epochs, "seed": seed, "granularity": granularity, "phases": phases, "in_the_loop": loop}
+    changes = settings(given, assignments)
+    description = bench_of(bench, die, dies)
+    note_bench(description)
+    _learn(
+        Output(as_json),
+        description,
+        load_recipe(recipe).changed(changes),
+        changes,
+        name,
+        resume,
+        overwrite,
+        data,
+        f"rramlab train {recipe}",
+    )
+
+
+@command
+def adapt(
+    training: Annotated[str, typer.Argument(help="Name of a finished training, as rramlab train printed it.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the new training; default: TRAINING-adapted.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Of the adaptation.")] = 3,
+    loop: Loop = "weights",
+    assignments: Assignments = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    data: DataFolder = None,
+    die: DieName = None,
+    dies: Dies = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Let a trained network learn on, on what its dies have become or on others: a few epochs, no pulse.
+
+    It begins with the scores that were learned, on weights that are read now.
+    """
+    need_torch()
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.training.deploying import checkpoints
+    from rramlab.training.experiment import Experiment
+
+    source = Experiment.load(checkpoints(describe_bench(bench).data) / checked(training, "training's name"))
+    changes = {**settings({"epochs": epochs, "in_the_loop": loop}, assignments)}
+    if die is None and dies is None:
+        dies = ",".join(source.dies)
+    _learn(
+        Output(as_json),
+        bench_of(bench, die, dies),
+        source.recipe.changed(changes),
+        changes,
+        name or f"{training}-adapted",
+        resume,
+        overwrite,
+        data,
+        f"rramlab adapt {training}",
+        source,
+    )
+
+
+def settings(given: Mapping[str, object], assignments: list[str] | None) -> dict[str, object]:
+    """Return the values of a recipe's keys that a command line gives, by options of their own or by ``--set``."""
+    from rramlab.protocols.files import parse_assignments
+
+    changes = {key: value for key, value in given.items() if value is not None}
+    assigned = parse_assignments(assignments or [])
+    twice = sorted(changes.keys() & assigned.keys())
+    if twice:
+        raise UsageError(f"{twice[0]!r} is given by an option of its own and by --set; give one of the two")
+    return {**changes, **assigned}
+
+
+def _learn(
+    out: Output,
+    description: BenchDescription,
+    recipe: Recipe,
+    changes: Mapping[str, object],
+    name: str | None,
+    resume: bool,
+    overwrite: bool,
+    data: Path | None,
+    words: str,
+    source: Experiment | None = None,
+) -> None:
+    """Train, with the bench open for as long as it is needed: for the read of the weights, or all the time."""
+    from rramlab.engine.session import Session
+    from rramlab.training import load_dataset
+    from rramlab.training.deploying import checkpoints
+
+    if resume and overwrite:
+        raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
+    dataset = load_dataset(recipe.dataset, data, description.root)
+    recipe.require(dataset)
+    die_ids = [entry.id for entry in description.file.dies]
+    folder = checkpoints(description.data) / checked(
+        name or f"{recipe.name}-{'-'.join(die_ids)}"[:64], "training's name"
+    )
+    with ExitStack() as opened:
+        macros: Macros | None = None
+        if recipe.in_the_loop != "off":
+            macros = opened.enter_context(Session(description)).macros
+        experiment = _experiment(out, description, recipe, changes, folder, resume, overwrite, macros, source)
+        if experiment.recipe.in_the_loop != "off" and macros is None:  # of a training that goes on
+            macros = opened.enter_context(Session(description)).macros
+        random = experiment.random_accuracy(dataset)
+        out.say(f"The unpruned random network: {random:.2%} of {len(dataset.test_x):,} test images.")
+        progress = opened.enter_context(epochs_shown(out, experiment.recipe.epochs))
+        stop = opened.enter_context(stoppable())
+        model, training = experiment.train(dataset, resume, progress, stop, macros)
+    if training.stopped:
+        raise Stopped(
+            f"training {experiment.name!r} was stopped after epoch {len(training.history)} of "
+            f"{experiment.recipe.epochs}; go on with: {words} --name {experiment.name} --resume"
+        )
+    mask = experiment.mask(model)
+    mask.save(folder / "mask.npz")
+    last = training.history[-1]
+    out.say(
+        f"Trained on the host: [bold]{training.accuracy:.2%}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
+        f"by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. Epoch by epoch: {folder / 'log.csv'}. "
+        f"Put it on the die with: rramlab deploy {experiment.name}"
+    )
+    document: dict[str, Any] = {
+        "name": experiment.name,
+        "recipe": experiment.recipe.model_dump(mode="json"),
+        "dies": list(experiment.dies),
+        "adapted_from": experiment.adapted_from,
+        "read_noise": experiment.read_noise,
+        "folder": str(folder),
+        "accuracy_random": random,
+        "accuracy_trained": training.accuracy,
+        "kept": mask.kept,
+        "weights": mask.weights,
+        "switched_on": last.switched_on,
+        "switched_off": last.switched_off,
+        "history": [vars(epoch) for epoch in training.history],
+    }
+    out.finish(document)
+
+
+def _experiment(
+    out: Output,
+    description: BenchDescription,
+    recipe: Recipe,
+    changes: Mapping[str, object],
+    folder: Path,
+    resume: bool,
+    overwrite: bool,
+    macros: Macros | None,
+    source: Experiment | None,
+) -> Experiment:
+    """Go on with an experiment, or read the dies' weights for a new one; without ``macros`` the bench is released again."""
+    from rramlab.engine.session import Session
+    from rramlab.training.experiment import Experiment
+
+    if resume:
+        experiment = Experiment.load(folder)
+        wanted: dict[str, object] = {key: getattr(recipe, key) for key in ("name", *changes)}
+        for key, value in wanted.items():
+            if getattr(experiment.recipe, key) != value:
+                raise UsageError(
+                    f"training {folder.name!r} was begun with {key} {getattr(experiment.recipe, key)!r}, not {value!r}; a "
+                    "resume goes on with the recipe it was begun with. Leave the option out, or train under another --name"
+                )
+        return experiment
+    if (folder / "experiment.json").exists() and not overwrite:
+        raise UsageError(
+            f"there is a training {folder.name!r} already; nothing was changed. Go on with it by --resume, choose another "
+            "--name, or replace it with --overwrite"
+        )
+    with ExitStack() as opened:
+        found = macros or opened.enter_context(Session(description)).macros
+        experiment = Experiment.begin(folder, recipe, found, source)
+    out.say(f"Read the weights of die [bold]{experiment.die}[/] for {folder.name}.")
+    if experiment.read_noise is not None:
+        out.say(f"Read noise, measured: {experiment.read_noise:.2%} of the conductance.")
+    return experiment
