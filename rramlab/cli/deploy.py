@@ -97,12 +97,11 @@ def _ways(description: BenchDescription, experiment: Experiment) -> list[Way]:
     from rramlab.cli.dies import life_in
     from rramlab.deploy import Load, ways
     from rramlab.nn import masked_layers, vectors_of
-    from rramlab.training.networks import SHAPES
 
     model = experiment.trained()
-    shape, _ = SHAPES[experiment.recipe.network]
     load = Load(
-        vectors_of(model, torch.zeros(1, *shape)), {name: layer.bits for name, layer in masked_layers(model).items()}
+        vectors_of(model, torch.zeros(1, *experiment.sample)),
+        {name: layer.bits for name, layer in masked_layers(model).items()},
     )
     pulsed = np.stack([life_in(description, die)[0].pulses for die in experiment.dies])
     return ways(experiment.placement, experiment.mask(model), experiment.conductance_S, pulsed, load, description.board)

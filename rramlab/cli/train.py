@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rramlab.drivers.bench import BenchDescription
+    from rramlab.training.dataset import Dataset
     from rramlab.training.experiment import Experiment
     from rramlab.training.onchip import Macros
     from rramlab.training.recipes import Recipe
@@ -158,7 +159,6 @@ def _learn(
     if resume and overwrite:
         raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
     dataset = load_dataset(recipe.dataset, data, description.root)
-    recipe.require(dataset)
     die_ids = [entry.id for entry in description.file.dies]
     folder = checkpoints(description.data) / checked(
         name or f"{recipe.name}-{'-'.join(die_ids)}"[:64], "training's name"
@@ -167,7 +167,7 @@ def _learn(
         macros: Macros | None = None
         if recipe.in_the_loop != "off":
             macros = opened.enter_context(Session(description)).macros
-        experiment = _experiment(out, description, recipe, changes, folder, resume, overwrite, macros, source)
+        experiment = _experiment(out, description, recipe, changes, folder, resume, overwrite, macros, dataset, source)
         if experiment.recipe.in_the_loop != "off" and macros is None:  # of a training that goes on
             macros = opened.enter_context(Session(description)).macros
         random = experiment.random_accuracy(dataset)
@@ -215,6 +215,7 @@ def _experiment(
     resume: bool,
     overwrite: bool,
     macros: Macros | None,
+    dataset: Dataset,
     source: Experiment | None,
 ) -> Experiment:
     """Go on with an experiment, or read the dies' weights for a new one; without ``macros`` the bench is released again."""
@@ -238,7 +239,7 @@ def _experiment(
         )
     with ExitStack() as opened:
         found = macros or opened.enter_context(Session(description)).macros
-        experiment = Experiment.begin(folder, recipe, found, source)
+        experiment = Experiment.begin(folder, recipe, found, dataset, source)
     out.say(f"Read the weights of die [bold]{experiment.die}[/] for {folder.name}.")
     if experiment.read_noise is not None:
         out.say(f"Read noise, measured: {experiment.read_noise:.2%} of the conductance.")

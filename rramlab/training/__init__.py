@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
-    from rramlab.training.data import Dataset, Found, find_datasets, load_dataset
+    from rramlab.training.data import Found, find_datasets, load_dataset
+    from rramlab.training.dataset import Dataset, load_npz
     from rramlab.training.loop import Training, accuracy, accuracy_random, fit, predict, settle_statistics
     from rramlab.training.networks import build
     from rramlab.training.recipes import Recipe, builtin_recipes, load_recipe
 
 _HOMES = {
     "checkpoint": ("Checkpoint", "EpochResult", "weights_digest"),
-    "data": ("Dataset", "Found", "find_datasets", "load_dataset"),
+    "data": ("Found", "find_datasets", "load_dataset"),
+    "dataset": ("Dataset", "load_npz"),
     "loop": ("Training", "accuracy", "accuracy_random", "fit", "predict", "settle_statistics"),
     "networks": ("build",),
     "recipes": ("Recipe", "builtin_recipes", "load_recipe"),
@@ -37,6 +39,7 @@ __all__ = [
     "find_datasets",
     "fit",
     "load_dataset",
+    "load_npz",
     "load_recipe",
     "predict",
     "settle_statistics",

@@ -1,4 +1,4 @@
-"""Data sets, as arrays: scikit-learn's digits, always at hand, and Fashion-MNIST, looked for on the disk."""
+"""Data sets by name: scikit-learn's digits, always at hand; Fashion-MNIST, looked for on the disk; anybody's arrays."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError, UsageError
+from rramlab.training.dataset import Dataset, load_npz
 
 VARIABLE = "RRAMLAB_DATA"
 SYSTEM = Path("/usr/share/datasets")  # where Debian's package dataset-fashion-mnist installs
@@ -32,22 +33,6 @@ FASHION_HELP = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Images and their classes.
-
-    ``train_x`` and ``test_x`` are float32[n, channels, height, width] in [0, 1], ``train_y`` and ``test_y``
-    int64[n], indices into ``classes`` (their names).
-    """
-
-    name: str
-    train_x: npt.NDArray[np.float32]
-    train_y: npt.NDArray[np.int64]
-    test_x: npt.NDArray[np.float32]
-    test_y: npt.NDArray[np.int64]
-    classes: tuple[str, ...]
-
-
 @dataclass(frozen=True)
 class Found:
     """Whether and where a data set is: ``folder`` is None when it is embedded or ``available`` is false.
@@ -62,7 +47,10 @@ class Found:
 
 
 def load_dataset(name: str, folder: Path | None = None, root: Path | None = None) -> Dataset:
-    """Load ``digits`` or ``fashion-mnist``.
+    """Load ``digits``, ``fashion-mnist``, or the arrays of an .npz by its path.
+
+    An .npz holds ``train_x``, ``train_y``, ``test_x`` and ``test_y``, or ``x`` and ``y``, of which a fixed fifth of each class
+    becomes the test set. Optional: ``classes``, their names.
 
     Files are looked for in ``folder`` and nowhere else if it is given; otherwise in the folder that
     ``$RRAMLAB_DATA`` names, in ``data/`` of the bench folder ``root``, and where Debian puts them; in each
@@ -72,10 +60,12 @@ def load_dataset(name: str, folder: Path | None = None, root: Path | None = None
         UsageError: no such data set.
         DataError: files are missing or damaged; the message names the file and says how to get it.
     """
+    if name.endswith(".npz"):
+        return load_npz(Path(name))
     if name == "digits":
         return _digits()
     if name != FASHION:
-        raise UsageError(f"there is no data set {name!r}; known: digits, {FASHION}")
+        raise UsageError(f"there is no data set {name!r}; known: digits, {FASHION}, or the path of an .npz")
     files = _locate(folder, root)
     train_x, train_y = _images_and_labels(*(files[stem] for stem in FASHION_FILES[:2]))
     test_x, test_y = _images_and_labels(*(files[stem] for stem in FASHION_FILES[2:]))

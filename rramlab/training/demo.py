@@ -13,7 +13,7 @@ from rramlab.deploy import Method, Verification
 from rramlab.engine.session import Session
 from rramlab.macro.cells import is_conducting
 from rramlab.training.checkpoint import EpochResult
-from rramlab.training.data import Dataset
+from rramlab.training.dataset import Dataset
 from rramlab.training.deploying import checkpoints, put_on_chip
 from rramlab.training.experiment import Experiment
 from rramlab.training.loop import accuracy
@@ -85,7 +85,7 @@ def tell(
 
     on_part(f"train: which of the random weights to keep, on {data.name}")
     experiment = Experiment.begin(
-        checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, session.macros
+        checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, session.macros, data
     )
     random_accuracy = experiment.random_accuracy(data)
     model, _ = experiment.train(data, resume=False, on_epoch=on_epoch, macros=session.macros)

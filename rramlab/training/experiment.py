@@ -31,7 +31,7 @@ from rramlab.training.checkpoint import (
     write_log,
 )
 from rramlab.training.chiploop import REPEATS, ChipLoop, origin_of, read_dies
-from rramlab.training.data import Dataset
+from rramlab.training.dataset import Dataset
 from rramlab.training.loop import Training, accuracy_random, fit
 from rramlab.training.onchip import Macros
 from rramlab.training.recipes import Recipe
@@ -50,7 +50,7 @@ class Experiment:
 
     ``folder`` holds experiment.json, weights.npz, checkpoint.pt and log.csv; of an adapted one also begun.pt. ``taken``: under
     which conditions each die of ``placement`` was read, in its order. ``conductance_S``: float32[dies, rows, columns].
-    ``read_noise``: relative, as it was measured, where the recipe asks for it.
+    ``sample``: the shape of one sample of the data. ``read_noise``: relative, as it was measured, where the recipe asks for it.
     """
 
     folder: Path
@@ -58,6 +58,7 @@ class Experiment:
     taken: tuple[Conditions, ...]
     placement: Placement
     conductance_S: npt.NDArray[np.float32]
+    sample: tuple[int, ...]
     read_noise: float | None = None
     adapted_from: str | None = None
 
@@ -79,15 +80,18 @@ class Experiment:
         return self.folder / "begun.pt"
 
     @classmethod
-    def begin(cls, folder: Path, recipe: Recipe, macros: Macros, source: Experiment | None = None) -> Experiment:
+    def begin(
+        cls, folder: Path, recipe: Recipe, macros: Macros, data: Dataset, source: Experiment | None = None
+    ) -> Experiment:
         """Place the recipe's network on dies, read its weights, write both down.
 
         ``macros``: in the order in which the dies are filled; those that are not needed are not read. ``source``: a trained
         experiment whose scores the network begins with, instead of random ones: it goes on learning on what is read now.
 
         Raises:
-            UsageError: the network does not fit, or a die is not formed.
+            UsageError: the network does not fit, or does not take ``data``, or a die is not formed.
         """
+        recipe.require(data)
         layers = {name: layer.shape for name, layer in masked_layers(recipe.model()).items()}
         first = next(iter(macros.values()))
         placement = Placement.pack(layers, first.geometry, first.board.lines_at_once, len(macros))
@@ -97,7 +101,9 @@ class Experiment:
         conductance_S, taken = read_dies(macros, dies, placement, REPEATS)
         _require_forming(conductance_S, placement, recipe, dies)
         noise = _measured_noise(macros, dies, placement) if recipe.read_noise == "measured" else None
-        experiment = cls(folder, recipe, taken, placement, conductance_S, noise, source.name if source else None)
+        experiment = cls(
+            folder, recipe, taken, placement, conductance_S, data.sample, noise, source.name if source else None
+        )
         learned = None if source is None else learned_state(source.trained())
         # Of a training that this one replaces; not before the dies were read: until then nothing is lost.
         experiment.checkpoint.unlink(missing_ok=True)
@@ -119,6 +125,7 @@ class Experiment:
             {
                 "recipe": self.recipe.model_dump(mode="json"),
                 "taken": [each.as_json() for each in self.taken],
+                "sample": list(self.sample),
                 "read_noise": self.read_noise,
                 "adapted_from": self.adapted_from,
                 **self.placement.as_json(),
@@ -137,7 +144,7 @@ class Experiment:
             raise DataError(
                 f"there is no training {folder.name!r} in {folder.parent}; known: {known}. Start one with: rramlab train"
             )
-        about = read_object(folder / "experiment.json", "recipe", "taken", "rows", "columns", "tiles")
+        about = read_object(folder / "experiment.json", "recipe", "taken", "sample", "rows", "columns", "tiles")
         try:
             return cls(
                 folder,
@@ -145,6 +152,7 @@ class Experiment:
                 tuple(Conditions.from_json(each) for each in about["taken"]),
                 Placement.from_json(about["rows"], about["columns"], about["tiles"]),
                 load_arrays(folder / "weights.npz")["conductance_S"],
+                tuple(about["sample"]),
                 about.get("read_noise"),
                 about.get("adapted_from"),
             )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import runpy
 from collections import OrderedDict
+from pathlib import Path
 from typing import Protocol, Unpack
 
 import torch
 from torch import nn
 
 from rramlab.base.errors import UsageError
-from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure, share_kept
+from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure, convert, share_kept
 
 
 def digits_mlp(**masking: Unpack[Masking]) -> nn.Module:
@@ -49,11 +51,27 @@ def fashion_cnn(**masking: Unpack[Masking]) -> nn.Module:
     )
 
 
-# What each network takes, [channels, height, width], and how many classes it tells apart.
-SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
-    "digits-mlp": ((1, 8, 8), 10),
-    "fashion-cnn": ((1, 28, 28), 10),
-}
+def fashion_cnn_large(**masking: Unpack[Masking]) -> nn.Module:
+    """For 1 × 28 × 28 images, as much as one die of 512 × 512 cells holds: 103,968 weights in five layers.
+
+    28 → pool 14 → 12 → 10 → 8 → pool 4, so that 32 channels give the 512 inputs of ``fc1``: as many as a die has rows.
+    """
+    behind: Masking = {**masking, "rectify": True}
+    return nn.Sequential(
+        OrderedDict[str, nn.Module](
+            pool0=nn.MaxPool2d(2),
+            conv1=MaskedConv2d(1, 32, 3, **masking),
+            norm1=nn.BatchNorm2d(32, affine=False),
+            conv2=MaskedConv2d(32, 64, 3, **behind),
+            norm2=nn.BatchNorm2d(64, affine=False),
+            conv3=MaskedConv2d(64, 32, 3, **behind),
+            pool3=nn.MaxPool2d(2),
+            norm3=nn.BatchNorm2d(32, affine=False),
+            flatten=nn.Flatten(),
+            fc1=MaskedLinear(512, 128, **behind),
+            fc2=MaskedLinear(128, 10, **behind),
+        )
+    )
 
 
 class Network(Protocol):
@@ -65,7 +83,38 @@ class Network(Protocol):
 NETWORKS: dict[str, Network] = {
     "digits-mlp": digits_mlp,
     "fashion-cnn": fashion_cnn,
+    "fashion-cnn-large": fashion_cnn_large,
 }
+
+
+def network(name: str) -> Network:
+    """Return a network by name, or what ``FILE.py:FUNCTION`` makes, a plain torch model, with masked layers.
+
+    Raises:
+        UsageError: no such network, file or function; the message lists the networks that exist.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    file, _, function = name.rpartition(":")
+    if not file.endswith(".py"):
+        raise UsageError(
+            f"there is no network {name!r}; known: {', '.join(sorted(NETWORKS))}, or FILE.py:FUNCTION of your own"
+        )
+    if not Path(file).is_file():
+        raise UsageError(f"the network {name!r}: there is no file {file}")
+    make = runpy.run_path(file).get(function)
+    if not callable(make):
+        raise UsageError(f"the network {name!r}: {file} has no function {function!r} that makes one")
+
+    def converted(**masking: Unpack[Masking]) -> nn.Module:
+        made = make()
+        if not isinstance(made, nn.Module):
+            raise UsageError(
+                f"the network {name!r}: {function} returned a {type(made).__name__}, expected a torch module"
+            )
+        return convert(made, **masking)
+
+    return converted
 
 
 def build(
@@ -76,12 +125,11 @@ def build(
     Raises:
         UsageError: no such network; the message lists those that exist.
     """
-    if name not in NETWORKS:
-        raise UsageError(f"there is no network {name!r}; known: {', '.join(sorted(NETWORKS))}")
+    make = network(name)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
-        model = NETWORKS[name](**masking)
+        model = make(**masking)
     configure(model, read_noise=read_noise)
     if share:
         share_kept(model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from torch import nn
 
@@ -15,9 +16,9 @@ from rramlab.base.errors import UsageError
 from rramlab.base.names import NAME
 from rramlab.base.yamlfile import explain, load_model
 from rramlab.macro.masks import Granularity
-from rramlab.nn import Assignment, HysteresisRule
+from rramlab.nn import Assignment, HysteresisRule, load_weights, masked_layers
 from rramlab.training import networks
-from rramlab.training.data import Dataset
+from rramlab.training.dataset import Dataset
 
 Forming = Literal["all", "partial", "one-of-pair"]
 Mode = Literal["off", "weights", "multiply"]
@@ -30,6 +31,9 @@ class Recipe(BaseModel):
     """How a network is trained. Immutable; two equal recipes on the same die give the same network.
 
     Attributes:
+        dataset: the name of a data set, or the path of an .npz of arrays, see ``data.load_dataset``.
+        network: one of ``networks.NETWORKS``, or ``FILE.py:FUNCTION`` that makes a plain torch model. In a recipe file both
+            paths are relative to its folder.
         forming: which cells of the die get their pulse (design, section 8); the protocol ``electroform`` does it, with
             ``forming_parameters``. ``formed_fraction``: of ``partial``, the share of the cells that shall conduct.
         kept: fraction of the weights that stays: of each layer, or of the ``network``, as ``kept_of`` says (then one
@@ -85,8 +89,10 @@ class Recipe(BaseModel):
     @field_validator("network")
     @classmethod
     def _known_network(cls, name: str) -> str:
-        if name not in networks.NETWORKS:
-            raise ValueError(f"found {name!r}, expected one of {', '.join(sorted(networks.NETWORKS))}")
+        if name not in networks.NETWORKS and ".py:" not in name:
+            raise ValueError(
+                f"found {name!r}, expected one of {', '.join(sorted(networks.NETWORKS))}, or FILE.py:FUNCTION of your own"
+            )
         return name
 
     @model_validator(mode="after")
@@ -121,16 +127,28 @@ class Recipe(BaseModel):
             raise UsageError(f"recipe {self.name!r}: {explain(error.errors()[0], Recipe)}") from None
 
     def require(self, data: Dataset) -> None:
-        """Refuse a data set that the network is not made for.
+        """Refuse a data set that the network is not made for: it is tried on two samples.
 
         Raises:
-            UsageError: images of another shape, or more classes than outputs.
+            UsageError: samples of another shape or below 0, or more classes than outputs.
         """
-        wanted, outputs = networks.SHAPES[self.network]
-        if data.train_x.shape[1:] != wanted or len(data.classes) > outputs:
+        model = self.model()
+        load_weights(
+            model, {name: np.full(layer.shape, 1e-5, np.float32) for name, layer in masked_layers(model).items()}
+        )
+        found = f"samples of shape {data.sample} in {len(data.classes)} classes"
+        remedy = "name another network or data set in the recipe"
+        try:
+            with torch.no_grad():
+                outputs = model(torch.from_numpy(data.train_x[:2]))
+        except RuntimeError as error:
             raise UsageError(
-                f"the network {self.network!r} takes images of shape {wanted} in {outputs} classes, the data set {data.name!r} "
-                f"has {data.train_x.shape[1:]} in {len(data.classes)}; name another network or data set in the recipe"
+                f"the network {self.network!r} does not take {found}, which the data set {data.name!r} has ({error}); {remedy}"
+            ) from error
+        if outputs.ndim != 2 or outputs.shape[1] < len(data.classes):
+            raise UsageError(
+                f"the network {self.network!r} gives outputs of shape {tuple(outputs.shape[1:])}, the data set {data.name!r} "
+                f"has {found}; {remedy}"
             )
 
     def hysteresis_in(self, epoch: int) -> float:
@@ -171,6 +189,17 @@ def builtin_recipes() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
+def _beside(recipe: Recipe, folder: Path) -> Recipe:
+    """Let files that a recipe names lie beside it: their paths become absolute."""
+    changes = {}
+    if ".py:" in recipe.network:
+        file, _, function = recipe.network.rpartition(":")
+        changes["network"] = f"{(folder / file).resolve()}:{function}"
+    if recipe.dataset.endswith(".npz"):
+        changes["dataset"] = str((folder / recipe.dataset).resolve())
+    return recipe.changed(changes) if changes else recipe
+
+
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a built-in recipe by name, or a recipe file by a path that ends in ``.yaml`` or ``.yml``.
 
@@ -180,7 +209,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         DataError: the file cannot be read.
     """
     if Path(name_or_path).suffix in {".yaml", ".yml"}:
-        return load_model(Path(name_or_path), Recipe)
+        return _beside(load_model(Path(name_or_path), Recipe), Path(name_or_path).parent)
     known = builtin_recipes()
     if str(name_or_path) not in known:
         raise UsageError(

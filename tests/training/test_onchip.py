@@ -11,7 +11,7 @@ from rramlab.deploy import Deployment
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
 from rramlab.nn import MaskedConv2d, MaskedLinear, load_weights, masked_layers, masks
-from rramlab.training import load_recipe
+from rramlab.training import load_dataset, load_recipe
 from rramlab.training.experiment import Experiment
 from rramlab.training.onchip import chip_in_the_loop
 
@@ -87,7 +87,7 @@ def test_a_deployment_of_another_die_or_network_is_refused(on_die):
 
 def test_a_network_that_does_not_fit_is_refused_before_any_training(tmp_path):
     with SmallBench(tmp_path / "small").write().open() as session, pytest.raises(UsageError, match="does not fit"):
-        Experiment.begin(tmp_path / "experiment", load_recipe("digits"), session.macros)
+        Experiment.begin(tmp_path / "experiment", load_recipe("digits"), session.macros, load_dataset("digits"))
     assert not (tmp_path / "experiment").exists()
 
 

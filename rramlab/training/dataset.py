@@ -1,0 +1,105 @@
+"""Samples and their classes, and how anybody's arrays become them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rramlab.base.arrays import load_arrays
+from rramlab.base.errors import DataError
+
+_WHAT = "expected train_x, train_y, test_x and test_y, or x and y: x float[n, …], at least 0; y int[n], classes from 0"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples and their classes.
+
+    ``train_x`` and ``test_x`` are float32[n, …] of at least 0, of images [n, channels, height, width] in [0, 1]; ``train_y``
+    and ``test_y`` int64[n], indices into ``classes`` (their names).
+    """
+
+    name: str
+    train_x: npt.NDArray[np.float32]
+    train_y: npt.NDArray[np.int64]
+    test_x: npt.NDArray[np.float32]
+    test_y: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self.train_x.shape[1:]
+
+
+def load_npz(path: Path) -> Dataset:
+    """Read a data set from an .npz of ``train_x``, ``train_y``, ``test_x``, ``test_y``, or of ``x`` and ``y``.
+
+    Of the latter a fixed, stratified fifth becomes the test set. ``classes``, if there, names the classes.
+
+    Raises:
+        DataError: missing, damaged, or arrays that are no data set; says which and what was expected.
+    """
+    if not path.exists():
+        raise DataError(f"there is no data set {path}; {_WHAT}")
+    arrays = load_arrays(path)
+    names = arrays.pop("classes", None)
+    if arrays.keys() == {"x", "y"}:
+        x, y = _checked(path, "x", arrays["x"], "y", arrays["y"])
+        test = _every_fifth_of_each_class(y)
+        parts = x[~test], y[~test], x[test], y[test]
+    elif arrays.keys() == {"train_x", "train_y", "test_x", "test_y"}:
+        train = _checked(path, "train_x", arrays["train_x"], "train_y", arrays["train_y"])
+        parts = *train, *_checked(path, "test_x", arrays["test_x"], "test_y", arrays["test_y"])
+    else:
+        raise DataError(f"{path} has the arrays {', '.join(sorted(arrays)) or 'none'}; {_WHAT}")
+    if parts[0].shape[1:] != parts[2].shape[1:]:
+        raise DataError(
+            f"{path}: samples to train on have shape {parts[0].shape[1:]}, those to test on {parts[2].shape[1:]}"
+        )
+    if not len(parts[1]) or not len(parts[3]):
+        raise DataError(
+            f"{path} has {len(parts[1])} samples to train on and {len(parts[3])} to test on; both need some"
+        )
+    count = 1 + int(max(parts[1].max(), parts[3].max()))
+    if names is not None and len(names) < count:
+        raise DataError(f"{path} names {len(names)} classes, its labels count {count}")
+    classes = tuple(map(str, range(count) if names is None else names.tolist()))
+    return Dataset(path.stem, *parts, classes)
+
+
+def _checked(
+    path: Path, x_name: str, x: npt.NDArray[Any], y_name: str, y: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return samples and labels in their types.
+
+    Raises:
+        DataError: they are none, or do not belong together.
+    """
+    if x.ndim < 2 or x.dtype.kind not in "fiub":
+        raise DataError(f"{path}: {x_name} is {x.dtype}{x.shape}; {_WHAT}")
+    if y.shape != x.shape[:1] or y.dtype.kind not in "iub":
+        raise DataError(f"{path}: {y_name} is {y.dtype}{y.shape} for {x_name} of {len(x)} samples; {_WHAT}")
+    found = x.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise DataError(f"{path}: {x_name} holds values that are not numbers")
+    if found.min(initial=0.0) < 0:
+        raise DataError(
+            f"{path}: {x_name} holds values down to {found.min():.3g}; codes are unsigned: scale it to 0 … 1"
+        )
+    if y.min(initial=0) < 0:
+        raise DataError(f"{path}: {y_name} holds the class {y.min()}; classes are counted from 0")
+    return found, y.astype(np.int64)
+
+
+def _every_fifth_of_each_class(y: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return a fixed choice, bool[n], that does not depend on the order in which classes come."""
+    order = np.argsort(y, kind="stable")
+    rank = np.empty(len(y), np.int64)
+    starts = np.searchsorted(y[order], y[order])
+    rank[order] = np.arange(len(y)) - starts
+    return np.asarray(rank % 5 == 4)
