@@ -4,7 +4,7 @@ The step is the trainer's own: choice of a batch, masks, quantisers, backward, o
 network has the same layers with plain weights, no mask and no quantiser; of it only forward, loss and backward are timed.
 ``edge_to_channels_last``: against the dense network in the memory layout that the masked one computes in. Data are synthetic.
 One step of each takes turns, and the best of each counts. ``selection_share``: the part of a step that the choice of all
-masks takes.
+masks takes; also of a U-Net of 4.3 million weights in 19 convolutions, the DRIVE network of Li, Wang et al. (arXiv 2311.07164).
 """
 
 import sys
@@ -19,7 +19,7 @@ import torch
 from figures import best, report
 from torch import nn
 
-from rramlab.nn import load_weights, masked_layers, masks
+from rramlab.nn import convert, load_weights, masked_layers, masks
 from rramlab.training import Dataset, fit, load_recipe
 from rramlab.training.loop import keep_freed_memory
 
@@ -80,8 +80,43 @@ class Turns:
         return False
 
 
+class Block(nn.Sequential):
+    """Two convolutions of 3 × 3 with norm and ReLU."""
+
+    def __init__(self, inputs, middle, outputs):
+        super().__init__(
+            nn.Conv2d(inputs, middle, 3, padding=1, bias=False), nn.BatchNorm2d(middle), nn.ReLU(inplace=True),
+            nn.Conv2d(middle, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True),
+        )  # fmt: skip
+
+
+class UNet(nn.Module):
+    """Base 32, depth 4, bilinear: 1 × 64 × 64 -> 2 × 64 × 64."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.ModuleList([Block(1, 32, 32), Block(32, 64, 64), Block(64, 128, 128), Block(128, 256, 256)])
+        self.bottom = Block(256, 256, 256)
+        self.up = nn.ModuleList([Block(512, 256, 128), Block(256, 128, 64), Block(128, 64, 32), Block(64, 32, 32)])
+        self.head = nn.Conv2d(32, 2, 1, bias=False)
+
+    def forward(self, x):
+        kept = []
+        for block in self.down:
+            kept.append(block(x))
+            x = nn.functional.max_pool2d(kept[-1], 2)
+        x = self.bottom(x)
+        for block in self.up:
+            x = nn.functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+            x = block(torch.cat([kept.pop(), x], dim=1))
+        return self.head(x)
+
+
 def masked(recipe):
-    model = recipe.model()
+    return weighted(recipe.model())
+
+
+def weighted(model):
     signs = {name: rng.choice([-1.0, 1.0], layer.shape) for name, layer in masked_layers(model).items()}
     load_weights(model, {name: (12e-6 * sign).astype(np.float32) for name, sign in signs.items()})
     return model
@@ -104,5 +139,20 @@ for name, (changes, limit) in VARIANTS.items():
         notes["edge_to_channels_last"] = "the dense network, its memory laid out channels last"
     ratios[f"{name}_selection_share"] = seconds[f"{name}_selection"] / step
     notes[f"{name}_selection_share"] = "the step"
+
+unet = weighted(convert(UNet(), kept=0.5, bits=6)).train()
+patches, truth = torch.rand(32, 1, 48, 48), torch.randint(0, 2, (32, 48, 48))
+
+
+def unet_step():
+    unet.zero_grad()
+    nn.functional.cross_entropy(unet(patches), truth).backward()
+
+
+seconds["unet_step"], seconds["unet_selection"] = best(unet_step, 3), best(lambda: masks(unet), 5)
+ratios["unet_selection_share"] = seconds["unet_selection"] / seconds["unet_step"]
+ratios["unet_selection_share_to_limit"] = ratios["unet_selection_share"] / 0.03
+notes["unet_selection_share"] = "a forward and backward of the U-Net, 32 patches of 48 × 48"
+notes["unet_selection_share_to_limit"] = "the limit of 3 %"
 
 report("training", ratios, seconds, notes)
