@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -52,11 +53,11 @@ class _Products:
         self.macro, self.bits, self.tiles = macro, layer.bits, tiles
 
     def __call__(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        parts = [
+        parts = (
             self.macro.multiply(codes[:, tile.input_slice], self.bits, tile, gates)
             for tile, gates in self.tiles.items()
-        ]
-        return np.asarray(np.sum(parts, axis=0, dtype=np.float32))
+        )
+        return reduce(np.add, parts)
 
 
 def accuracy_on_chip(
