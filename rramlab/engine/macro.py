@@ -164,8 +164,8 @@ class SessionMacro:
         if self.compensated:
             values = self._of_bare_cells(x, bits, tile.row, gates, columns)
         else:
-            values = self._products(x[:, driven - tile.row], bits, gates, columns)
-        products[:, columns[0::2] // 2 - tile.pair] = values[:, 0::2] - values[:, 1::2]
+            values = self._products(x[:, _run(driven - tile.row)], bits, gates, columns)
+        products[:, _run(columns[0::2] // 2 - tile.pair)] = values[:, 0::2] - values[:, 1::2]
         return products
 
     def _products(
@@ -265,3 +265,9 @@ class SessionMacro:
         self._run.check_there()
         self._position += 1
         return self._run, f"{self._position:06d}.00000"  # each call is a step of its own
+
+
+def _run(indices: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
+    """Return rising indices as a slice where none is left out: what it selects is then not copied."""
+    first, stop = int(indices[0]), int(indices[-1]) + 1
+    return slice(first, stop) if stop - first == len(indices) else indices

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from rramlab.macro.board import BoardTable
 
 Floats = npt.NDArray[np.float32]
+_BLOCK = 1 << 15  # products that are converted at once: so many that intermediates stay in cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,4 +88,10 @@ class BoardCalibration:
         # The table's step is for inputs at the nominal voltage of their code.
         true_V = self._read_V(self.table.dac_code(self.table.read_voltage_V))
         step = self.table.multiply_step_S * self.table.input_V / true_V
-        return ((sums - pedestal) * (step / self.multiply_gain[columns])).astype(np.float32)
+        factor = step / self.multiply_gain[columns]
+        products = np.empty(sums.shape, np.float32)
+        vectors = max(1, _BLOCK // max(1, len(columns)))
+        for start in range(0, len(sums), vectors):
+            part = slice(start, start + vectors)
+            np.multiply(sums[part] - pedestal, factor, out=products[part], casting="same_kind")
+        return products

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from rramlab.sim.state import PRISTINE, STUCK, DieState
 
 BOLTZMANN_EV = 8.617333e-5  # eV/K, CODATA 2018
 _ZERO_C = 273.15
+_BLOCK_CELLS = 1 << 15  # aged at once, in whole rows: so many that intermediates stay in cache
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -55,14 +57,18 @@ class Traps:
             position = at_s / slot_s + self.phase[part]
             first = int(at_s / slot_s)
             # The key has room for 2³³ slots of each class; after so many a trap does the same again.
-            levels = [
-                randomness.words(
-                    seed, randomness.TELEGRAPH, (index << 33) | (slot % (1 << 33)), 0, part.stop - part.start
-                )
-                for slot in (first, first + 1)
-            ]
-            state[part] = np.where(position < first + 1, *levels) & np.uint64(1)
+            levels = [_telegraph(seed, index, slot, part.stop - part.start) for slot in (first, first + 1)]
+            state[part] = np.where(position < first + 1, *levels)
         return state
+
+
+@lru_cache(maxsize=128)  # the slots of slow traps last for many intervals
+def _telegraph(seed: int, index: int, slot: int, count: int) -> npt.NDArray[np.bool_]:
+    """Return which traps of a class are filled in one of its slots, were it theirs: bool[count], read-only."""
+    words = randomness.words(seed, randomness.TELEGRAPH, (index << 33) | (slot % (1 << 33)), 0, count)
+    levels = (words & np.uint64(1)).astype(np.bool_)
+    levels.setflags(write=False)
+    return levels
 
 
 def acceleration(relaxation: Relaxation, temperature_C: float) -> float:
@@ -96,14 +102,18 @@ class Ageing:
         """Return what each cell of some rows conducts in an interval: float32[rows, columns]."""
         at_ns = interval * self.interval_ns
         relaxation, noise = self.model.relaxation, self.model.noise
-        now: Floats32 = state.conductance_S[rows] * self.factor(state, np.array([[at_ns]], np.int64), rows)
+        now: Floats32 = state.conductance_S[rows].copy()
+        first, step = rows.start or 0, max(1, _BLOCK_CELLS // now.shape[1])
+        for start in range(0, len(now), step):
+            block = now[start : start + step]
+            block *= self.factor(state, np.array([[at_ns]], np.int64), slice(first + start, first + start + len(block)))
         warmer = state.temperature_C - relaxation.reference_C
         if warmer and relaxation.temperature_coefficient:
             now *= np.float32(max(1 + relaxation.temperature_coefficient * warmer, 0.01))
         if noise.telegraph_share and noise.telegraph_amplitude:
             low = self.traps.cells[self.traps.filled(self.seed, at_ns / 1e9)]
-            first = (rows.start or 0) * now.shape[1]
-            own = low[(low >= first) & (low < first + now.size)] - first
+            low -= first * now.shape[1]
+            own = low[(low >= 0) & (low < now.size)]
             now.reshape(-1)[own] *= np.float32(1 - noise.telegraph_amplitude)
         return now
 
@@ -113,36 +123,59 @@ class Ageing:
         ``at_ns``: int64[rows or 1, 1]. Returns float32[rows, columns].
         """
         relaxation = self.model.relaxation
-        phase, programmed = state.phase[rows], state.programmed_ns[rows]
+        phase = state.phase[rows]
         alive = (phase != PRISTINE) & (phase != STUCK)
+        programmed = _programmed(state.programmed_ns[rows], alive)
+        living = alive.astype(np.float32)
         exponent = state.disturb_ppm[rows] * 1e-6
         if relaxation.relax_mean or relaxation.relax_ln_sigma:
-            exponent += self._relaxed(state.luck[rows], np.maximum(at_ns - programmed, 0) / 1e9) * alive
+            exponent += self._relaxed(np.maximum(at_ns - programmed, 0) / 1e9, state.luck[rows], living)
         if relaxation.drift or relaxation.drift_sigma:
-            exponent -= self._drifted(state, at_ns, rows) * alive
+            exponent -= self._drifted(state, at_ns, programmed, rows, living)
         # In float64: single precision exponentials differ in the last bit from one processor to another.
         factor: Floats32 = np.exp(exponent).astype(np.float32)
         return factor
 
-    def _relaxed(self, luck: npt.NDArray[np.uint16], age_s: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _relaxed(
+        self, age_s: npt.NDArray[np.float64], luck: npt.NDArray[np.uint16], living: Floats32
+    ) -> npt.NDArray[np.float64]:
         """Return ln G gained by relaxation: log time between start and end, a direction of its own for each cell."""
         r = self.model.relaxation
         progress = np.log1p(age_s / r.relax_start_s) / np.log1p(r.relax_end_s / r.relax_start_s)
-        way = randomness.tabulated(luck) * np.float32(r.relax_ln_sigma) - np.float32(r.relax_mean)
+        way = randomness.tabulated(luck)
+        way *= np.float32(r.relax_ln_sigma)
+        way -= np.float32(r.relax_mean)
+        way *= living
         return np.asarray(np.minimum(progress, 1) * way)
 
-    def _drifted(self, state: DieState, at_ns: npt.NDArray[np.int64], rows: slice) -> npt.NDArray[np.float64]:
+    def _drifted(
+        self,
+        state: DieState,
+        at_ns: npt.NDArray[np.int64],
+        programmed: npt.NDArray[np.int64],
+        rows: slice,
+        living: Floats32,
+    ) -> npt.NDArray[np.float64]:
         """Return ln G lost by drift, with thermally accelerated time since each cell was programmed."""
         r = self.model.relaxation
-        count, columns = state.phase[rows].shape
-        start = (rows.start or 0) * columns
         # Drawn anew each time: kept, it would be a tenth of a die's memory.
-        spread = randomness.ShortNormals(self.seed, randomness.DRIFT).take(start, count * columns)
-        exponent = (spread * np.float32(r.drift_sigma) + np.float32(r.drift)).reshape(count, columns)
-        programmed = state.programmed_ns[rows]
+        start = (rows.start or 0) * living.shape[1]
+        exponent = randomness.ShortNormals(self.seed, randomness.DRIFT).take(start, living.size).reshape(living.shape)
+        exponent *= np.float32(r.drift_sigma)
+        exponent += np.float32(r.drift)
+        exponent *= living
         if len(state.history_ns) == 1:
             since = (at_ns - programmed) * (acceleration(r, state.temperature_C) / 1e9)
         else:
-            then = thermal_s(r, state, programmed.reshape(-1)).reshape(count, columns)
+            then = thermal_s(r, state, programmed.reshape(-1)).reshape(programmed.shape)
             since = thermal_s(r, state, at_ns.reshape(-1)).reshape(at_ns.shape) - then
         return np.asarray(np.log1p(np.maximum(since, 0) / r.drift_start_s) * exponent)
+
+
+def _programmed(programmed_ns: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return when each living cell was programmed: int64[rows, columns], or [rows, 1] where a row's cells were together.
+
+    As by forming: logarithms of time are then taken once a row.
+    """
+    last = (programmed_ns * alive).max(axis=1, keepdims=True)
+    return np.asarray(last) if ((programmed_ns == last) | ~alive).all() else programmed_ns

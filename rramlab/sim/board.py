@@ -128,10 +128,15 @@ class Lines:
     def multiply_S(self, interval: int, pattern: GatePattern, lines_at_once: int) -> npt.NDArray[np.float32]:
         """Return each cell's share of its column's current a volt on its row: float32[rows, columns].
 
+        Zero may stand in rows that neither ``pattern``, which must drive one, nor a stuck bit puts a voltage on.
         What bit lines that are stuck carry does not depend on the inputs: see :meth:`LineFaults.added`.
         """
         if self._solver == "none":
-            return self.faults.array(self.die.conductance_at(interval))
+            used = np.append(np.flatnonzero(pattern.driven), self.faults.stuck_rows).astype(np.intp)
+            rows = slice(int(used.min()), int(used.max()) + 1)
+            seen = np.zeros(self.die.geometry.shape, np.float32)
+            seen[rows] = self.die.conductance_at(interval, rows)
+            return self.faults.array(seen)
         if self.bias.multiply.unselected.wl == "on":
             return self._folded(interval, None)
         # Word lines are switched with the rows: one matrix for each set of rows that is on together.

@@ -39,13 +39,12 @@ class SimulatedController:
         self.die, self.board, self.path = die, board, path
         self._lines = Lines(die, board)
         self._limits: Limits = of_board(board.table)
-        self._slots = Slots(die, board, self._lines, self._row_loads_S)
+        self._slots = Slots(die, board, self._lines)
         self._memory = OperationMemory(board.table.geometry, board.table.operation_memory)
         self._nonce = 1
         self._changed = False
-        # Of the state, interval (and bias) for which they hold.
+        # Of the state, interval and bias for which they hold.
         self._levels: tuple[tuple[int, int, float], Bools, npt.NDArray[np.float32]] | None = None
-        self._loads: tuple[tuple[int, int], npt.NDArray[np.float64]] | None = None
         self.pace: Pace | None = None  # none: an operation is over at once, as far as the host can tell
         self.load: CellLoad | Resistor | None = None  # what is routed to the SMU
         self.readings = 0  # of it, ever: the SMU's noise is keyed by them
@@ -186,7 +185,7 @@ class SimulatedController:
             parts = [self._level(number, volts, rows) for number, rows in spans]
             level = parts[0] if len(parts) == 1 else np.concatenate(parts)
             # Every source line is at ground: a row feeds all of its cells.
-            loads = np.concatenate([self._row_loads_S(number)[rows] for number, rows in spans])
+            loads = np.concatenate([self.die.row_loads_S(number, rows) for number, rows in spans])
         whole = level.size == np.count_nonzero(bits)  # the most frequent case by far, and the one that must be fast
         # Repeats follow one another at a cell, so a read gives the same codes in any blocks of rows.
         chosen = level.reshape(-1) if whole else level[bits]
@@ -228,17 +227,10 @@ class SimulatedController:
         self, bits: Bools, spans: list[tuple[int, slice]], volts: float
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float64]]:
         """Return the same for an isolated read of ``bits``, and what each of its rows feeds (S): the cells read alone."""
-        cells = np.concatenate([self.die.conductance_at(number)[rows] for number, rows in spans]) * bits
+        cells = np.concatenate([self.die.conductance_at(number, rows) for number, rows in spans]) * bits
         seen = self._lines.isolated_S(cells, bits, slice(spans[0][1].start, spans[-1][1].stop))
         scale = volts / self._table.read_voltage_V / self._table.read_step_S
         return (seen * self.board.read_gain * scale).astype(np.float32), cells.sum(axis=1, dtype=np.float64)
-
-    def _row_loads_S(self, interval: int) -> npt.NDArray[np.float64]:
-        """Return what each bit line's cells conduct together (S): float64[rows]."""
-        key = self.die.version, interval
-        if self._loads is None or self._loads[0] != key:
-            self._loads = key, self.die.conductance_at(interval).sum(axis=1, dtype=np.float64)
-        return self._loads[1]
 
     def read_reference(
         self, resistor: int | None, multiply: bool, repeats: int, bias: int, tick: Tick | None = None

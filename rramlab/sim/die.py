@@ -47,7 +47,8 @@ class SimulatedDie:
         self._noise = randomness.ShortNormals(seed, randomness.READ_NOISE)
         self._ageing = Ageing(model, seed, geometry.cells)
         self.version = 0  # rises whenever cells are pulsed, or made warmer or colder
-        self._now: tuple[tuple[int, int], npt.NDArray[np.float32]] | None = None
+        # Of the version and interval for which they hold: which rows are known, and what their cells conduct.
+        self._now: tuple[tuple[int, int], npt.NDArray[np.bool_], npt.NDArray[np.float32]] | None = None
         self._settled = (-1, 0)
         self._bear_stuck_cells()
 
@@ -88,14 +89,27 @@ class SimulatedDie:
         interval = self._ageing.interval(self.state.clock_ns)
         return float(self._ageing.conductance_S(self.state, interval, slice(row, row + 1))[0, column])
 
-    def conductance_at(self, interval: int) -> npt.NDArray[np.float32]:
-        """Return the conductances in an interval of the clock; computed again only when the state has changed."""
+    def conductance_at(self, interval: int, rows: slice = slice(None)) -> npt.NDArray[np.float32]:
+        """Return what some rows conduct in an interval of the clock: float32[rows, columns], read-only.
+
+        Computed for the rows that are asked for, and again only when the state has changed.
+        """
         key = (self.version, interval)
         if self._now is None or self._now[0] != key:
-            now = self._ageing.conductance_S(self.state, interval)
-            now.setflags(write=False)
-            self._now = key, now
-        return self._now[1]
+            shape = self.geometry.shape
+            self._now = key, np.zeros(shape[0], np.bool_), np.empty(shape, np.float32)
+        _, known, now = self._now
+        if not known[rows].all():
+            missing = (rows.start or 0) + np.flatnonzero(~known[rows])
+            span = slice(int(missing[0]), int(missing[-1]) + 1)
+            now[span], known[span] = self._ageing.conductance_S(self.state, interval, span), True
+        part = now[rows]
+        part.setflags(write=False)
+        return part
+
+    def row_loads_S(self, interval: int, rows: slice) -> npt.NDArray[np.float64]:
+        """Return what all cells of each of some rows conduct together (S): float64[rows]."""
+        return np.asarray(self.conductance_at(interval, rows).sum(axis=1, dtype=np.float64))
 
     def pulse(
         self,

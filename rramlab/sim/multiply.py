@@ -24,8 +24,8 @@ _CHUNK_BYTES = 1 << 22
 class Frontend:
     """One gate pattern on one state of the die, ready to multiply. Units are ADC codes.
 
-    ``cells``: float32[groups, lines, 2, columns], signal (codes a driven cell, zero where the pattern connects nothing)
-    and variance (squared codes a driven cell) side by side, for one matrix product gives both.
+    ``cells``: float32[2, groups, lines, columns], signal (codes a driven cell, zero where the pattern connects nothing)
+    and variance (squared codes a driven cell), for one matrix product gives both.
     ``active``: float32[groups, 1, columns], 1 where the column is converted in that group.
     ``base``: float32[columns], zero code plus offset. ``top``: highest code.
 
@@ -50,7 +50,7 @@ class Frontend:
         lines_at_once: int,
         top: int,
     ) -> Frontend:
-        """Gather the cells of ``pattern`` in the asked ``columns``; groups that no phase drives are left out.
+        """Gather the cells of ``pattern`` in the asked ``columns``; without groups that no phase drives, nor unused lines.
 
         ``conductance_S``: float32[rows, columns], as the lines show the cells. ``codes_per_siemens``, ``base``:
         float64[n], of the asked columns.
@@ -65,18 +65,19 @@ class Frontend:
         driven = pattern.active_groups(lines_at_once)
         used = np.flatnonzero(driven.any(axis=0))
         active = driven[pattern.phase[columns]][:, used].T[:, None, :]
-        signal = padded.reshape(count, lines_at_once, len(columns))[used]
+        lines = lines_used(np.flatnonzero(pattern.driven), lines_at_once)
+        signal = padded.reshape(count, lines_at_once, len(columns))[used, :lines]
         variance = np.square(signal * np.float32(read_noise))
-        cells = np.stack([_on_grid(signal), _on_grid(variance)], axis=2)
+        cells = np.stack([_on_grid(signal), _on_grid(variance)])
         return cls(cells, active.astype(np.float32), base.astype(np.float32), top)
 
     @property
     def groups(self) -> int:
-        return int(self.cells.shape[0])
+        return int(self.cells.shape[1])
 
     @property
     def lines(self) -> int:
-        return int(self.cells.shape[1])
+        return int(self.cells.shape[2])
 
     @property
     def columns(self) -> int:
@@ -104,10 +105,9 @@ class Frontend:
         else:
             planes = x.transpose(1, 0, 2) & 1
         volts = planes.reshape(groups, batch * bits, lines).astype(np.float32)
-        both = np.matmul(volts, self.cells.reshape(groups, lines, 2 * columns)).reshape(groups, batch, bits, 2, columns)
-        codes = both[:, :, :, 0]
+        # Each in one piece: what follows runs through memory without gaps, three times as fast.
+        codes, spread = np.matmul(volts, self.cells).reshape(2, groups, batch, bits, columns)
         if noise is not None:
-            spread = both[:, :, :, 1]
             np.sqrt(spread, out=spread)
             spread *= noise.transpose(1, 0, 2, 3)
             codes += spread
@@ -130,6 +130,11 @@ class Frontend:
         """Vectors to multiply at once so that intermediates stay in cache."""
         vector = 4 * self.groups * bits * (self.lines + 3 * self.columns)
         return max(1, _CHUNK_BYTES // int(vector))
+
+
+def lines_used(rows: npt.NDArray[np.intp], lines_at_once: int) -> int:
+    """Return how many lines a group needs: up to the last one that the driven ``rows`` have in any group."""
+    return 1 + int((rows % lines_at_once).max(initial=-1))
 
 
 def _on_grid(values: Floats) -> Floats:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +14,7 @@ from rramlab.macro.gates import GatePattern
 from rramlab.plan import cost
 from rramlab.sim.board import Lines, SimulatedBoard
 from rramlab.sim.die import SimulatedDie
-from rramlab.sim.multiply import Frontend
+from rramlab.sim.multiply import Frontend, lines_used
 
 _FRONTENDS = 4  # matrices kept for a slot: 2 MB each for a whole array
 
@@ -40,7 +39,7 @@ class Loaded:
         size = table.lines_at_once
         used = pattern.active_groups(size).any(axis=0)
         rows = np.flatnonzero(pattern.driven)
-        places = (np.cumsum(used) - 1)[rows // size] * size + rows % size
+        places = (np.cumsum(used) - 1)[rows // size] * lines_used(rows, size) + rows % size
         plane_ns = int(cost.plane_ns(pattern, table).sum())
         return cls(pattern, rows, places, plane_ns, cost.driven_s(pattern, table)[rows])
 
@@ -60,16 +59,10 @@ class Loaded:
 
 
 class Slots:
-    """A board's gate patterns. ``loads_S``: what each bit line's cells conduct together in an interval, float64[rows]."""
+    """A board's gate patterns."""
 
-    def __init__(
-        self,
-        die: SimulatedDie,
-        board: SimulatedBoard,
-        lines: Lines,
-        loads_S: Callable[[int], npt.NDArray[np.float64]],
-    ) -> None:
-        self._die, self._board, self._lines, self._loads_S = die, board, lines, loads_S
+    def __init__(self, die: SimulatedDie, board: SimulatedBoard, lines: Lines) -> None:
+        self._die, self._board, self._lines = die, board, lines
         self._slots: dict[int, Loaded] = {}
 
     def clear(self) -> None:
@@ -102,7 +95,8 @@ class Slots:
         if loaded.of != (die.version, interval):
             loaded.frontends.clear()
             loaded.of = (die.version, interval)
-            loads = self._loads_S(interval)[loaded.rows]
+            first, last = int(loaded.rows[0]), int(loaded.rows[-1])
+            loads = die.row_loads_S(interval, slice(first, last + 1))[loaded.rows - first]
             loaded.line_J = self._input_V() ** 2 * loads * loaded.driven_s
         key = columns.tobytes()
         if key not in loaded.frontends:

@@ -96,3 +96,15 @@ def test_each_phase_has_the_zero_codes_of_its_own_groups(table):
     columns = np.arange(6)
     sums = (15 * table.zero_code * np.array([[8, 8, 2, 2, 1, 1]])).astype(np.int32)
     assert np.all(BoardCalibration.nominal(table).products(sums, columns, pattern.groups_of(columns, 64), 4) == 0)
+
+
+def test_many_products_are_converted_as_each_alone(table):
+    """More of them than one block holds."""
+    rng = np.random.default_rng(1)
+    columns, ones = np.arange(table.geometry.columns), np.ones(table.geometry.columns)
+    calibration = BoardCalibration(
+        "r", table, ones, 0 * ones, rng.normal(1, 0.01, ones.size), rng.normal(0, 3, ones.size)
+    )
+    groups, sums = rng.integers(1, 9, ones.size).astype(np.int32), rng.integers(0, 1 << 20, (150, ones.size), np.int32)
+    alone = [calibration.products(each[None], columns, groups, 4) for each in sums]
+    assert np.array_equal(calibration.products(sums, columns, groups, 4), np.concatenate(alone))

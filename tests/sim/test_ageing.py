@@ -10,6 +10,7 @@ from workbench import ones
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse
+from rramlab.sim import ageing
 from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
@@ -143,6 +144,37 @@ def test_within_an_interval_the_cells_stand_still():
     first = pass_to(some, 100.0)
     assert np.array_equal(pass_to(some, 109.999), first)
     assert not np.array_equal(pass_to(some, 110.0), first)
+
+
+def several_lives():
+    """A die of which some rows were programmed at one time, others were not, and a part of the cells never was."""
+    some = SimulatedDie(MIDDLE, DieModel(), 5)
+    chance = np.random.default_rng(5).random(MIDDLE.shape)
+    for kind, cells, voltage in (("electroform", chance < 0.6, 3.75), ("reset", chance < 0.1, 2.0)):
+        cells[40 if kind == "reset" else 60 :] = False
+        some.pulse(kind, CellSelection(cells), Pulse(voltage, 1e-6, 1.6), row_ns=np.full(MIDDLE.rows, NS))
+        some.pass_time(1000 * NS)
+    some.set_temperature(60.0)
+    some.pass_time(1000 * NS)
+    return some
+
+
+def test_cells_that_were_programmed_together_age_as_each_would_alone(monkeypatch):
+    """And in blocks of any size."""
+    together = several_lives().conductance_S
+    monkeypatch.setattr(ageing, "_programmed", lambda programmed_ns, alive: programmed_ns)
+    monkeypatch.setattr(ageing, "_BLOCK_CELLS", 7 * MIDDLE.columns)
+    assert np.array_equal(several_lives().conductance_S, together)
+
+
+@given(st.lists(st.tuples(st.integers(0, 63), st.integers(1, 64)), max_size=4))
+def test_some_rows_are_those_of_the_whole_in_any_order(asked):
+    some, whole = several_lives(), several_lives().conductance_at(300)
+    for start, count in asked:
+        rows = slice(start, min(start + count, MIDDLE.rows))
+        assert np.array_equal(some.conductance_at(300, rows), whole[rows])
+        assert np.allclose(some.row_loads_S(300, rows), whole[rows].sum(axis=1), rtol=1e-5)
+    assert np.array_equal(some.conductance_at(300), whole)
 
 
 def test_what_was_saved_goes_on_as_the_die_would_have(tmp_path):

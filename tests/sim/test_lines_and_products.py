@@ -19,7 +19,7 @@ from rramlab.sim.board import SimulatedBoard
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
 from rramlab.sim.models import BoardModel, DieModel
-from rramlab.sim.multiply import Frontend
+from rramlab.sim.multiply import Frontend, lines_used
 
 LIVELY = {
     "noise": {"telegraph_share": 0.5, "telegraph_amplitude": 0.2, "telegraph_shortest_s": 0.002, "telegraph_longest_s": 1},
@@ -209,14 +209,27 @@ def test_sums_are_exact_in_any_order(seed, lines, noise):
     pattern = GatePattern(np.ones((1, 64), bool), np.zeros(8, np.int16))
     gain = rng.normal(16384e3, 1e5, 8)
     frontend = Frontend.build(cells, pattern, np.arange(8), gain, np.full(8, 64.0), noise, lines, 2**14 - 1)
-    on = rng.random((frontend.lines, 1, 1)) < 0.7
-    for group in frontend.cells:
+    on = rng.random((frontend.lines, 1)) < 0.7
+    for group in frontend.cells.reshape(-1, frontend.lines, 8):
         chosen = np.where(on, group, 0)
         exact = chosen.sum(axis=0, dtype=np.float64)
         for _ in range(3):
             assert np.array_equal(np.cumsum(rng.permutation(chosen), axis=0, dtype=np.float32)[-1], exact)
-    signal = frontend.cells[:, :, 0].reshape(-1, 8)[:64]
+    signal = frontend.cells[0].reshape(-1, 8)[:64]
     assert np.allclose(signal, cells * gain, rtol=0, atol=2e-7 * (cells * gain).sum(axis=0).max())
+
+
+def test_lines_that_no_group_drives_are_left_out(small_table):
+    """They would only be multiplied by zero."""
+    some = controller(small_table)
+    rows = np.zeros((1, small_table.geometry.rows), bool)
+    rows[0, [1, 9]] = True  # lines 1 and 1 of two groups of 8
+    assert lines_used(np.flatnonzero(rows[0]), 8) == 2
+    pattern = GatePattern(rows, np.zeros(small_table.geometry.columns, np.int16))
+    frontend = Frontend.build(
+        some.die.conductance_S, pattern, np.arange(4), np.full(4, 1e7), np.full(4, 64.0), 0.02, 8, 2**14 - 1
+    )
+    assert frontend.cells.shape == (2, 2, 2, 4)
 
 
 # reads ----------------------------------------------------------------------------------------------------------
