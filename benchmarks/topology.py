@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 
 from campaign.kept import Kept
-from pruning.cases import GROUPS, one
-from pruning.page import document_of, draw, markdown
+from pruning.cases import GROUPS, one, settings
+from pruning.page import FILE, document_of, draw, markdown
 
 from rramlab.training import load_dataset
 from rramlab.training.loop import keep_freed_memory
@@ -40,7 +40,7 @@ def main():
     data = None if asked.page else load_dataset("fashion-mnist", asked.data, ROOT)
     for group in GROUPS if asked.group == "all" else (asked.group,):
         for case in GROUPS[group] if asked.case is None else (asked.case,):
-            kept = Kept(asked.out / f"{group}.jsonl", {"group": group, "case": case})
+            kept = Kept(asked.out / FILE, settings(group, case))
             if not asked.page:
                 kept.complete(
                     f"{group}, {case}",

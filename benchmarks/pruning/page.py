@@ -1,12 +1,14 @@
 """The page of the campaign: means over dies and seeds, last epoch, and the curves."""
 
-import json
 import statistics
 
-from pruning.cases import DRIFT, GROUPS, NOISY, STORAGE
+from campaign.kept import Kept
+
+from pruning.cases import DRIFT, GROUPS, NOISY, STORAGE, settings
 from rramlab.report.figures import save_figure
 from rramlab.report.theme import MARKERS, SERIES, drawing
 
+FILE = "trainings.jsonl"
 TITLES = {
     "chip": "On the chip",
     "phases": "Accuracy against the number of phases",
@@ -39,10 +41,8 @@ def document_of(folder):
     """Return group -> case -> outcomes of every die, of what lies in ``folder``."""
     found = {}
     for group, cases in GROUPS.items():
-        path = folder / f"{group}.jsonl"
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-        of_case = {case: [each for each in lines if each["case"] == case] for case in cases}
-        found[group] = {case: each for case, each in of_case.items() if each}
+        known = {case: Kept(folder / FILE, settings(group, case)).known for case in cases}
+        found[group] = {case: [each[number] for number in sorted(each)] for case, each in known.items() if each}
     return found
 
 
@@ -84,8 +84,10 @@ def markdown(document):
         first = next(iter(cases.values()))
         shown = [key for key in COLUMNS if any(key in each for each in first)]
         counted = [key for key in COUNTS if any(key in each for each in first)]
-        if group not in ("hysteresis", "ageing"):
+        if group != "hysteresis":
             counted = [key for key in counted if key != "switched"]
+        if group not in ("noise", "forming"):
+            shown = [key for key in shown if key != "host_very_noisy"]
         lines += ["", f"## {TITLES[group]}", "", *([notes[group], ""] if group in notes else [])]
         lines.append(f"| case | dies | epochs | {' | '.join((COLUMNS | COUNTS)[key] for key in (*shown, *counted))} |")
         lines.append("|---" * (3 + len(shown) + len(counted)) + "|")

@@ -14,10 +14,12 @@ from rramlab.training import Recipe, build, builtin_recipes, load_recipe
 
 
 def test_the_built_in_recipes_are_these() -> None:
-    assert builtin_recipes() == ("digits", "fashion-mnist")
+    assert builtin_recipes() == ("digits", "fashion-mnist", "fashion-mnist-large")
 
 
-@pytest.mark.parametrize(("name", "weights"), [("digits", 50_432), ("fashion-mnist", 62_272)])
+@pytest.mark.parametrize(
+    ("name", "weights"), [("digits", 50_432), ("fashion-mnist", 62_272), ("fashion-mnist-large", 103_968)]
+)
 def test_a_recipe_builds_its_network(name: str, weights: int) -> None:
     recipe = load_recipe(name)
     assert recipe.name == name
