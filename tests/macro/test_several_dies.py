@@ -167,8 +167,8 @@ def test_too_few_dies_are_refused_with_the_number_that_is_needed(found, align):
 
 
 def test_layers_fill_the_gaps_of_a_die_before_they_take_another():
-    placement = Placement.pack({"large": (16, 5), "wide": (8, 6), "small": (16, 1)}, GEOMETRY, 8, None)
-    assert {tile.layer: tile.die for tile in placement.tiles} == {"large": 0, "wide": 1, "small": 0}
+    placement = Placement.pack({"one": (16, 5), "other": (16, 5), "small": (8, 1)}, GEOMETRY, 8, None)
+    assert {tile.layer: tile.die for tile in placement.tiles} == {"one": 0, "other": 1, "small": 0}
 
 
 @pytest.mark.parametrize(
