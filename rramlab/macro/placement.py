@@ -74,9 +74,10 @@ class Placement:
     def __post_init__(self) -> None:
         taken = np.zeros((self.dies, self.geometry.rows, self.geometry.pairs), np.bool_)
         for tile in self.tiles:
-            area = taken[tile.die, tile.row_slice, tile.pair_slice]
-            if area.shape != (tile.inputs, tile.outputs) or min(tile.row, tile.pair, tile.die) < 0:
+            where = tile.die, tile.row_slice, tile.pair_slice
+            if min(tile.row, tile.pair, tile.die) < 0 or taken[where].shape != (tile.inputs, tile.outputs):
                 raise ValueError(f"the tile of layer {tile.layer!r} at row {tile.row}, pair {tile.pair} leaves the die")
+            area = taken[where]
             if area.any():
                 raise ValueError(
                     f"the tile of layer {tile.layer!r} at row {tile.row}, pair {tile.pair} overlaps another"

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -301,7 +302,7 @@ def _require_forming(
         conducting = np.count_nonzero(is_conducting(conductance_S[number]).reshape(rows, columns // 2, 2), axis=2)
         pairs = sum(tile.inputs * tile.outputs for tile in placement.on(number))
         one, both = np.count_nonzero(conducting == 1) / pairs, np.count_nonzero(conducting == 2) / pairs
-        settings = " ".join(f"--set {key}={value}" for key, value in recipe.forming_parameters().items())
+        settings = " ".join(f"--set {quote(f'{key}={value}')}" for key, value in recipe.forming_parameters().items())
         if one + both < FORMED_SHARE:
             raise UsageError(
                 f"die {die!r} is not formed: {one + both:.1%} of the network's pairs have a conducting cell, training needs "

@@ -164,7 +164,7 @@ class Recipe(BaseModel):
         """
         if self.forming == "partial":
             volts = float(np.interp(self.formed_fraction, FORMED_FRACTION, FORMING_V))
-            return {"cells": "all", "voltage": round(volts, 4), "expected": self.formed_fraction}
+            return {"cells": "all", "voltage": f"{volts:.5g}V", "expected": self.formed_fraction}
         return {"cells": "all" if self.forming == "all" else "one-of-pair(seed=7)"}
 
     def model(self) -> nn.Module:

@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from workbench import SmallBench, ledger_of
 
 from rramlab.base.errors import DataError, UsageError
 from rramlab.nn import masked_layers
+from rramlab.plan.steps import ExpectStep, PulseStep
+from rramlab.protocols.files import parse_assignments
 from rramlab.training import Recipe, build, builtin_recipes, load_recipe
 
 
@@ -95,6 +98,37 @@ def test_hysteresis_goes_from_its_start_to_its_end() -> None:
     constant = recipe.changed({"hysteresis_end": None})
     assert constant.hysteresis_in(1) == constant.hysteresis_in(4) == 0.01
     assert recipe.changed({"epochs": 1}).hysteresis_in(1) == 0.01
+
+
+@pytest.mark.parametrize(
+    ("changes", "cells", "voltage", "expected"),
+    [
+        ({"forming": "all"}, "all", 3.75, 1.0),
+        ({"forming": "one-of-pair"}, "one-of-pair(seed=7)", 3.75, 1.0),
+        ({"forming": "partial"}, "all", 3.45, 0.55),
+        ({"forming": "partial", "formed_fraction": 0.275}, "all", 3.35, 0.275),
+        ({"forming": "partial", "formed_fraction": 0.94}, "all", 3.6, 0.94),
+    ],
+)
+def test_the_protocol_electroform_forms_a_die_as_a_recipe_wants_it(
+    small_bench: SmallBench, changes: dict[str, object], cells: str, voltage: float, expected: float
+) -> None:
+    parameters = load_recipe("digits").changed(changes).forming_parameters()
+    typed = parse_assignments([f"{key}={value}" for key, value in parameters.items()])  # as the refusal prints them
+    with small_bench.open() as session:
+        for given in (parameters, typed):
+            plan = session.plan("electroform", given)
+            (step,) = (each for each in plan.steps if isinstance(each, PulseStep))
+            (check,) = (each for each in plan.steps if isinstance(each, ExpectStep))
+            assert step.cells == cells
+            assert step.voltage == pytest.approx(voltage)
+            assert step.pilot is not None
+            for window in (step.pilot, check.window):
+                assert window.formed_fraction is not None
+                low, high = window.formed_fraction
+                assert low == pytest.approx(expected - 0.05)
+                assert high >= min(1.0, expected + 0.05) - 1e-9
+        assert not ledger_of(session).pulse_counts().any()
 
 
 def test_whole_lines_are_kept_by_the_layer() -> None:

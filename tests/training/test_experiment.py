@@ -1,0 +1,238 @@
+"""An experiment on dies that are only as real as it needs: forming, read noise, and when a read no longer holds."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+
+from rramlab.base.errors import DataError, UsageError
+from rramlab.macro.conditions import OLDEST, WARMER_C, Conditions
+from rramlab.nn import masked_layers
+from rramlab.protocols.files import parse_assignments
+from rramlab.training import load_recipe
+from rramlab.training.experiment import CHANGED_SHARE, Experiment
+
+RECIPE = load_recipe("digits").changed({"epochs": 1})
+
+
+@dataclass
+class Die:
+    """What a training asks of a macro: conditions, and reads that come out a little different each time."""
+
+    die_id: str
+    board: object
+    conductance_S: np.ndarray
+    noise: float = 0.02
+    now: Conditions = None
+    reads: int = 0
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+
+    def __post_init__(self):
+        self.now = Conditions(self.die_id, datetime(2026, 3, 1, tzinfo=UTC), 25.0, "", 7)
+
+    @property
+    def geometry(self):
+        return self.board.geometry
+
+    def conditions(self):
+        return self.now
+
+    def read(self, cells, repeats=1):
+        self.reads += repeats
+        noise = self.noise / np.sqrt(repeats) * self.rng.standard_normal(self.geometry.shape)
+        return np.where(cells.bits, self.conductance_S * (1 + noise), np.nan).astype(np.float32)
+
+
+def formed(table, forming="one-of-pair", share=1.0, seed=0):
+    """Conductances of a die whose cells were given one pulse, of which ``share`` conduct."""
+    rng = np.random.default_rng(seed)
+    rows, columns = table.geometry.shape
+    pulsed = np.ones((rows, columns // 2, 2), bool)
+    if forming == "one-of-pair":
+        pulsed = rng.integers(0, 2, (rows, columns // 2, 1)) == np.arange(2)
+    conducting = pulsed.reshape(rows, columns) & (rng.random((rows, columns)) < share)
+    return np.where(conducting, 12.2e-6 * np.exp(0.1475 * rng.standard_normal((rows, columns))), 1e-7)
+
+
+@pytest.fixture
+def die(table):
+    return Die("d1", table, formed(table))
+
+
+def begun(folder, die, recipe=RECIPE, **more):
+    return Experiment.begin(folder / "mine", recipe, {die.die_id: die}, **more)
+
+
+@pytest.fixture
+def trained(tmp_path, die, digits):
+    experiment = begun(tmp_path, die)
+    experiment.train(digits, resume=False)
+    return experiment
+
+
+# forming ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("forming", ["all", "partial", "one-of-pair"])
+def test_a_die_that_is_not_formed_is_refused_with_how_to_form_it(tmp_path, table, forming):
+    recipe, virgin = RECIPE.changed({"forming": forming}), Die("d1", table, np.full(table.geometry.shape, 1e-7))
+    with pytest.raises(UsageError, match="not formed") as caught:
+        begun(tmp_path, virgin, recipe)
+    assert not (tmp_path / "mine").exists()
+    # As a person copies it into a shell.
+    words = shlex.split(str(caught.value).partition("rramlab ")[2])
+    assert words[:6] == ["run", "electroform", "--die", "d1", "--arm", "d1"]
+    assert words[6::2] == ["--set"] * (len(words[6:]) // 2)
+    expected = {key: str(value) for key, value in recipe.forming_parameters().items()}
+    assert parse_assignments(words[7::2]) == expected
+
+
+@pytest.mark.parametrize(
+    ("recipe", "die", "fits"),
+    [
+        ("all", "all", True),
+        ("one-of-pair", "one-of-pair", True),
+        ("all", "one-of-pair", False),
+        ("one-of-pair", "all", False),
+    ],
+)
+def test_a_recipe_is_for_dies_that_are_formed_as_it_says(tmp_path, table, recipe, die, fits):
+    found = Die("d1", table, formed(table, die))
+    asked = RECIPE.changed({"forming": recipe})
+    if fits:
+        assert begun(tmp_path, found, asked).dies == ("d1",)
+    else:
+        with pytest.raises(UsageError, match="--set forming"):
+            begun(tmp_path, found, asked)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.55, 0.9])
+def test_partial_forming_is_taken_where_so_many_cells_conduct(tmp_path, table, share):
+    recipe = RECIPE.changed({"forming": "partial", "formed_fraction": share})
+    experiment = begun(tmp_path, Die("d1", table, formed(table, "all", share)), recipe)
+    weights = torch.cat([layer.conductance.flatten() for layer in masked_layers(experiment.model()).values()])
+    # Both cells or none of a pair: its weight is small, or nothing.
+    assert float((weights.abs() > 5e-6).float().mean()) == pytest.approx(2 * share * (1 - share), abs=0.05)
+
+
+# reading ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05])
+def test_the_read_noise_is_measured_where_the_recipe_asks_for_it(tmp_path, table, noise):
+    die = Die("d1", table, formed(table), noise)
+    experiment = begun(tmp_path, die, RECIPE.changed({"read_noise": "measured"}))
+    assert experiment.read_noise == pytest.approx(noise, rel=0.02)
+    loaded = Experiment.load(experiment.folder)
+    assert loaded.read_noise == experiment.read_noise
+    assert {layer.read_noise for layer in masked_layers(loaded.model()).values()} == {loaded.read_noise}
+
+
+def test_a_recipe_with_a_read_noise_of_its_own_measures_none(tmp_path, die):
+    experiment = begun(tmp_path, die)
+    assert experiment.read_noise is None
+    assert die.reads == 4
+    assert {layer.read_noise for layer in masked_layers(experiment.model()).values()} == {RECIPE.read_noise}
+
+
+def test_dies_that_are_not_needed_are_not_read(tmp_path, table):
+    dies = {name: Die(name, table, formed(table, seed=number)) for number, name in enumerate("abc")}
+    experiment = Experiment.begin(tmp_path / "mine", RECIPE, dies)
+    assert (experiment.dies, experiment.placement.dies) == (("a",), 1)
+    assert (dies["b"].reads, dies["c"].reads) == (0, 0)
+
+
+def test_an_experiment_survives_its_folder(tmp_path, die):
+    experiment = begun(tmp_path, die)
+    loaded = Experiment.load(experiment.folder)
+    assert (loaded.recipe, loaded.taken, loaded.placement) == (experiment.recipe, (die.now,), experiment.placement)
+    assert np.array_equal(loaded.conductance_S, experiment.conductance_S, equal_nan=True)
+    one, other = experiment.model().state_dict(), loaded.model().state_dict()
+    assert torch.equal(one["fc2.conductance"], other["fc2.conductance"])
+    assert one["fc2._extra_state"] == {"die": "d1", "taken_at": "2026-03-01T00:00:00+00:00", "calibration": ""}
+
+
+def test_the_chip_in_the_loop_needs_its_dies(tmp_path, die, digits):
+    experiment = begun(tmp_path, die, RECIPE.changed({"in_the_loop": "weights"}))
+    with pytest.raises(UsageError, match="needs its dies"):
+        experiment.train(digits, resume=False)
+    assert not experiment.checkpoint.exists()
+
+
+# when a read no longer holds ----------------------------------------------------------------------------------------------
+
+
+def test_a_network_may_be_used_while_its_die_is_what_it_was(trained, die):
+    trained.require_current({"d1": die})
+    die.now = replace(die.now, taken_at=die.now.taken_at + OLDEST, temperature_C=25 + WARMER_C, operation=99)
+    trained.require_current({"d1": die})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"taken_at": datetime(2026, 3, 31, tzinfo=UTC)}, "30 days old"),
+        ({"temperature_C": 60.0}, "25 °C and the board is at 60 °C"),
+        ({"temperature_C": -10.0}, "25 °C and the board is at -10 °C"),
+    ],
+)
+def test_a_stale_read_is_refused_with_the_remedy(trained, die, change, words):
+    die.now = replace(die.now, **change)
+    with pytest.raises(UsageError, match=rf"(?s){words}.*rramlab adapt mine"):
+        trained.require_current({"d1": die})
+
+
+@pytest.mark.parametrize(("share", "fits"), [(0.5 * CHANGED_SHARE, True), (2 * CHANGED_SHARE, False), (0.5, False)])
+def test_cells_that_were_lost_since_are_found(trained, die, share, fits):
+    die.conductance_S = np.where(np.random.default_rng(1).random(die.geometry.shape) < share, 1e-7, die.conductance_S)
+    if fits:
+        trained.require_current({"d1": die})
+    else:
+        with pytest.raises(UsageError, match=r"no longer what 'mine' was trained on.*rramlab adapt mine"):
+            trained.require_current({"d1": die})
+
+
+def test_what_it_prunes_may_be_lost_it_was_deployed_by_reset_before(trained, die):
+    mask = trained.mask(trained.trained())
+    pruned = trained.placement.used().bits & ~trained.placement.cells(mask).bits
+    die.conductance_S = np.where(pruned, 1e-7, die.conductance_S)
+    trained.require_current({"d1": die})
+
+
+# adapting -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_adapted_network_begins_with_what_was_learned_on_weights_that_are_read_now(tmp_path, table, trained):
+    other = Die("d2", table, formed(table, seed=5))
+    adapted = Experiment.begin(tmp_path / "again", RECIPE, {"d2": other}, trained)
+    assert (adapted.adapted_from, adapted.dies) == ("mine", ("d2",))
+    for experiment in (adapted, Experiment.load(adapted.folder)):
+        begins, learned = experiment.model().state_dict(), trained.trained().state_dict()
+        of_the_die = ("conductance", "scale", "_extra_state")
+        same = [name for name in learned if not name.endswith(of_the_die)]
+        assert {"fc1.scores", "norm1.running_mean"} <= set(same)
+        assert all(torch.equal(begins[name], learned[name]) for name in same)
+        assert not torch.equal(begins["fc1.conductance"], learned["fc1.conductance"])
+        assert begins["fc1._extra_state"]["die"] == "d2"
+
+
+def test_a_network_that_was_not_trained_to_its_end_is_not_adapted(tmp_path, die, digits):
+    experiment = begun(tmp_path, die, RECIPE.changed({"epochs": 3}))
+    with pytest.raises(DataError, match="no checkpoint yet"):
+        Experiment.begin(tmp_path / "again", RECIPE, {"d1": die}, experiment)
+    steps = iter(range(60))  # 23 an epoch
+    experiment.train(digits, resume=False, stop=lambda: next(steps, None) is None)
+    with pytest.raises(DataError, match="stopped after epoch 2 of 3"):
+        Experiment.begin(tmp_path / "again", RECIPE, {"d1": die}, experiment)
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_training_of_another_network_is_not_adapted(tmp_path, die, trained):
+    with pytest.raises(UsageError, match="another network"):
+        Experiment.begin(tmp_path / "again", load_recipe("fashion-mnist"), {"d1": die}, trained)
+    assert not (tmp_path / "again").exists()
