@@ -14,10 +14,11 @@ from rramlab.base.errors import DataError, UsageError
 from rramlab.macro.conditions import OLDEST, WARMER_C, Conditions
 from rramlab.nn import masked_layers
 from rramlab.protocols.files import parse_assignments
-from rramlab.training import load_recipe
+from rramlab.training import Dataset, load_dataset, load_recipe
 from rramlab.training.experiment import CHANGED_SHARE, Experiment
 
 RECIPE = load_recipe("digits").changed({"epochs": 1})
+DIGITS = load_dataset("digits")
 
 
 @dataclass
@@ -65,7 +66,7 @@ def die(table):
 
 
 def begun(folder, die, recipe=RECIPE, **more):
-    return Experiment.begin(folder / "mine", recipe, {die.die_id: die}, **more)
+    return Experiment.begin(folder / "mine", recipe, {die.die_id: die}, DIGITS, **more)
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_recipe_with_a_read_noise_of_its_own_measures_none(tmp_path, die):
 
 def test_dies_that_are_not_needed_are_not_read(tmp_path, table):
     dies = {name: Die(name, table, formed(table, seed=number)) for number, name in enumerate("abc")}
-    experiment = Experiment.begin(tmp_path / "mine", RECIPE, dies)
+    experiment = Experiment.begin(tmp_path / "mine", RECIPE, dies, DIGITS)
     assert (experiment.dies, experiment.placement.dies) == (("a",), 1)
     assert (dies["b"].reads, dies["c"].reads) == (0, 0)
 
@@ -209,7 +210,7 @@ def test_what_it_prunes_may_be_lost_it_was_deployed_by_reset_before(trained, die
 
 def test_an_adapted_network_begins_with_what_was_learned_on_weights_that_are_read_now(tmp_path, table, trained):
     other = Die("d2", table, formed(table, seed=5))
-    adapted = Experiment.begin(tmp_path / "again", RECIPE, {"d2": other}, trained)
+    adapted = Experiment.begin(tmp_path / "again", RECIPE, {"d2": other}, DIGITS, trained)
     assert (adapted.adapted_from, adapted.dies) == ("mine", ("d2",))
     for experiment in (adapted, Experiment.load(adapted.folder)):
         begins, learned = experiment.model().state_dict(), trained.trained().state_dict()
@@ -224,15 +225,17 @@ def test_an_adapted_network_begins_with_what_was_learned_on_weights_that_are_rea
 def test_a_network_that_was_not_trained_to_its_end_is_not_adapted(tmp_path, die, digits):
     experiment = begun(tmp_path, die, RECIPE.changed({"epochs": 3}))
     with pytest.raises(DataError, match="no checkpoint yet"):
-        Experiment.begin(tmp_path / "again", RECIPE, {"d1": die}, experiment)
+        Experiment.begin(tmp_path / "again", RECIPE, {"d1": die}, DIGITS, experiment)
     steps = iter(range(60))  # 23 an epoch
     experiment.train(digits, resume=False, stop=lambda: next(steps, None) is None)
     with pytest.raises(DataError, match="stopped after epoch 2 of 3"):
-        Experiment.begin(tmp_path / "again", RECIPE, {"d1": die}, experiment)
+        Experiment.begin(tmp_path / "again", RECIPE, {"d1": die}, DIGITS, experiment)
     assert not (tmp_path / "again").exists()
 
 
 def test_a_training_of_another_network_is_not_adapted(tmp_path, die, trained):
+    images, labels = np.zeros((4, 1, 28, 28), np.float32), np.arange(4)
+    data = Dataset("images", images, labels, images, labels, tuple("0123456789"))
     with pytest.raises(UsageError, match="another network"):
-        Experiment.begin(tmp_path / "again", load_recipe("fashion-mnist"), {"d1": die}, trained)
+        Experiment.begin(tmp_path / "again", load_recipe("fashion-mnist"), {"d1": die}, data, trained)
     assert not (tmp_path / "again").exists()
