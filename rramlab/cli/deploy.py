@@ -61,12 +61,11 @@ def deploy(
     if dry_run:
         out.finish({"training": experiment.name, "dies": list(experiment.dies), **document})
         return
-    every = tuple(experiment.placement.layers)
     with Session(description) as session:
         deployment, results, verification = put_on_chip(
             session,
             experiment,
-            every if method == "reset" else chosen.reset,
+            chosen.reset,
             checked(name or training, "deployment's name"),
             arm,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from rramlab.base.errors import Stopped, UsageError
+from rramlab.base.errors import InstrumentError, Stopped, UsageError
 from rramlab.base.names import checked
 from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, stoppable
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, DieName, Json
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rramlab.training.onchip import Macros
     from rramlab.training.recipes import Recipe
 
+ADAPTING = 3  # epochs of an adaptation, if none are given
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a training of this name.")]
 Loop = Annotated[
@@ -68,11 +70,9 @@ def train(
 
     given = {"epochs": epochs, "seed": seed, "granularity": granularity, "phases": phases, "in_the_loop": loop}
     changes = settings(given, assignments)
-    description = bench_of(bench, die, dies)
-    note_bench(description)
     _learn(
         Output(as_json),
-        description,
+        Bench(bench, die, dies),
         load_recipe(recipe).changed(changes),
         changes,
         name,
@@ -89,8 +89,8 @@ def adapt(
     name: Annotated[
         str | None, typer.Option("--name", help="Name of the new training; default: TRAINING-adapted.")
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Of the adaptation.")] = 3,
-    loop: Loop = "weights",
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Of the adaptation; default: 3.")] = None,
+    loop: Loop = None,
     assignments: Assignments = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
@@ -102,7 +102,8 @@ def adapt(
 ) -> None:
     """Let a trained network learn on, on what its dies have become or on others: a few epochs, no pulse.
 
-    It begins with the scores that were learned, on weights that are read now.
+    It begins with the scores that were learned, on weights that are read now; without --in-the-loop they are read again and
+    again.
     """
     need_torch()
     from rramlab.drivers.bench import describe_bench
@@ -110,13 +111,14 @@ def adapt(
     from rramlab.training.experiment import Experiment
 
     source = Experiment.load(checkpoints(describe_bench(bench).data) / checked(training, "training's name"))
-    changes = {**settings({"epochs": epochs, "in_the_loop": loop}, assignments)}
-    if die is None and dies is None:
+    changes = settings({"epochs": epochs, "in_the_loop": loop}, assignments)
+    usual = {} if resume else {"epochs": ADAPTING, "in_the_loop": "weights"}
+    if die is None and dies is None and not resume:
         dies = ",".join(source.dies)
     _learn(
         Output(as_json),
-        bench_of(bench, die, dies),
-        source.recipe.changed(changes),
+        Bench(bench, die, dies),
+        source.recipe.changed({**usual, **changes}),
         changes,
         name or f"{training}-adapted",
         resume,
@@ -125,6 +127,26 @@ def adapt(
         f"rramlab adapt {training}",
         source,
     )
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Which bench, and which of its dies, a command line names."""
+
+    where: Path | None
+    die: str | None
+    dies: str | None
+
+    def described(self, training: str | None) -> BenchDescription:
+        """Describe it; with the dies of a ``training`` that goes on, where none are named."""
+        from rramlab.drivers.bench import describe_bench
+        from rramlab.training.deploying import checkpoints
+        from rramlab.training.experiment import Experiment
+
+        if training is not None and self.die is None and self.dies is None:
+            folder = checkpoints(describe_bench(self.where).data) / checked(training, "training's name")
+            return describe_bench(self.where, Experiment.load(folder).dies)
+        return bench_of(self.where, self.die, self.dies)
 
 
 def settings(given: Mapping[str, object], assignments: list[str] | None) -> dict[str, object]:
@@ -141,7 +163,7 @@ def settings(given: Mapping[str, object], assignments: list[str] | None) -> dict
 
 def _learn(
     out: Output,
-    description: BenchDescription,
+    bench: Bench,
     recipe: Recipe,
     changes: Mapping[str, object],
     name: str | None,
@@ -158,6 +180,8 @@ def _learn(
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
+    description = bench.described(name if resume else None)
+    note_bench(description)
     dataset = load_dataset(recipe.dataset, data, description.root)
     die_ids = [entry.id for entry in description.file.dies]
     folder = checkpoints(description.data) / checked(
@@ -174,7 +198,13 @@ def _learn(
         out.say(f"The unpruned random network: {random:.2%} of {len(dataset.test_x):,} test images.")
         progress = opened.enter_context(epochs_shown(out, experiment.recipe.epochs))
         stop = opened.enter_context(stoppable())
-        model, training = experiment.train(dataset, resume, progress, stop, macros)
+        try:
+            model, training = experiment.train(dataset, resume, progress, stop, macros)
+        except InstrumentError as error:
+            raise InstrumentError(
+                f"{error}. Training {experiment.name!r} keeps its last whole epoch; go on with: {words} --name "
+                f"{experiment.name} --resume"
+            ) from error
     if training.stopped:
         raise Stopped(
             f"training {experiment.name!r} was stopped after epoch {len(training.history)} of "
@@ -224,6 +254,12 @@ def _experiment(
 
     if resume:
         experiment = Experiment.load(folder)
+        here = [entry.id for entry in description.file.dies]
+        if not set(experiment.dies) <= set(here):
+            raise UsageError(
+                f"training {folder.name!r} is of die {experiment.die}, not of {', '.join(here)}; leave --die and --dies out, "
+                "they are known; or let it learn on, on the other die: rramlab adapt"
+            )
         wanted: dict[str, object] = {key: getattr(recipe, key) for key in ("name", *changes)}
         for key, value in wanted.items():
             if getattr(experiment.recipe, key) != value:

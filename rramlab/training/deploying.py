@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rramlab.base.errors import OutOfLimits
+from rramlab.base.errors import OutOfLimits, Refused
 from rramlab.deploy import Deployment, Verification, deployment_plan, verify
 from rramlab.engine.results import RunResult
 from rramlab.engine.session import Session
@@ -19,19 +19,21 @@ def put_on_chip(
 ) -> tuple[Deployment, list[RunResult], Verification]:
     """Execute the plans of a trained network's mask, verify it by reading back, keep the deployment file.
 
-    ``reset``: the layers whose pruned cells are reset; all others are gated. One run a die.
+    ``reset``: the layers whose pruned cells are reset; all others are gated. One run a die. ``arm``: the dies that may be
+    pulsed, with commas between; nothing is pulsed unless all are that must be.
 
     Raises:
         UsageError: the weights that the network was trained on are stale, or no longer those of the die.
+        Refused: a die that must be pulsed is not armed.
         OutOfLimits: what was read back is not what was deployed; the file is kept, so that it can be looked at.
     """
     model = experiment.trained()
     mask, placement = experiment.mask(model), experiment.placement
+    plans = {die: deployment_plan(placement, mask, reset, number) for number, die in enumerate(experiment.dies)}
+    armed = set() if arm is None else {name.strip() for name in arm.split(",")}
+    _require_armed({die for die, plan in plans.items() if plan.destructive}, armed, experiment)
     experiment.require_current(session.macros)
-    results = [
-        session.run(deployment_plan(placement, mask, reset, number), arm=arm, die=die)
-        for number, die in enumerate(experiment.dies)
-    ]
+    results = [session.run(plan, arm=die if die in armed else None, die=die) for die, plan in plans.items()]
     conductance_S = np.stack([session.stations[die].conductance_S for die in experiment.dies])
     for number, known in enumerate(conductance_S):
         known[~placement.used(number).bits] = np.nan
@@ -44,6 +46,20 @@ def put_on_chip(
             "sent; read the die, and decide on a new, explicit plan"
         )
     return deployment, results, found
+
+
+def _require_armed(pulsed: set[str], armed: set[str], experiment: Experiment) -> None:
+    """Refuse to pulse a part of the dies, and a name that is none of them."""
+    strangers = sorted(armed - set(experiment.dies))
+    if strangers or not pulsed <= armed:
+        wanted = ",".join(die for die in experiment.dies if die in pulsed)
+        found = f"armed for {', '.join(sorted(armed))}" if armed else "nothing is armed"
+        raise Refused(
+            f"deploying {experiment.name!r} "
+            + (f"resets cells of die {wanted.replace(',', ', ')}" if wanted else "pulses no die")
+            + f", but {found}; nothing was energised. "
+            + (f"To allow it: --arm {wanted}" if wanted else "Leave --arm out")
+        )
 
 
 def verified(session: Session, deployment: Deployment) -> Verification:

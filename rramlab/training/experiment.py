@@ -41,8 +41,9 @@ from rramlab.training.recipes import Recipe
 FORMED_SHARE = 0.25
 # Reads of every cell that the measured read noise comes from.
 NOISE_READS = 16
-# More pairs than this share that changed since they were read: the die is no longer what the network was trained on.
-CHANGED_SHARE = 0.01
+# A die is no longer what a network was trained on when more cells than this share began or ceased to conduct, or when the
+# conductances differ by more than this, relative, root mean square: ten times what noise makes of two reads (assumed).
+CHANGED_SHARE, CHANGED_RMS = 0.01, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,7 @@ class Experiment:
         if source is not None and placement != source.placement:
             raise UsageError(f"training {source.name!r} is of another network; adapt it with its own recipe")
         conductance_S, taken = read_dies(macros, dies, placement, REPEATS)
-        _require_forming(conductance_S, placement, recipe, dies)
+        _require_forming(conductance_S, placement, recipe, dies, adapting=source is not None)
         noise = _measured_noise(macros, dies, placement) if recipe.read_noise == "measured" else None
         experiment = cls(
             folder, recipe, taken, placement, conductance_S, data.sample, noise, source.name if source else None
@@ -234,20 +235,33 @@ class Experiment:
                     f"the read of die {taken.die!r} that {self.name!r} was trained on is stale: "
                     f"{'; '.join(reasons)}. {how}"
                 )
-            used = self.placement.used(number)
-            before = is_conducting(self.conductance_S[number]) & used.bits
-            lost = before & ~is_conducting(macros[taken.die].read(used))
-            share = int(np.count_nonzero(lost)) / max(1, int(np.count_nonzero(before)))
-            if share > CHANGED_SHARE and not self._was_reset(lost, number):
-                raise UsageError(
-                    f"die {taken.die!r} is no longer what {self.name!r} was trained on: {share:.1%} of the cells that "
-                    f"conducted do not, expected at most {CHANGED_SHARE:.0%}. {how}"
-                )
+            reason = self._changed(number, macros[taken.die].read(self.placement.used(number), REPEATS))
+            if reason:
+                raise UsageError(f"die {taken.die!r} is no longer what {self.name!r} was trained on: {reason}. {how}")
 
-    def _was_reset(self, lost: npt.NDArray[np.bool_], number: int) -> bool:
-        """Whether what was lost is what this network prunes: it was deployed by reset before."""
-        kept = self.placement.cells(self.mask(self.trained()), number).bits
-        return bool(np.count_nonzero(lost & kept) <= CHANGED_SHARE * np.count_nonzero(kept))
+    def _changed(self, number: int, now_S: npt.NDArray[np.float32]) -> str:
+        """Return how a die's cells, float32[rows, columns] in siemens, differ from those trained on; empty if they do not.
+
+        Pruned cells that were reset since do not count: the network was deployed so before.
+        """
+        used = self.placement.used(number).bits
+        then_S = self.conductance_S[number]
+        before, after = is_conducting(then_S) & used, is_conducting(now_S) & used
+        lost = before & ~after
+        if np.count_nonzero(lost) > CHANGED_SHARE * np.count_nonzero(before):
+            lost &= self.placement.cells(self.mask(self.trained()), number).bits
+        both = before & after
+        ratio = now_S[both] / then_S[both]
+        for count, of, what in (
+            (np.count_nonzero(lost), np.count_nonzero(before), "of the cells that conducted do not"),
+            (np.count_nonzero(after & ~before), np.count_nonzero(used), "of its cells conduct that did not"),
+        ):
+            if count > CHANGED_SHARE * of:
+                return f"{count / max(1, int(of)):.1%} {what}, expected at most {CHANGED_SHARE:.0%}"
+        rms = float(np.sqrt(np.mean(np.square(ratio - 1.0)))) if ratio.size else 0.0
+        if rms > CHANGED_RMS:
+            return f"its conductances differ by {rms:.0%} (root mean square), expected at most {CHANGED_RMS:.0%}"
+        return ""
 
     def trained(self) -> nn.Module:
         """Return the network as of its last checkpoint, ready to evaluate.
@@ -294,19 +308,22 @@ class Experiment:
 
 
 def _require_forming(
-    conductance_S: npt.NDArray[np.float32], placement: Placement, recipe: Recipe, dies: tuple[str, ...]
+    conductance_S: npt.NDArray[np.float32], placement: Placement, recipe: Recipe, dies: tuple[str, ...], adapting: bool
 ) -> None:
-    """Refuse a die whose pairs are not formed as the recipe says."""
+    """Refuse a die whose pairs are not formed as the recipe says; ``adapting``: pruned pairs may have been reset since."""
+    wanted = FORMED_SHARE * (recipe.kept if adapting else 1.0)
+    if recipe.forming == "partial":
+        wanted = min(wanted, (1 - (1 - recipe.formed_fraction) ** 2) / 2)
     for number, die in enumerate(dies):
         rows, columns = placement.geometry.shape
         conducting = np.count_nonzero(is_conducting(conductance_S[number]).reshape(rows, columns // 2, 2), axis=2)
         pairs = sum(tile.inputs * tile.outputs for tile in placement.on(number))
         one, both = np.count_nonzero(conducting == 1) / pairs, np.count_nonzero(conducting == 2) / pairs
         settings = " ".join(f"--set {quote(f'{key}={value}')}" for key, value in recipe.forming_parameters().items())
-        if one + both < FORMED_SHARE:
+        if one + both < wanted:
             raise UsageError(
                 f"die {die!r} is not formed: {one + both:.1%} of the network's pairs have a conducting cell, training needs "
-                f"{FORMED_SHARE:.0%}. Form it first, {recipe.forming}: rramlab run electroform --die {die} --arm {die} "
+                f"{wanted:.0%}. Form it first, {recipe.forming}: rramlab run electroform --die {die} --arm {die} "
                 f"{settings}"
             )
         if (recipe.forming == "all" and both < 0.5) or (recipe.forming == "one-of-pair" and both > 0.1):

@@ -87,3 +87,10 @@ def test_a_reset_on_one_die_is_armed_for_that_one(lab, tmp_path):
     assert deployed["verification"]["passed"]
     counted = pulses(tmp_path / "lab", "reset").sum(axis=(1, 2))
     assert counted.tolist() == [0, deployed["pulses"]]
+
+
+def test_resets_on_both_dies_are_armed_at_once_or_not_done_at_all(lab, tmp_path):
+    for arm in ([], ["--arm", "left"], ["--arm", "right"]):
+        refused = lab("deploy", NAME, "--method", "reset", *arm)
+        assert refused.exit_code == 3
+        assert not pulses(tmp_path / "lab", "reset").any(), arm

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from workbench import SmallBench, ledger_of
 
 import rramlab as package
+from rramlab.base.folders import shipped
 from rramlab.cli.app import app
 from rramlab.macro.placement import Placement
 from rramlab.sim.backend import state_file
@@ -297,3 +298,46 @@ def test_a_floor_plan_of_nothing_is_refused(rramlab):
     answer = rramlab("place", "digit")
     assert answer.exit_code == 2
     assert "digits" in answer.stderr
+
+
+def stopped(lab, monkeypatch, *words):
+    steps = iter(range(30))
+
+    @contextmanager
+    def impatient():
+        yield lambda: next(steps, None) is None
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rramlab.cli.train.stoppable", impatient)
+        answer = lab(*words, "--name", "stopped", "--json")
+    assert answer.exit_code == 4
+    return shlex.split(answer.document["error"].partition("go on with: rramlab ")[2])
+
+
+@pytest.mark.parametrize("words", [["--epochs", "2"], ["--in-the-loop", "multiply"], ["--in-the-loop", "off"]])
+def test_an_adaptation_goes_on_with_the_words_that_it_says(lab, monkeypatch, words):
+    again = lab(*stopped(lab, monkeypatch, "adapt", NAME, *words), "--json")
+    assert again.exit_code == 0, again.document["error"]
+
+
+@pytest.mark.parametrize("words", [["--die", DIE], ["--dies", f"{DIE},sim-0002"]])
+def test_on_a_bench_of_several_dies_a_training_goes_on_with_the_words_that_it_says(lab, tmp_path, monkeypatch, words):
+    text = (shipped().path / "bench.yaml").read_text()
+    text = text.replace("  - id: sim-0001", "  - id: sim-0002\n  - id: sim-0001")
+    (tmp_path / "bench.yaml").write_text(text)
+    again = lab(*stopped(lab, monkeypatch, "train", "digits", "--epochs", "3", *words), "--json")
+    assert again.exit_code == 0, again.document["error"]
+
+
+def test_a_training_in_the_loop_that_goes_on_with_another_die_is_refused_in_words(lab, monkeypatch):
+    words = ["train", "digits", "--epochs", "3", "--in-the-loop", "multiply"]
+    again = lab(*stopped(lab, monkeypatch, *words), "--die", "sim-0002", "--json")
+    assert again.exit_code == 2
+    assert DIE in again.document["error"], again.document["error"]
+
+
+def test_a_network_is_not_deployed_on_a_die_whose_other_cells_were_formed_since(lab, tmp_path):
+    assert lab("run", "electroform", "--set", "cells=pristine", "--arm", DIE).exit_code == 0
+    answer = lab("deploy", NAME, "--json")
+    assert "of its cells conduct that did not" in answer.document["error"]
+    assert answer.exit_code == 2

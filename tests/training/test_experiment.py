@@ -239,3 +239,19 @@ def test_a_training_of_another_network_is_not_adapted(tmp_path, die, trained):
     with pytest.raises(UsageError, match="another network"):
         Experiment.begin(tmp_path / "again", load_recipe("fashion-mnist"), {"d1": die}, data, trained)
     assert not (tmp_path / "again").exists()
+
+
+def test_a_network_of_few_kept_weights_is_adapted_after_its_deployment_by_reset(tmp_path, die, digits):
+    experiment = begun(tmp_path, die, RECIPE.changed({"kept": 0.2}))
+    experiment.train(digits, resume=False)
+    mask = experiment.mask(experiment.trained())
+    gone = experiment.placement.used().bits & ~experiment.placement.cells(mask).bits
+    die.conductance_S = np.where(gone, 1e-7, die.conductance_S)
+    experiment.require_current({"d1": die})
+    Experiment.begin(tmp_path / "again", experiment.recipe, {"d1": die}, digits, experiment)
+
+
+def test_cells_that_appeared_since_are_found(trained, die):
+    die.conductance_S = np.full(die.geometry.shape, 1.2e-5)
+    with pytest.raises(UsageError, match="no longer what"):
+        trained.require_current({"d1": die})
