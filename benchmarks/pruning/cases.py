@@ -7,6 +7,7 @@ from pruning.lab import figures, lab, on_host
 from rramlab.sim.bank import age
 from rramlab.training import load_recipe
 
+LONGER = {"epochs": 15}  # flips to and fro go on for as long as training does
 P16 = {"granularity": "phase", "phases": 16}
 # Mean and spread of drift (assumed) and time of storage that cost more than 5 points; the model's own drift costs none.
 DRIFT, STORAGE = 0.016, timedelta(days=365)
@@ -28,15 +29,21 @@ GROUPS = {
     "forming": {name: {"forming": name} for name in ("one-of-pair", "partial", "all")},
     "noise": {f"{noise:.0%}": {"read_noise": noise} for noise in (0.0, 0.02, 0.05)},
     "hysteresis": {
-        "none": {},
-        **{f"dead band {width:.0%}": {"hysteresis": width} for width in (0.1, 0.4)},
-        **{f"dead band {width:.0%} to 0": {"hysteresis": width, "hysteresis_end": 0.0} for width in (0.4, 0.7)},
-        "published, 1 % to 0.7 %": {"hysteresis": 0.01, "hysteresis_end": 0.007, "hysteresis_rule": "consecutive"},
+        "none": LONGER,
+        "dead band 10%": {**LONGER, "hysteresis": 0.1},
+        "dead band 20%": {**LONGER, "hysteresis": 0.2},
+        "dead band 40% to 0": {**LONGER, "hysteresis": 0.4, "hysteresis_end": 0.0},
+        "published, 1 % to 0.7 %": {
+            **LONGER,
+            "hysteresis": 0.01,
+            "hysteresis_end": 0.007,
+            "hysteresis_rule": "consecutive",
+        },
     },
     "ageing": {"weights": {}, "multiply": {}},
 }
 ON_CHIP = ("chip", "ageing")
-EPOCHS = 5  # of all cases but those of the group "chip", which take the recipe's
+EPOCHS = 5  # of all cases that do not say it, but those of the group "chip", which take the recipe's
 NOISY = 0.05  # relative read noise that trainings on the host are evaluated with, too
 
 
@@ -53,7 +60,7 @@ def settings(group, case):
 def one(group, case, number, data, epochs):
     """Train one case on one die of its own, with a seed of its own; return its figures."""
     recipe = load_recipe("fashion-mnist").changed({"seed": number, "threads": 1, **GROUPS[group][case]})
-    if epochs is not None or group != "chip":
+    if epochs is not None or (group != "chip" and "epochs" not in GROUPS[group][case]):
         recipe = recipe.changed({"epochs": epochs or EPOCHS})
     drift = DRIFT if group == "ageing" else None
     with lab(f"die-{number}", recipe, drift) as bench:

@@ -2,11 +2,22 @@
 
 import statistics
 
+import numpy as np
+import torch
 from campaign.kept import Kept
 
 from pruning.cases import DRIFT, GROUPS, NOISY, STORAGE, settings
+from rramlab.base.folders import shipped
+from rramlab.base.units import show
+from rramlab.deploy import Load, ways
+from rramlab.drivers.bench import describe_bench
+from rramlab.macro.cells import is_conducting
+from rramlab.macro.masks import Mask
+from rramlab.macro.placement import Placement
+from rramlab.nn import load_weights, masked_layers, masks, vectors_of
 from rramlab.report.figures import save_figure
 from rramlab.report.theme import MARKERS, SERIES, drawing
+from rramlab.training import load_recipe
 
 FILE = "trainings.jsonl"
 TITLES = {
@@ -18,6 +29,11 @@ TITLES = {
     "noise": "Read noise in training",
     "hysteresis": "Hysteresis",
     "ageing": "Ageing and adaptation",
+}
+COSTED = {
+    "edge": {},
+    **{f"{count} phases": {"granularity": "phase", "phases": count} for count in (64, 16, 4, 1)},
+    "16 phases, adc": {"granularity": "phase", "phases": 16, "assignment": "adc"},
 }
 COLUMNS = {
     "host": "ideal host",
@@ -43,6 +59,31 @@ def document_of(folder):
     for group, cases in GROUPS.items():
         known = {case: Kept(folder / FILE, settings(group, case)).known for case in cases}
         found[group] = {case: [each[number] for number in sorted(each)] for case, each in known.items() if each}
+    return found
+
+
+def costs():
+    """Return what each way of deploying costs: name -> way. Masks are of random scores: their structure is what counts."""
+    board = describe_bench(shipped().path).board
+    rows, columns = board.geometry.shape
+    formed = np.random.default_rng(0).integers(0, 2, (rows, columns // 2, 1)) == np.arange(2)
+    conductance_S = np.where(formed.reshape(1, rows, columns), 12e-6, 1e-7).astype(np.float32)
+    pulsed = is_conducting(conductance_S).astype(np.uint32)
+    found = {}
+    for name, changes in COSTED.items():
+        recipe = load_recipe("fashion-mnist").changed(changes)
+        model, image = recipe.model(), torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+        layers = masked_layers(model)
+        shapes = {each: layer.shape for each, layer in layers.items()}
+        placement = Placement.pack(shapes, board.geometry, board.lines_at_once)
+        load_weights(model, placement.weights(conductance_S))
+        model.train()(image)  # activation ranges
+        load = Load(vectors_of(model, image[:1]), {each: layer.bits for each, layer in layers.items()})
+        mask = Mask(masks(model), recipe.granularity, recipe.phases)
+        every = ways(placement, mask, conductance_S, pulsed, load, board)
+        found[f"{name}, by gates"] = every[0]
+        if not changes:
+            found[f"{name}, {every[1].reset[0]} reset"], found[f"{name}, reset"] = every[1], every[-1]
     return found
 
 
@@ -95,6 +136,20 @@ def markdown(document):
             cells = [f"{mean(outcomes, key):.2%} ± {spread(outcomes, key):.2%}" for key in shown]
             cells += [f"{mean(outcomes, key):,.0f}" for key in counted]
             lines.append(f"| {case} | {len(outcomes)} | {outcomes[0]['epochs']} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        "## What each way costs",
+        "",
+        "By the planner (`rramlab deploy --dry-run`), of the macro's products alone, at the rates of the shipped board file.",
+        "",
+        "| way | pulses | gate patterns | conversions an image | time an image | energy an image |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {way.deploying.pulses:,} | {way.patterns:,} | {way.sample.conversions:,} | "
+        f"{show(way.sample.time_s, 's')} | {show(way.sample.energy_J, 'J')} |"
+        for name, way in costs().items()
+    ]
     return "\n".join(lines) + "\n"
 
 

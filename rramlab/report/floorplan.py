@@ -46,6 +46,10 @@ def save_floor_plan(
             used = sum(tile.inputs * tile.outputs for tile in placement.on(number))
             share = used / (placement.geometry.rows * placement.geometry.pairs)
             axes.set_title(f"{dies[number]}: {share:.0%} of its pairs")
+            if number % across:
+                axes.set_ylabel("")
+            if number + across < placement.dies:
+                axes.set_xlabel("")
         _legend(figure, placement, layers)
         figure.suptitle(title, color=INK, fontsize=11)
         save_figure(figure, path)
