@@ -91,17 +91,12 @@ def deploy(
 
 def _ways(description: BenchDescription, experiment: Experiment) -> list[Way]:
     import numpy as np
-    import torch
 
     from rramlab.cli.dies import life_in
-    from rramlab.deploy import Load, ways
-    from rramlab.nn import masked_layers, vectors_of
+    from rramlab.deploy import ways
 
     model = experiment.trained()
-    load = Load(
-        vectors_of(model, torch.zeros(1, *experiment.sample)),
-        {name: layer.bits for name, layer in masked_layers(model).items()},
-    )
+    load = experiment.load_a_sample(model)
     pulsed = np.stack([life_in(description, die)[0].pulses for die in experiment.dies])
     return ways(experiment.placement, experiment.mask(model), experiment.conductance_S, pulsed, load, description.board)
 
@@ -157,7 +152,8 @@ def evaluate(
 ) -> None:
     """Verify a deployment, then run its network with every product computed by the macro."""
     need_torch()
-    from rramlab.deploy import find_deployment
+    from rramlab.base.units import show_duration
+    from rramlab.deploy import find_deployment, sample_cost
     from rramlab.drivers.bench import describe_bench
     from rramlab.engine.session import Session
     from rramlab.training import accuracy, load_dataset
@@ -172,6 +168,12 @@ def evaluate(
     dataset = load_dataset(experiment.recipe.dataset, data, description.root)
     model = experiment.trained()
     host = accuracy(model, dataset.test_x[:images], dataset.test_y[:images])
+    count = len(dataset.test_x[:images])
+    sample = sample_cost(found.gates(), experiment.load_a_sample(model), description.board)
+    out.say(
+        f"{count:,} images take {show_duration(count * sample.time_s)} of bench time, by the board's rates"
+        + ("; --images N takes fewer." if images is None else ".")
+    )
     with Session(describe_bench(bench, found.dies)) as session:
         verification = verified(session, found)
         if not verification.passed:
@@ -182,7 +184,6 @@ def evaluate(
         chip = accuracy_on_chip(model, session.macros, found, dataset, images)
         macros = session.macros.values()
         conversions, saturated = sum(each.conversions for each in macros), sum(each.saturated for each in macros)
-    count = len(dataset.test_x[:images])
     out.say(f"Read back: {verification}.")
     out.say(
         f"{count:,} images: [bold]{chip:.2%}[/] on the chip, {host:.2%} on the host; {conversions:,} conversions, "
@@ -193,6 +194,7 @@ def evaluate(
             "deployment": found.name,
             "dies": list(found.dies),
             "images": count,
+            "bench_s": count * sample.time_s,
             "accuracy_on_chip": chip,
             "accuracy_trained": host,
             "conversions": conversions,

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from rramlab.training.onchip import Macros
     from rramlab.training.recipes import Recipe
 
+TRAINED = {
+    "off": "on the host",
+    "weights": "on weights that were read again and again",
+    "multiply": "with every product on the chip",
+}
 ADAPTING = 3  # epochs of an adaptation, if none are given
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a training of this name.")]
@@ -194,6 +199,8 @@ def _learn(
         experiment = _experiment(out, description, recipe, changes, folder, resume, overwrite, macros, dataset, source)
         if experiment.recipe.in_the_loop != "off" and macros is None:  # of a training that goes on
             macros = opened.enter_context(Session(description)).macros
+        if experiment.recipe.in_the_loop == "multiply":
+            _announce(out, description, experiment, dataset)
         random = experiment.random_accuracy(dataset)
         out.say(f"The unpruned random network: {random:.2%} of {len(dataset.test_x):,} test images.")
         progress = opened.enter_context(epochs_shown(out, experiment.recipe.epochs))
@@ -212,9 +219,10 @@ def _learn(
         )
     mask = experiment.mask(model)
     mask.save(folder / "mask.npz")
+    how = TRAINED[experiment.recipe.in_the_loop]
     last = training.history[-1]
     out.say(
-        f"Trained on the host: [bold]{training.accuracy:.2%}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
+        f"Trained {how}: [bold]{training.accuracy:.2%}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
         f"by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. Epoch by epoch: {folder / 'log.csv'}. "
         f"Put it on the die with: rramlab deploy {experiment.name}"
     )
@@ -234,6 +242,22 @@ def _learn(
         "history": [vars(epoch) for epoch in training.history],
     }
     out.finish(document)
+
+
+def _announce(out: Output, description: BenchDescription, experiment: Experiment, dataset: Dataset) -> None:
+    """Say how long the bench will be at it, before it begins; the test set is evaluated every epoch, too."""
+    from rramlab.base.units import show_duration
+    from rramlab.deploy import sample_cost
+
+    model = experiment.model()
+    gates = experiment.placement.gates(experiment.mask(model))
+    sample = sample_cost(gates, experiment.load_a_sample(model), description.board)
+    recipe = experiment.recipe
+    samples = recipe.epochs * (len(dataset.train_x) // recipe.batch * recipe.batch + len(dataset.test_x))
+    out.say(
+        f"Every product is the die's: about {show_duration(samples * sample.time_s)} of bench time for {recipe.epochs} "
+        "epochs, by the board's rates."
+    )
 
 
 def _experiment(

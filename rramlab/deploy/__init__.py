@@ -3,7 +3,7 @@
 from rramlab.deploy.deployment import Deployment, Method, find_deployment
 from rramlab.deploy.planner import deployment_plan, pruned_cells
 from rramlab.deploy.verify import Verification, verify
-from rramlab.deploy.ways import Load, Objective, Way, best, ways
+from rramlab.deploy.ways import Load, Objective, Way, best, sample_cost, ways
 
 __all__ = [
     "Deployment",
@@ -16,6 +16,7 @@ __all__ = [
     "deployment_plan",
     "find_deployment",
     "pruned_cells",
+    "sample_cost",
     "verify",
     "ways",
 ]

@@ -114,10 +114,17 @@ def best(found: Sequence[Way], objective: Objective, most_pulses: int | None = N
     return min(allowed, key=lambda way: (way.figure(objective), way.deploying.pulses, way.sample.time_s))
 
 
-def _products(gates: Mapping[Tile, GatePattern], layer: str, load: Load, board: BoardTable) -> Cost:
-    vectors, bits = load.vectors[layer], load.bits[layer]
-    parts = (cost.multiply(pattern, vectors, bits, board) for tile, pattern in gates.items() if tile.layer == layer)
+def sample_cost(gates: Mapping[Tile, GatePattern], load: Load, board: BoardTable) -> Cost:
+    """Return what the products of one sample cost with these patterns: bench time, energy, conversions."""
+    parts = (
+        cost.multiply(pattern, load.vectors[tile.layer], load.bits[tile.layer], board)
+        for tile, pattern in gates.items()
+    )
     return sum(parts, Cost())
+
+
+def _products(gates: Mapping[Tile, GatePattern], layer: str, load: Load, board: BoardTable) -> Cost:
+    return sample_cost({tile: pattern for tile, pattern in gates.items() if tile.layer == layer}, load, board)
 
 
 def _to_reset(placement: Placement, mask: Mask, conductance_S: Floats, layer: str) -> list[CellSelection]:

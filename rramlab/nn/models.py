@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,10 +50,8 @@ def load_weights(
 
 def vectors_of(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     """Return how many input vectors each masked layer multiplies for the samples ``x``: what a product's cost goes with."""
-    layers = masked_layers(model)
-    counts = dict.fromkeys(layers, 0)
-    before = {name: layer.multiply for name, layer in layers.items()}
-    was_training = model.training
+    counted = copy.deepcopy(model).eval()
+    counts = dict.fromkeys(masked_layers(counted), 0)
 
     def counting(name: str) -> Multiply:
         def multiply(codes: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -61,16 +60,12 @@ def vectors_of(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
 
         return multiply
 
-    try:
-        for name, layer in layers.items():
-            layer.multiply = counting(name)
-        model.eval()
-        with torch.no_grad():
-            model(x)
-    finally:
-        model.train(was_training)
-        for name, layer in layers.items():
-            layer.multiply = before[name]
+    for name, layer in masked_layers(counted).items():
+        layer.multiply = counting(name)
+        layer.scale.fill_(1.0)  # only shapes matter here: neither weights nor data need be known yet
+        layer.quantiser.clip.fill_(1.0)
+    with torch.no_grad():
+        counted(x)
     return counts
 
 

@@ -11,17 +11,18 @@ from shlex import quote
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import read_object, write_json
-from rramlab.deploy import Deployment
+from rramlab.deploy import Deployment, Load
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.conditions import Conditions
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
-from rramlab.nn import configure, load_weights, masked_layers, masks
+from rramlab.nn import configure, load_weights, masked_layers, masks, vectors_of
 from rramlab.training.checkpoint import (
     Checkpoint,
     EpochResult,
@@ -281,6 +282,11 @@ class Experiment:
         saved.require(self.recipe, self.die, weights_digest(model), self.checkpoint)
         model.load_state_dict(saved.model)
         return model.eval()
+
+    def load_a_sample(self, model: nn.Module) -> Load:
+        """Return what the products of one sample ask of the dies."""
+        vectors = vectors_of(model, torch.zeros(1, *self.sample))
+        return Load(vectors, {name: layer.bits for name, layer in masked_layers(model).items()})
 
     def random_accuracy(self, data: Dataset) -> float:
         """Return the test accuracy of the unpruned random network: what topology has to improve on."""

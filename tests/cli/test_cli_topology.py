@@ -79,6 +79,7 @@ def test_a_network_trains_with_the_chip_in_the_loop(lab, tmp_path, mode):
     before = pulses_ever(tmp_path)
     answer = lab("train", "digits", "--epochs", "2", "--in-the-loop", mode, "--name", "looped", "--json")
     assert answer.exit_code == 0
+    assert ("of bench time for 2 epochs" in answer.stderr) == (mode == "multiply")
     trained = answer.document
     assert trained["recipe"]["in_the_loop"] == mode
     assert trained["accuracy_trained"] > 0.85
