@@ -10,7 +10,7 @@ from rramlab.training import load_recipe
 LONGER = {"epochs": 15}  # flips to and fro go on for as long as training does
 P16 = {"granularity": "phase", "phases": 16}
 # Mean and spread of drift (assumed) and time of storage that cost more than 5 points; the model's own drift costs none.
-DRIFT, STORAGE = 0.016, timedelta(days=365)
+DRIFT, STORAGE = 0.02, timedelta(days=365)
 
 # Group -> case -> changes of the recipe. Only the groups "chip" and "ageing" are evaluated on the die; of the others, a case
 # that stands in two groups is trained once.
@@ -49,6 +49,8 @@ NOISY = 0.05  # relative read noise that trainings on the host are evaluated wit
 
 def settings(group, case):
     """Return what the outcome of a case is kept under: cases of the host alone by what is changed."""
+    if group == "ageing":
+        return {"group": group, "case": case, "drift": DRIFT}
     if group in ON_CHIP:
         return {"group": group, "case": case}
     # Of the recipe's own: said, so that a case that says it is the same one.
