@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from rramlab.base.errors import OutOfLimits
+from rramlab.base.errors import OutOfLimits, UsageError
 from rramlab.base.names import checked
 from rramlab.cli.learning import need_torch
 from rramlab.cli.options import Arm, BenchPath, DataFolder, Json
@@ -26,12 +26,10 @@ def deploy(
         typer.Option("--method", help="gate: disable rows and columns, no pulse; reset: reset the pruned cells."),
     ] = None,
     objective: Annotated[
-        Literal["pulses", "wear", "conversions", "time", "energy"],
-        typer.Option("--least", help="Without --method: take the way with the least of this."),
-    ] = "pulses",
-    most_pulses: Annotated[
-        int | None, typer.Option("--most-pulses", min=0, help="Without --method: no way with more.")
+        Literal["pulses", "wear", "conversions", "time", "energy"] | None,
+        typer.Option("--least", help="Take the way with the least of this; default: pulses."),
     ] = None,
+    most_pulses: Annotated[int | None, typer.Option("--most-pulses", min=0, help="Take no way with more.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what each way costs.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: the training's.")] = None,
     arm: Arm = None,
@@ -49,13 +47,15 @@ def deploy(
     from rramlab.training.deploying import checkpoints, put_on_chip
     from rramlab.training.experiment import Experiment
 
+    if method is not None and (objective is not None or most_pulses is not None):
+        raise UsageError("--method names a way, --least and --most-pulses look for one; give one or the other")
     out = Output(as_json)
     description = describe_bench(bench)
     experiment = Experiment.load(checkpoints(description.data) / checked(training, "training's name"))
     description = describe_bench(bench, experiment.dies)
     found = _ways(description, experiment)
     fixed = {"gate": found[0], "reset": found[-1]}
-    chosen = fixed[method] if method else best(found, objective, most_pulses)
+    chosen = fixed[method] if method else best(found, objective or "pulses", most_pulses)
     _show(out, found, chosen)
     document = {"ways": [_way(each) for each in found], "chosen": found.index(chosen)}
     if dry_run:

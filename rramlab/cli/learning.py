@@ -50,6 +50,8 @@ def bench_of(bench: Path | None, die: str | None, dies: str | None) -> BenchDesc
     if die is not None and dies is not None:
         raise UsageError("--die names one die and --dies several; give one of the two")
     names = None if dies is None else [checked(name.strip(), "die id") for name in dies.split(",")]
+    if names is not None and len(set(names)) != len(names):
+        raise UsageError(f"--dies names a die twice: {', '.join(names)}")
     description = describe_bench(bench, names or die)
     found = [entry.id for entry in description.file.dies]
     if len(found) != 1 and names is None:

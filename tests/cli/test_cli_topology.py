@@ -232,6 +232,12 @@ def test_a_dry_run_shows_the_ways_and_opens_no_bench(lab, tmp_path):
     assert not (tmp_path / "data" / "deployments").exists()
 
 
+def test_a_way_is_named_or_looked_for(lab):
+    answer = lab("deploy", NAME, "--method", "reset", "--least", "time", "--json")
+    assert answer.exit_code == 2
+    assert "--least" in answer.document["error"]
+
+
 def test_the_quickest_way_is_deployed_by_the_resets_it_shows(lab, tmp_path):
     before = pulses_ever(tmp_path)
     words = ["deploy", NAME, "--least", "time", "--most-pulses", "10000"]
