@@ -97,8 +97,11 @@ def _ways(description: BenchDescription, experiment: Experiment) -> list[Way]:
 
     model = experiment.trained()
     load = experiment.load_a_sample(model)
-    pulsed = np.stack([life_in(description, die)[0].pulses for die in experiment.dies])
-    return ways(experiment.placement, experiment.mask(model), experiment.conductance_S, pulsed, load, description.board)
+    lives = [life_in(description, die)[0] for die in experiment.dies]
+    last_S = np.stack([life.state.conductance_S for life in lives])
+    known_S = np.where(np.isfinite(last_S), last_S, experiment.conductance_S)
+    pulsed = np.stack([life.pulses for life in lives])
+    return ways(experiment.placement, experiment.mask(model), known_S, pulsed, load, description.board)
 
 
 def _show(out: Output, found: list[Way], chosen: Way) -> None:
@@ -109,6 +112,7 @@ def _show(out: Output, found: list[Way], chosen: Way) -> None:
         "reset pulses for",
         "pulses",
         "wear",
+        "time to deploy",
         "patterns",
         "conversions a sample",
         "time a sample",
@@ -125,6 +129,7 @@ def _show(out: Output, found: list[Way], chosen: Way) -> None:
             else "every layer",
             f"{way.deploying.pulses:,}",
             f"{way.wear:,}",
+            show(way.deploying.time_s, "s"),
             f"{way.patterns:,}",
             f"{way.sample.conversions:,}",
             show(way.sample.time_s, "s"),
@@ -166,6 +171,7 @@ def evaluate(
     found = find_deployment(deployments(description.data), checked(deployment, "deployment's name"))
     experiment = Experiment.load(checkpoints(description.data) / found.about["training"])
     dataset = load_dataset(experiment.recipe.dataset, data, description.root)
+    experiment.require_data(dataset)
     model = experiment.trained()
     host = accuracy(model, dataset.test_x[:images], dataset.test_y[:images])
     count = len(dataset.test_x[:images])

@@ -72,13 +72,14 @@ def train(
     """Learn which of the dies' random weights to keep. Reads them, sends no pulse."""
     need_torch()
     from rramlab.training import load_recipe
+    from rramlab.training.recipes import beside
 
     given = {"epochs": epochs, "seed": seed, "granularity": granularity, "phases": phases, "in_the_loop": loop}
     changes = settings(given, assignments)
     _learn(
         Output(as_json),
         Bench(bench, die, dies),
-        load_recipe(recipe).changed(changes),
+        beside(load_recipe(recipe).changed(changes), Path.cwd()),
         changes,
         name,
         resume,
@@ -114,6 +115,7 @@ def adapt(
     from rramlab.drivers.bench import describe_bench
     from rramlab.training.deploying import checkpoints
     from rramlab.training.experiment import Experiment
+    from rramlab.training.recipes import beside
 
     source = Experiment.load(checkpoints(describe_bench(bench).data) / checked(training, "training's name"))
     changes = settings({"epochs": epochs, "in_the_loop": loop}, assignments)
@@ -123,7 +125,7 @@ def adapt(
     _learn(
         Output(as_json),
         Bench(bench, die, dies),
-        source.recipe.changed({**usual, **changes}),
+        beside(source.recipe.changed({**usual, **changes}), Path.cwd()),
         changes,
         name or f"{training}-adapted",
         resume,
@@ -182,21 +184,25 @@ def _learn(
     from rramlab.engine.session import Session
     from rramlab.training import load_dataset
     from rramlab.training.deploying import checkpoints
+    from rramlab.training.experiment import Experiment
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
     description = bench.described(name if resume else None)
     note_bench(description)
-    dataset = load_dataset(recipe.dataset, data, description.root)
     die_ids = [entry.id for entry in description.file.dies]
     folder = checkpoints(description.data) / checked(
         name or f"{recipe.name}-{'-'.join(die_ids)}"[:64], "training's name"
     )
+    begun = Experiment.load(folder) if resume else None
+    dataset = load_dataset((begun.recipe if begun else recipe).dataset, data, description.root)
     with ExitStack() as opened:
         macros: Macros | None = None
         if recipe.in_the_loop != "off":
             macros = opened.enter_context(Session(description)).macros
-        experiment = _experiment(out, description, recipe, changes, folder, resume, overwrite, macros, dataset, source)
+        experiment = _experiment(
+            out, description, recipe, changes, folder, begun, overwrite, macros, dataset, source, words
+        )
         if experiment.recipe.in_the_loop != "off" and macros is None:  # of a training that goes on
             macros = opened.enter_context(Session(description)).macros
         if experiment.recipe.in_the_loop == "multiply":
@@ -266,32 +272,32 @@ def _experiment(
     recipe: Recipe,
     changes: Mapping[str, object],
     folder: Path,
-    resume: bool,
+    begun: Experiment | None,
     overwrite: bool,
     macros: Macros | None,
     dataset: Dataset,
     source: Experiment | None,
+    words: str,
 ) -> Experiment:
     """Go on with an experiment, or read the dies' weights for a new one; without ``macros`` the bench is released again."""
     from rramlab.engine.session import Session
     from rramlab.training.experiment import Experiment
 
-    if resume:
-        experiment = Experiment.load(folder)
+    if begun is not None:
         here = [entry.id for entry in description.file.dies]
-        if not set(experiment.dies) <= set(here):
+        if not set(begun.dies) <= set(here):
             raise UsageError(
-                f"training {folder.name!r} is of die {experiment.die}, not of {', '.join(here)}; leave --die and --dies out, "
+                f"training {folder.name!r} is of die {begun.die}, not of {', '.join(here)}; leave --die and --dies out, "
                 "they are known; or let it learn on, on the other die: rramlab adapt"
             )
         wanted: dict[str, object] = {key: getattr(recipe, key) for key in ("name", *changes)}
         for key, value in wanted.items():
-            if getattr(experiment.recipe, key) != value:
+            if getattr(begun.recipe, key) != value:
                 raise UsageError(
-                    f"training {folder.name!r} was begun with {key} {getattr(experiment.recipe, key)!r}, not {value!r}; a "
+                    f"training {folder.name!r} was begun with {key} {getattr(begun.recipe, key)!r}, not {value!r}; a "
                     "resume goes on with the recipe it was begun with. Leave the option out, or train under another --name"
                 )
-        return experiment
+        return begun
     if (folder / "experiment.json").exists() and not overwrite:
         raise UsageError(
             f"there is a training {folder.name!r} already; nothing was changed. Go on with it by --resume, choose another "
@@ -299,7 +305,7 @@ def _experiment(
         )
     with ExitStack() as opened:
         found = macros or opened.enter_context(Session(description)).macros
-        experiment = Experiment.begin(folder, recipe, found, dataset, source)
+        experiment = Experiment.begin(folder, recipe, found, dataset, source, words)
     out.say(f"Read the weights of die [bold]{experiment.die}[/] for {folder.name}.")
     if experiment.read_noise is not None:
         out.say(f"Read noise, measured: {experiment.read_noise:.2%} of the conductance.")

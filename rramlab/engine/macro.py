@@ -79,6 +79,7 @@ class SessionMacro:
             station.identity.temperature_C,
             station.calibration.record or "",
             station.ledger.last_id,
+            self.compensated,
         )
 
     def contact(self) -> ContactReport:

@@ -15,13 +15,17 @@ WARMER_C = 15.0
 
 @dataclass(frozen=True)
 class Conditions:
-    """Of a read of one die. ``operation``: the last operation of its ledger; ``calibration``: the record's name."""
+    """Of a read of one die. ``operation``: the last operation of its ledger; ``calibration``: the record's name.
+
+    ``compensated``: whether what the lines take was given back.
+    """
 
     die: str
     taken_at: datetime
     temperature_C: float
     calibration: str
     operation: int
+    compensated: bool = False
 
     def stale(self, now: Conditions) -> list[str]:
         """Return why a read taken under these conditions no longer holds, in words; empty while it does."""
@@ -33,6 +37,9 @@ class Conditions:
                 f"it was taken at {self.temperature_C:.0f} °C and the board is at {now.temperature_C:.0f} °C, expected at most "
                 f"{WARMER_C:.0f} °C between"
             )
+        if now.compensated != self.compensated:
+            said = "of the bare cells" if self.compensated else "of the cells with their lines"
+            reasons.append(f"it is {said}, reads are other ones now: set compensation in bench.yaml as it was")
         return reasons
 
     @property

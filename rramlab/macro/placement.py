@@ -144,12 +144,19 @@ class Placement:
 
         ``conductance_S``: float32[rows, columns] of the only die, or float32[dies, rows, columns].
         """
+        return self._of_pairs(conductance_S, np.subtract)
+
+    def loudness(self, conductance_S: Floats) -> dict[str, Floats]:
+        """Return √(G⁺² + G⁻²) of every layer's pairs, as :meth:`weights` does: what a pair's read noise goes with."""
+        return self._of_pairs(conductance_S, np.hypot)
+
+    def _of_pairs(self, conductance_S: Floats, join: np.ufunc) -> dict[str, Floats]:
         stack = conductance_S.reshape(self.dies, *self.geometry.shape)
-        weights = {name: np.empty(shape, np.float32) for name, shape in self.layers.items()}
+        found = {name: np.empty(shape, np.float32) for name, shape in self.layers.items()}
         for tile in self.tiles:
             cells = stack[tile.die, tile.row_slice, tile.column_slice]
-            weights[tile.layer][tile.of_layer] = cells[:, 0::2] - cells[:, 1::2]
-        return weights
+            found[tile.layer][tile.of_layer] = join(cells[:, 0::2], cells[:, 1::2])
+        return found
 
     def kept(self, mask: Mask, die: int = 0) -> Bools:
         """Return the kept pairs of a die: bool[rows, pairs]; pairs outside every tile are not kept.

@@ -65,7 +65,7 @@ def _turned(name: str, module: nn.Module, masking: Masking) -> nn.Module | None:
         if form is None:
             raise _NoFormError(
                 f"it is none of {', '.join(kind.__name__ for kind in FORMS)}; build it of those, or leave it digital: "
-                f"convert(model, digital=[{name!r}])"
+                f"convert(model, digital=[{name!r}]), or the key digital of a recipe"
             )
         made: nn.Module = form(module, masking).to(parameters[0].device)
     except _NoFormError as error:

@@ -79,8 +79,8 @@ class MaskedLayer(nn.Module):
             (``set_count``) and off (``reset_count``) in them after the first: each a pulse, were the mask kept by set and
             reset.
         keep_all: ignore the scores and use every weight: the unpruned random network.
-        read_noise: relative σ of a fresh Gaussian factor a weight and batch while training on the host (with one cell of
-            each pair formed, the read noise of that cell).
+        read_noise: relative σ of a read of a cell: while training on the host each batch sees fresh Gaussian noise, of a
+            weight whose cells conduct G⁺ and G⁻ that of both, read_noise · √(G⁺² + G⁻²).
         evaluation_noise: the same in evaluation on the host.
         bias: None, or a parameter of one value a feature or channel, added digitally; ``convert`` sets it.
         multiply: None, or what multiplies codes uint8[batch, inputs] with the kept of the weights, bool[inputs, outputs]:
@@ -97,6 +97,7 @@ class MaskedLayer(nn.Module):
     last_choice: Tensor
     switches: Tensor
     phase: Tensor | None
+    loudness_S: Tensor | None
     bias: nn.Parameter | None
 
     def __init__(
@@ -143,6 +144,8 @@ class MaskedLayer(nn.Module):
         self.register_buffer("phase", start)
         self._units: Units | None = None
         self._unpruned: Tensor | None = None  # made when first needed
+        # √(G⁺² + G⁻²) over what a weight is, where that is not nearly the weight itself: where both cells of pairs conduct.
+        self.register_buffer("loudness_S", None, persistent=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -254,12 +257,17 @@ class MaskedLayer(nn.Module):
     def _tensor(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.scores.device)
 
-    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
-        super()._load_from_state_dict(*arguments, **options)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any, **options: Any) -> None:
+        self._require_own_die(state_dict.get(f"{prefix}_extra_state") or {})  # before anything is taken
+        super()._load_from_state_dict(state_dict, prefix, *more, **options)
         self._units = self._unpruned = None
 
-    def set_conductance(self, conductance_S: npt.NDArray[np.float32]) -> None:
+    def set_conductance(
+        self, conductance_S: npt.NDArray[np.float32], loudness_S: npt.NDArray[np.float32] | None = None
+    ) -> None:
         """Take G⁺ − G⁻ of the layer's pairs, float32[inputs, outputs] in siemens.
+
+        ``loudness_S``: √(G⁺² + G⁻²) of them, which read noise goes with; None: as if one cell of each pair conducted.
 
         Raises:
             UsageError: another shape, values that are not finite, or no weight at all.
@@ -279,7 +287,9 @@ class MaskedLayer(nn.Module):
             self.conductance.copy_(torch.from_numpy(found.astype(np.float32)))
             if not self.loaded:
                 self.scale.fill_((2.0 / (self.fan_in * self.kept)) ** 0.5 / rms_S)
-        self._unpruned = None
+        self._unpruned = self.loudness_S = None
+        if loudness_S is not None and not np.allclose(loudness_S, np.abs(found), rtol=0.01, atol=0.02 * rms_S):
+            self.loudness_S = torch.from_numpy(loudness_S.astype(np.float32)).to(self.conductance.device)
 
     @property
     def loaded(self) -> bool:
@@ -307,14 +317,20 @@ class MaskedLayer(nn.Module):
     @property
     def unpruned(self) -> Tensor:
         """Every weight, dimensionless, [inputs, outputs]."""
-        if self._unpruned is None or self._unpruned.device != self.conductance.device:
-            self._unpruned = self.conductance * self.scale
-        return self._unpruned
+        cached, now = self._unpruned, self.conductance
+        if cached is None or (cached.device, cached.dtype) != (now.device, now.dtype):
+            cached = self._unpruned = now * self.scale
+        return cached
 
     def read(self, weights: Tensor) -> Tensor:
         """Return ``weights`` with fresh read noise, if there is any."""
         noise = self.read_noise if self.training else self.evaluation_noise
-        return weights * torch.randn_like(weights).mul_(noise).add_(1.0) if noise else weights
+        if not noise:
+            return weights
+        fresh = torch.randn_like(weights).mul_(noise)
+        if self.loudness_S is None:
+            return weights * fresh.add_(1.0)
+        return weights + fresh.mul_(self.loudness_S).mul_(self.scale).mul_(weights.detach() != 0)
 
     def now(self) -> tuple[Tensor | None, Tensor | None]:
         """Return what this pass multiplies with: the selected weights if the host does, the mask if ``multiply`` does.
@@ -361,18 +377,21 @@ class MaskedLayer(nn.Module):
         return dict(self.origin)
 
     def set_extra_state(self, state: dict[str, str]) -> None:
-        """Take the origin of loaded weights.
+        """Take the origin of loaded weights."""
+        self.origin = dict(state)
+
+    def _require_own_die(self, state: dict[str, str]) -> None:
+        """Refuse a state that was learned on another die than the layer's weights are of.
 
         Raises:
-            UsageError: the layer has the weights of another die.
+            UsageError: it was.
         """
         die, found = self.origin.get("die"), state.get("die")
         if die is not None and found is not None and die != found:
             raise UsageError(
                 f"the state is of die {found!r}, the layer has the weights of die {die!r}: a mask suits only the die that it "
-                "was learned on. Use that die, or train again (rramlab adapt)"
+                "was learned on. Use that die, or let it learn on, on this one (rramlab adapt)"
             )
-        self.origin = dict(state)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copied layer computes on the host: the instrument behind ``multiply`` is not copied."""

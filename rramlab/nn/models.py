@@ -27,10 +27,14 @@ def masks(model: nn.Module) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def load_weights(
-    model: nn.Module, weights_S: Mapping[str, npt.NDArray[np.float32]], origin: Mapping[str, str] | None = None
+    model: nn.Module,
+    weights_S: Mapping[str, npt.NDArray[np.float32]],
+    origin: Mapping[str, str] | None = None,
+    loudness_S: Mapping[str, npt.NDArray[np.float32]] | None = None,
 ) -> None:
     """Give every masked layer the conductance differences of its pairs: name -> float32[inputs, outputs],
-    siemens. ``origin``: see ``MaskedLayer``; None leaves what is known of it.
+    siemens. ``origin``: see ``MaskedLayer``; None leaves what is known of it. ``loudness_S``: √(G⁺² + G⁻²) of the
+    pairs, alike, as ``Placement.loudness`` gives it: what read noise goes with.
 
     Raises:
         UsageError: layers are missing or unknown, a shape differs, or values are not finite; no layer is
@@ -41,7 +45,7 @@ def load_weights(
         raise UsageError(f"found weights for layers {sorted(weights_S)}, expected {sorted(layers)}")
     for name, layer in layers.items():
         try:
-            layer.set_conductance(weights_S[name])
+            layer.set_conductance(weights_S[name], None if loudness_S is None else loudness_S[name])
         except UsageError as error:
             raise UsageError(f"layer {name!r}: {error}") from None
         if origin is not None:

@@ -16,9 +16,12 @@ from rramlab.base.errors import UsageError
 CLIP_RMS = 3.0
 MOMENTUM = 0.05
 SMALLEST_CLIP = 1e-12
-# The range follows every pass at first, then each fourth one, by as much. It looks at every k-th sample of a batch where the
-# quantiser rectifies (else each sample must be looked at anyway), as long as they are so many and have so many activations.
+# The range follows every pass at first, then one in four, by as much; which ones, the golden ratio says, so that a layer that
+# is passed through several times a step, as a recurrent one is, is looked at in each of them. It looks at every k-th sample of
+# a batch where the quantiser rectifies (else each sample must be looked at anyway), as long as they are so many and have so
+# many activations.
 FIRST_PASSES, EVERY = 20, 4
+_GOLDEN = 0x9E3779B1  # 2³² over the golden ratio
 FEWEST, ENOUGH = 4, 1 << 16
 
 
@@ -109,15 +112,16 @@ class UnsignedQuantiser(nn.Module):
         passes = int(self.passes)
         self.passes.add_(1)
         early = passes < FIRST_PASSES
+        passed_over = not early and (passes * _GOLDEN & 0xFFFFFFFF) * EVERY >> 32 != 0
         if self.rectify:
-            if not early and passes % EVERY:
+            if passed_over:
                 return
             every = max(1, min(len(x) // FEWEST, x.numel() // ENOUGH))
             x = x[::every].clamp(min=0.0)
         low, high = torch.aminmax(x)
         if not self.rectify:
             _refuse_negative(float(low))
-            if not early and passes % EVERY:
+            if passed_over:
                 return
         flat = x.reshape(-1)
         mean_square = float(torch.dot(flat, flat)) / flat.numel()

@@ -132,10 +132,18 @@ def load_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def learned_state(model: nn.Module) -> dict[str, Any]:
-    """Return what a network learned, without the weights that it learned on: for a network on other ones."""
-    weights = {f"{name}.{what}" for name in masked_layers(model) for what in ("conductance", "scale", "_extra_state")}
-    return {name: value for name, value in model.state_dict().items() if name not in weights}
+def learned_state(model: nn.Module, same_phases: bool) -> dict[str, Any]:
+    """Return what a network learned, without the weights that it learned on: for a network on other ones.
+
+    How many weights stay is the new recipe's, and so is which outputs share a phase, unless it has ``same_phases``. Switches
+    are counted anew.
+    """
+    others = ("conductance", "scale", "_extra_state", "kept_weights", *(() if same_phases else ("phase",)))
+    left_out = {f"{name}.{what}" for name in masked_layers(model) for what in others}
+    state = {name: value for name, value in model.state_dict().items() if name not in left_out}
+    for name in masked_layers(model):
+        state[f"{name}.switches"] = state[f"{name}.switches"] * torch.tensor([1, 0, 0])
+    return state
 
 
 def write_log(path: Path, history: Sequence[EpochResult]) -> None:

@@ -46,7 +46,7 @@ class ChipLoop:
         def before(step: int) -> None:
             if step % self.every == 0:
                 conductance_S, taken = read_dies(self.macros, self.dies, self.placement, 1)
-                load_weights(model, self.placement.weights(conductance_S), origin_of(taken))
+                load_dies(model, self.placement, conductance_S, taken)
 
         if self.mode == "weights":
             yield before
@@ -62,6 +62,13 @@ def read_dies(
     taken = tuple(macros[die].conditions() for die in dies)
     found = [macros[die].read(placement.used(number), repeats) for number, die in enumerate(dies)]
     return np.stack(found), taken
+
+
+def load_dies(
+    model: nn.Module, placement: Placement, conductance_S: npt.NDArray[np.float32], taken: tuple[Conditions, ...]
+) -> None:
+    """Give a model the weights that :func:`read_dies` found."""
+    load_weights(model, placement.weights(conductance_S), origin_of(taken), placement.loudness(conductance_S))
 
 
 def origin_of(taken: tuple[Conditions, ...]) -> dict[str, str]:

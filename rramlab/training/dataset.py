@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,15 @@ class Dataset:
     def sample(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self.train_x.shape[1:]
+
+    @cached_property
+    def digest(self) -> str:
+        """A fingerprint of all samples and labels."""
+        found = hashlib.sha256()
+        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
+            found.update(str(array.shape).encode())
+            found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()[:24]
 
 
 def load_npz(path: Path) -> Dataset:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
 from rramlab.base.errors import OutOfLimits, Refused
 from rramlab.deploy import Deployment, Verification, deployment_plan, verify
 from rramlab.engine.results import RunResult
 from rramlab.engine.session import Session
+from rramlab.training.chiploop import REPEATS, read_dies
 from rramlab.training.experiment import Experiment
 
 
@@ -23,9 +22,10 @@ def put_on_chip(
     pulsed, with commas between; nothing is pulsed unless all are that must be.
 
     Raises:
-        UsageError: the weights that the network was trained on are stale, or no longer those of the die.
+        DataError: the weights that the network was trained on are stale.
         Refused: a die that must be pulsed is not armed.
-        OutOfLimits: what was read back is not what was deployed; the file is kept, so that it can be looked at.
+        OutOfLimits: the weights are no longer those of the die; or what was read back is not what was deployed: the file is
+            kept then, so that it can be looked at.
     """
     model = experiment.trained()
     mask, placement = experiment.mask(model), experiment.placement
@@ -34,9 +34,7 @@ def put_on_chip(
     _require_armed({die for die, plan in plans.items() if plan.destructive}, armed, experiment)
     experiment.require_current(session.macros)
     results = [session.run(plan, arm=die if die in armed else None, die=die) for die, plan in plans.items()]
-    conductance_S = np.stack([session.stations[die].conductance_S for die in experiment.dies])
-    for number, known in enumerate(conductance_S):
-        known[~placement.used(number).bits] = np.nan
+    conductance_S, _ = read_dies(session.macros, experiment.dies, placement, REPEATS)
     deployment = experiment.deployment(name, reset, model, conductance_S, [result.run_id for result in results])
     deployment.save(deployments(session.description.data))
     found = verified(session, deployment)

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from rramlab.base.arrays import load_arrays, save_arrays
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import DataError, OutOfLimits, UsageError
 from rramlab.base.files import read_object, write_json
 from rramlab.deploy import Deployment, Load
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.conditions import Conditions
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
-from rramlab.nn import configure, load_weights, masked_layers, masks, vectors_of
+from rramlab.nn import configure, masked_layers, masks, vectors_of
 from rramlab.training.checkpoint import (
     Checkpoint,
     EpochResult,
@@ -32,7 +32,7 @@ from rramlab.training.checkpoint import (
     weights_digest,
     write_log,
 )
-from rramlab.training.chiploop import REPEATS, ChipLoop, origin_of, read_dies
+from rramlab.training.chiploop import REPEATS, ChipLoop, load_dies, read_dies
 from rramlab.training.dataset import Dataset
 from rramlab.training.loop import Training, accuracy_random, fit
 from rramlab.training.onchip import Macros
@@ -54,6 +54,7 @@ class Experiment:
     ``folder`` holds experiment.json, weights.npz, checkpoint.pt and log.csv; of an adapted one also begun.pt. ``taken``: under
     which conditions each die of ``placement`` was read, in its order. ``conductance_S``: float32[dies, rows, columns].
     ``sample``: the shape of one sample of the data. ``read_noise``: relative, as it was measured, where the recipe asks for it.
+    ``data``: the digest of what it is trained on. ``words``: the command that it goes on with.
     """
 
     folder: Path
@@ -62,8 +63,10 @@ class Experiment:
     placement: Placement
     conductance_S: npt.NDArray[np.float32]
     sample: tuple[int, ...]
+    data: str
     read_noise: float | None = None
     adapted_from: str | None = None
+    words: str = "rramlab train"
 
     @property
     def name(self) -> str:
@@ -78,18 +81,29 @@ class Experiment:
         return self.folder / "checkpoint.pt"
 
     @property
+    def log(self) -> Path:
+        return self.folder / "log.csv"
+
+    @property
     def begun(self) -> Path:
         """What an adapted network had learned before; of others there is none."""
         return self.folder / "begun.pt"
 
     @classmethod
     def begin(
-        cls, folder: Path, recipe: Recipe, macros: Macros, data: Dataset, source: Experiment | None = None
+        cls,
+        folder: Path,
+        recipe: Recipe,
+        macros: Macros,
+        data: Dataset,
+        source: Experiment | None = None,
+        words: str | None = None,
     ) -> Experiment:
         """Place the recipe's network on dies, read its weights, write both down.
 
         ``macros``: in the order in which the dies are filled; those that are not needed are not read. ``source``: a trained
         experiment whose scores the network begins with, instead of random ones: it goes on learning on what is read now.
+        ``words``: the command that this one goes on with.
 
         Raises:
             UsageError: the network does not fit, or does not take ``data``, or a die is not formed.
@@ -105,12 +119,21 @@ class Experiment:
         _require_forming(conductance_S, placement, recipe, dies, adapting=source is not None)
         noise = _measured_noise(macros, dies, placement) if recipe.read_noise == "measured" else None
         experiment = cls(
-            folder, recipe, taken, placement, conductance_S, data.sample, noise, source.name if source else None
+            folder,
+            recipe,
+            taken,
+            placement,
+            conductance_S,
+            data.sample,
+            data.digest,
+            noise,
+            source.name if source else None,
+            words or f"rramlab train {recipe.name}",
         )
-        learned = None if source is None else learned_state(source.trained())
+        learned = None if source is None else learned_state(source.trained(), _phases(source.recipe) == _phases(recipe))
         # Of a training that this one replaces; not before the dies were read: until then nothing is lost.
-        experiment.checkpoint.unlink(missing_ok=True)
-        experiment.begun.unlink(missing_ok=True)
+        for old in (experiment.checkpoint, experiment.begun, experiment.log, folder / "mask.npz"):
+            old.unlink(missing_ok=True)
         if learned is not None:
             save_state(experiment.begun, learned)
         experiment._write()
@@ -129,6 +152,8 @@ class Experiment:
                 "recipe": self.recipe.model_dump(mode="json"),
                 "taken": [each.as_json() for each in self.taken],
                 "sample": list(self.sample),
+                "data": self.data,
+                "words": self.words,
                 "read_noise": self.read_noise,
                 "adapted_from": self.adapted_from,
                 **self.placement.as_json(),
@@ -147,7 +172,7 @@ class Experiment:
             raise DataError(
                 f"there is no training {folder.name!r} in {folder.parent}; known: {known}. Start one with: rramlab train"
             )
-        about = read_object(folder / "experiment.json", "recipe", "taken", "sample", "rows", "columns", "tiles")
+        about = read_object(folder / "experiment.json", "recipe", "taken", "sample", "data", "rows", "columns", "tiles")
         try:
             return cls(
                 folder,
@@ -156,8 +181,10 @@ class Experiment:
                 Placement.from_json(about["rows"], about["columns"], about["tiles"]),
                 load_arrays(folder / "weights.npz")["conductance_S"],
                 tuple(about["sample"]),
+                about["data"],
                 about.get("read_noise"),
                 about.get("adapted_from"),
+                about.get("words", "rramlab train"),
             )
         except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"the training {folder} is damaged ({error}); train again: rramlab train") from error
@@ -165,7 +192,7 @@ class Experiment:
     def model(self) -> nn.Module:
         """Return the network with the dies' weights, and fresh scores or those that it was adapted from."""
         model = self.recipe.model()
-        load_weights(model, self.placement.weights(self.conductance_S), origin_of(self.taken))
+        load_dies(model, self.placement, self.conductance_S, self.taken)
         if self.adapted_from is not None:
             model.load_state_dict(load_state(self.begun), strict=False)
         if self.read_noise is not None:
@@ -187,18 +214,20 @@ class Experiment:
         Raises:
             UsageError: the recipe needs the dies and got none.
         """
+        self.require_data(data)
         model = self.model()
         results: list[EpochResult] = []
         if resume and self.checkpoint.exists():
             results += Checkpoint.load(self.checkpoint).history
+            write_log(self.log, results)
 
         def note(result: EpochResult) -> None:
             results.append(result)
-            write_log(self.folder / "log.csv", results)
+            write_log(self.log, results)
             if on_epoch is not None:
                 on_epoch(result)
 
-        with self._loop(macros, model) as before_step:
+        with self._loop(macros, model, len(data.train_x) // self.recipe.batch) as before_step:
             training = fit(
                 model,
                 self.recipe,
@@ -212,7 +241,10 @@ class Experiment:
             )
         return model, training
 
-    def _loop(self, macros: Macros | None, model: nn.Module) -> AbstractContextManager[Callable[[int], None]]:
+    def _loop(
+        self, macros: Macros | None, model: nn.Module, steps: int
+    ) -> AbstractContextManager[Callable[[int], None]]:
+        """``steps``: of an epoch; the dies are read once in each at least."""
         mode = self.recipe.in_the_loop
         if mode == "off":
             return nullcontext(lambda step: None)
@@ -220,25 +252,37 @@ class Experiment:
             raise UsageError(
                 f"the recipe {self.recipe.name!r} has the chip in the loop ({mode}): training needs its dies"
             )
-        return ChipLoop(mode, macros, self.dies, self.placement, self.recipe.read_every).around(model)
+        return ChipLoop(mode, macros, self.dies, self.placement, min(self.recipe.read_every, steps)).around(model)
+
+    def require_data(self, data: Dataset) -> None:
+        """Refuse other data than those the training was begun with.
+
+        Raises:
+            DataError: they differ.
+        """
+        if data.digest != self.data:
+            raise DataError(
+                f"training {self.name!r} was begun with other data than {data.name!r} has now: shapes, labels or values "
+                "differ. Restore them, or train anew under another --name"
+            )
 
     def require_current(self, macros: Macros) -> None:
         """Refuse to use the network on dies that are no longer what it was trained on.
 
         Raises:
-            UsageError: the read it was trained on is stale, or its pairs changed since; says what to do.
+            DataError: the read it was trained on is stale. OutOfLimits: its cells changed since. Both say what to do.
         """
         how = f"Let the network learn what the die is now, without a pulse: rramlab adapt {self.name}"
         for number, taken in enumerate(self.taken):
             reasons = taken.stale(macros[taken.die].conditions())
             if reasons:
-                raise UsageError(
+                raise DataError(
                     f"the read of die {taken.die!r} that {self.name!r} was trained on is stale: "
                     f"{'; '.join(reasons)}. {how}"
                 )
             reason = self._changed(number, macros[taken.die].read(self.placement.used(number), REPEATS))
             if reason:
-                raise UsageError(f"die {taken.die!r} is no longer what {self.name!r} was trained on: {reason}. {how}")
+                raise OutOfLimits(f"die {taken.die!r} is no longer what {self.name!r} was trained on: {reason}. {how}")
 
     def _changed(self, number: int, now_S: npt.NDArray[np.float32]) -> str:
         """Return how a die's cells, float32[rows, columns] in siemens, differ from those trained on; empty if they do not.
@@ -276,7 +320,7 @@ class Experiment:
         if saved.epoch < self.recipe.epochs:
             raise DataError(
                 f"training {self.name!r} stopped after epoch {saved.epoch} of {self.recipe.epochs}; go on with: "
-                f"rramlab train {self.recipe.name} --name {self.name} --resume"
+                f"{self.words} --name {self.name} --resume"
             )
         model = self.model()
         saved.require(self.recipe, self.die, weights_digest(model), self.checkpoint)
@@ -313,6 +357,10 @@ class Experiment:
         return Deployment(name, self.dies, tuple(reset), self.placement, self.mask(model), conductance_S, about)
 
 
+def _phases(recipe: Recipe) -> tuple[object, ...]:
+    return recipe.granularity, recipe.phases, recipe.assignment
+
+
 def _require_forming(
     conductance_S: npt.NDArray[np.float32], placement: Placement, recipe: Recipe, dies: tuple[str, ...], adapting: bool
 ) -> None:
@@ -332,7 +380,9 @@ def _require_forming(
                 f"{wanted:.0%}. Form it first, {recipe.forming}: rramlab run electroform --die {die} --arm {die} "
                 f"{settings}"
             )
-        if (recipe.forming == "all" and both < 0.5) or (recipe.forming == "one-of-pair" and both > 0.1):
+        if (recipe.forming == "all" and both < 0.5 * (recipe.kept if adapting else 1.0)) or (
+            recipe.forming == "one-of-pair" and both > 0.1
+        ):
             raise UsageError(
                 f"recipe {recipe.name!r} is for a die formed {recipe.forming!r}, but in {both:.0%} of the network's pairs of "
                 f"die {die!r} both cells conduct. Take a die formed that way, or another --set forming=…"

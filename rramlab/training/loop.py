@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -169,12 +170,16 @@ class _Run:
             right += int((outputs.detach().argmax(1) == labels).sum())
         if 2 * (len(self.history) + 1) <= self.recipe.epochs:  # what is learned with the last phases needs time, too
             regroup(self.model)
+        recipe, test = self.recipe, self.data
+        tested = accuracy(self.model, test.test_x[: recipe.test_samples], test.test_y[: recipe.test_samples], stop=stop)
+        if tested is None:
+            return None
         switches = [layer.switches.cpu().numpy() for layer in masked_layers(self.model).values()]
         return EpochResult(
             epoch=len(self.history) + 1,
             loss=loss_sum / self.steps,
             train_accuracy=right / (self.steps * batch),
-            test_accuracy=accuracy(self.model, self.data.test_x, self.data.test_y),
+            test_accuracy=tested,
             learning_rate=float(self.schedule.get_last_lr()[0]),
             hysteresis=self.recipe.hysteresis_in(len(self.history) + 1),
             switched_on=sum(int(count[1]) for count in switches),
@@ -204,14 +209,27 @@ class _Run:
         self.history = list(saved.history)
 
 
-def accuracy(model: nn.Module, x: Images, y: Labels, batch: int = 1000) -> float:
-    """Return the fraction of ``x`` [n, channels, height, width] that ``model`` classifies as ``y``.
+@overload
+def accuracy(model: nn.Module, x: Images, y: Labels, batch: int = 1000) -> float: ...
+@overload
+def accuracy(
+    model: nn.Module, x: Images, y: Labels, batch: int = 1000, *, stop: Callable[[], bool]
+) -> float | None: ...
+def accuracy(
+    model: nn.Module, x: Images, y: Labels, batch: int = 1000, *, stop: Callable[[], bool] = lambda: False
+) -> float | None:
+    """Return the fraction of ``x`` [n, …] that ``model`` classifies as ``y``; None if ``stop`` says so between batches.
 
     It is run in evaluation mode, and its mode left as it was. ``batch`` bounds memory and, with the chip in
     the loop, is how many images go through a layer at once.
     """
-    guessed = predict(model, x, batch).argmax(axis=1)
-    return float(np.mean(guessed == np.asarray(y)))
+    images = torch.as_tensor(x)
+    guessed = []
+    for part in torch.split(images, batch) if len(images) else (images,):
+        if stop():
+            return None
+        guessed.append(predict(model, part, batch).argmax(axis=1))
+    return float(np.mean(np.concatenate(guessed) == np.asarray(y)))
 
 
 def predict(model: nn.Module, x: Images, batch: int = 1000) -> npt.NDArray[np.float32]:
@@ -232,8 +250,10 @@ def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
     """Measure batch norm statistics and activation ranges anew on ``x``.
 
     For a network whose weights are not those it was trained with: unpruned, drifted, read again. The averages
-    are over all batches (a last, incomplete one is left out); scores do not change.
+    are over all batches (a last, incomplete one is left out); scores do not change. Products are the host's.
     """
+    elsewhere = {name: layer.multiply for name, layer in masked_layers(model).items()}
+    configure(model, multiply=None)
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     was_training = model.training
@@ -252,6 +272,8 @@ def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
                     model(part)
     finally:
         model.train(was_training)
+        for name, layer in masked_layers(model).items():
+            layer.multiply = elsewhere[name]
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import runpy
+import sys
 from collections import OrderedDict
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Any, Protocol, Unpack
 
 import torch
 from torch import nn
@@ -87,7 +89,7 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def network(name: str) -> Network:
+def network(name: str, digital: Collection[str] = ()) -> Network:
     """Return a network by name, or what ``FILE.py:FUNCTION`` makes, a plain torch model, with masked layers.
 
     Raises:
@@ -102,30 +104,50 @@ def network(name: str) -> Network:
         )
     if not Path(file).is_file():
         raise UsageError(f"the network {name!r}: there is no file {file}")
-    make = runpy.run_path(file).get(function)
+    make = _run(name, lambda: runpy.run_path(file), Path(file).parent).get(function)
     if not callable(make):
         raise UsageError(f"the network {name!r}: {file} has no function {function!r} that makes one")
 
     def converted(**masking: Unpack[Masking]) -> nn.Module:
-        made = make()
+        made = _run(name, make, Path(file).parent)
         if not isinstance(made, nn.Module):
             raise UsageError(
                 f"the network {name!r}: {function} returned a {type(made).__name__}, expected a torch module"
             )
-        return convert(made, **masking)
+        return convert(made, digital=digital, **masking)
 
     return converted
 
 
+def _run(name: str, code: Callable[[], Any], folder: Path) -> Any:
+    """Call a stranger's code with its folder importable; whatever it raises is said to be its own.
+
+    Raises:
+        UsageError: it raised.
+    """
+    sys.path.insert(0, str(folder))
+    try:
+        return code()
+    except Exception as error:  # it can raise what it likes
+        raise UsageError(f"the network {name!r} cannot be made: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(folder))
+
+
 def build(
-    name: str, read_noise: float = 0.0, seed: int | None = None, share: bool = False, **masking: Unpack[Masking]
+    name: str,
+    read_noise: float = 0.0,
+    seed: int | None = None,
+    share: bool = False,
+    digital: Collection[str] = (),
+    **masking: Unpack[Masking],
 ) -> nn.Module:
     """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores, ``share``: one threshold.
 
     Raises:
         UsageError: no such network; the message lists those that exist.
     """
-    make = network(name)
+    make = network(name, digital)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)

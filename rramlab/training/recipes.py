@@ -52,6 +52,9 @@ class Recipe(BaseModel):
             steps (``weights``), or every product (``multiply``); see ``training.chiploop``.
         epochs, batch, learning_rate, momentum, weight_decay: of SGD; a last, incomplete batch is left out.
         schedule: "cosine" falls from ``learning_rate`` to 0 over all steps.
+        test_samples: evaluate each epoch on the first so many test samples alone; None: on all. With every product on the chip
+            the whole test set can take hours.
+        digital: layers of a network of one's own that stay on the host; see ``nn.convert``.
         threads: of torch while training; None leaves torch's own choice. One is best for small networks: they gain
             nothing from a second, and lose much where another process has its core.
         seed: of scores, order of the data and noise.
@@ -83,6 +86,8 @@ class Recipe(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["cosine"] = "cosine"
+    test_samples: int | None = Field(None, ge=1)
+    digital: tuple[str, ...] = ()
     threads: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
 
@@ -132,6 +137,11 @@ class Recipe(BaseModel):
         Raises:
             UsageError: samples of another shape or below 0, or more classes than outputs.
         """
+        if self.batch > len(data.train_x):
+            raise UsageError(
+                f"a batch of {self.batch} is more than the {len(data.train_x)} training samples of {data.name}; make the "
+                "batch of the recipe smaller"
+            )
         model = self.model()
         load_weights(
             model, {name: np.full(layer.shape, 1e-5, np.float32) for name, layer in masked_layers(model).items()}
@@ -141,7 +151,7 @@ class Recipe(BaseModel):
         try:
             with torch.no_grad():
                 outputs = model(torch.from_numpy(data.train_x[:2]))
-        except RuntimeError as error:
+        except Exception as error:  # a network of one's own can raise what it likes
             raise UsageError(
                 f"the network {self.network!r} does not take {found}, which the data set {data.name!r} has ({error}); {remedy}"
             ) from error
@@ -174,6 +184,7 @@ class Recipe(BaseModel):
             0.0 if self.read_noise == "measured" else self.read_noise,
             self.seed,
             self.kept_of == "network",
+            self.digital,
             kept=self.kept,
             bits=self.activation_bits,
             granularity=self.granularity,
@@ -189,7 +200,7 @@ def builtin_recipes() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")))
 
 
-def _beside(recipe: Recipe, folder: Path) -> Recipe:
+def beside(recipe: Recipe, folder: Path) -> Recipe:
     """Let files that a recipe names lie beside it: their paths become absolute."""
     changes = {}
     if ".py:" in recipe.network:
@@ -209,7 +220,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         DataError: the file cannot be read.
     """
     if Path(name_or_path).suffix in {".yaml", ".yml"}:
-        return _beside(load_model(Path(name_or_path), Recipe), Path(name_or_path).parent)
+        return beside(load_model(Path(name_or_path), Recipe), Path(name_or_path).parent)
     known = builtin_recipes()
     if str(name_or_path) not in known:
         raise UsageError(

@@ -260,7 +260,7 @@ def test_a_stale_read_is_not_deployed(lab, tmp_path):
     with changed_json(checkpoint(tmp_path) / "experiment.json") as about:
         about["taken"][0]["taken_at"] = (datetime.now(UTC) - timedelta(days=30, hours=1)).isoformat()
     answer = lab("deploy", NAME, "--json")
-    assert answer.exit_code == 2
+    assert answer.exit_code == 1
     assert "30 days old" in answer.document["error"]
     assert f"rramlab adapt {NAME}" in answer.document["error"]
     assert not (tmp_path / "data" / "deployments").exists()
@@ -347,4 +347,4 @@ def test_a_network_is_not_deployed_on_a_die_whose_other_cells_were_formed_since(
     assert lab("run", "electroform", "--set", "cells=pristine", "--arm", DIE).exit_code == 0
     answer = lab("deploy", NAME, "--json")
     assert "of its cells conduct that did not" in answer.document["error"]
-    assert answer.exit_code == 2
+    assert answer.exit_code == 5

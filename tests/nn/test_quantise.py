@@ -109,6 +109,17 @@ def test_a_rectifying_quantiser_follows_what_the_relu_passes() -> None:
     assert float(one.clip) == pytest.approx(float(two.clip), rel=0.02)  # one looks at a part of the batch
 
 
+@pytest.mark.parametrize("calls", [2, 3, 4, 8])
+def test_every_call_of_a_step_is_followed(calls: int) -> None:
+    """A recurrent layer is passed through at several times, and its range is that of all."""
+    quantiser, clips = UnsignedQuantiser(4, rectify=True), []
+    for _ in range(400):
+        for call in range(calls):
+            quantiser(torch.full((8, 4), 1.0 + call))
+        clips.append(float(quantiser.clip))
+    assert sum(clips[100:]) / 300 == pytest.approx((1 + calls) / 2, rel=0.15)
+
+
 def test_the_range_is_forgotten_on_demand() -> None:
     quantiser = UnsignedQuantiser(4)
     quantiser(torch.linspace(0, 1, 100))

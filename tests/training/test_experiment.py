@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import DataError, OutOfLimits, UsageError
 from rramlab.macro.conditions import OLDEST, WARMER_C, Conditions
 from rramlab.nn import masked_layers
 from rramlab.protocols.files import parse_assignments
@@ -184,7 +184,7 @@ def test_a_network_may_be_used_while_its_die_is_what_it_was(trained, die):
 )
 def test_a_stale_read_is_refused_with_the_remedy(trained, die, change, words):
     die.now = replace(die.now, **change)
-    with pytest.raises(UsageError, match=rf"(?s){words}.*rramlab adapt mine"):
+    with pytest.raises(DataError, match=rf"(?s){words}.*rramlab adapt mine"):
         trained.require_current({"d1": die})
 
 
@@ -194,7 +194,7 @@ def test_cells_that_were_lost_since_are_found(trained, die, share, fits):
     if fits:
         trained.require_current({"d1": die})
     else:
-        with pytest.raises(UsageError, match=r"no longer what 'mine' was trained on.*rramlab adapt mine"):
+        with pytest.raises(OutOfLimits, match=r"no longer what 'mine' was trained on.*rramlab adapt mine"):
             trained.require_current({"d1": die})
 
 
@@ -214,12 +214,74 @@ def test_an_adapted_network_begins_with_what_was_learned_on_weights_that_are_rea
     assert (adapted.adapted_from, adapted.dies) == ("mine", ("d2",))
     for experiment in (adapted, Experiment.load(adapted.folder)):
         begins, learned = experiment.model().state_dict(), trained.trained().state_dict()
-        of_the_die = ("conductance", "scale", "_extra_state")
+        of_the_die = ("conductance", "scale", "_extra_state", "kept_weights", "switches")
         same = [name for name in learned if not name.endswith(of_the_die)]
         assert {"fc1.scores", "norm1.running_mean"} <= set(same)
         assert all(torch.equal(begins[name], learned[name]) for name in same)
         assert not torch.equal(begins["fc1.conductance"], learned["fc1.conductance"])
         assert begins["fc1._extra_state"]["die"] == "d2"
+        assert begins["fc1.switches"].tolist() == [learned["fc1.switches"][0], 0, 0]  # switches are counted anew
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"kept": 0.2}, {"granularity": "phase", "phases": 8}, {"granularity": "phase", "phases": 4, "assignment": "adc"}],
+)
+def test_an_adapted_network_is_what_its_own_recipe_says(tmp_path, die, digits, trained, changes):
+    recipe = RECIPE.changed(changes)
+    adapted = Experiment.begin(tmp_path / "again", recipe, {"d1": die}, DIGITS, trained)
+    model, _ = adapted.train(digits, resume=False)
+    fresh = masked_layers(recipe.model())
+    for name, layer in masked_layers(model).items():
+        assert int(layer.kept_weights) == int(fresh[name].kept_weights)
+        assert layer.mask().float().mean() == pytest.approx(recipe.kept, abs=0.1)
+        if layer.phase is not None:
+            assert torch.equal(layer.phase, fresh[name].phase)
+
+
+def test_other_data_than_it_was_begun_with_are_refused(tmp_path, trained, digits):
+    other = replace(digits, train_x=np.ascontiguousarray(digits.train_x[::-1]))
+    with pytest.raises(DataError, match="begun with other data"):
+        trained.train(other, resume=True)
+
+
+def test_what_an_older_training_left_does_not_stay(tmp_path, die, trained):
+    (trained.folder / "mask.npz").write_bytes(b"of the older one")
+    assert trained.log.exists()
+    begun(tmp_path, die)
+    assert not (trained.folder / "mask.npz").exists()
+    assert not trained.log.exists()
+
+
+def test_a_log_that_was_not_written_is_written_when_it_goes_on(trained, digits):
+    trained.log.unlink()
+    trained.train(digits, resume=True)
+    assert len(trained.log.read_text().splitlines()) == 1 + trained.recipe.epochs
+
+
+def test_reads_under_another_compensation_do_not_speak_of_the_same_cells(trained, die):
+    die.now = replace(die.now, compensated=True)
+    with pytest.raises(DataError, match=r"compensation in bench\.yaml"):
+        trained.require_current({"d1": die})
+
+
+def test_a_die_whose_cells_are_all_formed_is_adapted_after_its_deployment_by_reset(tmp_path, table, digits):
+    recipe = RECIPE.changed({"forming": "all", "kept": 0.3})
+    die = Die("d1", table, formed(table, "all"))
+    experiment = begun(tmp_path, die, recipe)
+    experiment.train(digits, resume=False)
+    gone = experiment.placement.used().bits & ~experiment.placement.cells(experiment.mask(experiment.trained())).bits
+    die.conductance_S = np.where(gone, 1e-7, die.conductance_S)
+    Experiment.begin(tmp_path / "again", recipe, {"d1": die}, digits, experiment)
+
+
+def test_the_noise_of_a_weight_is_that_of_both_its_cells(tmp_path, table):
+    die = Die("d1", table, formed(table, "all"))
+    recipe = RECIPE.changed({"forming": "all", "read_noise": 0.02, "kept": 1.0})
+    model = begun(tmp_path, die, recipe).model().train()
+    layer = masked_layers(model)["fc2"]
+    spread = torch.stack([layer.weights().detach() for _ in range(300)]).std(dim=0) / layer.scale
+    assert float(spread.mean()) == pytest.approx(0.02 * 12.3e-6 * 2**0.5, rel=0.1)
 
 
 def test_a_network_that_was_not_trained_to_its_end_is_not_adapted(tmp_path, die, digits):
@@ -234,7 +296,7 @@ def test_a_network_that_was_not_trained_to_its_end_is_not_adapted(tmp_path, die,
 
 
 def test_a_training_of_another_network_is_not_adapted(tmp_path, die, trained):
-    images, labels = np.zeros((4, 1, 28, 28), np.float32), np.arange(4)
+    images, labels = np.zeros((60, 1, 28, 28), np.float32), np.arange(60) % 10
     data = Dataset("images", images, labels, images, labels, tuple("0123456789"))
     with pytest.raises(UsageError, match="another network"):
         Experiment.begin(tmp_path / "again", load_recipe("fashion-mnist"), {"d1": die}, data, trained)
@@ -253,5 +315,5 @@ def test_a_network_of_few_kept_weights_is_adapted_after_its_deployment_by_reset(
 
 def test_cells_that_appeared_since_are_found(trained, die):
     die.conductance_S = np.full(die.geometry.shape, 1.2e-5)
-    with pytest.raises(UsageError, match="no longer what"):
+    with pytest.raises(OutOfLimits, match="no longer what"):
         trained.require_current({"d1": die})

@@ -52,6 +52,15 @@ class StopAfter:
         return self.left < 0
 
 
+def test_an_evaluation_stops_between_batches(digits: Dataset, make: Make) -> None:
+    model = make()
+    settle_statistics(model, digits.train_x[:600])
+    asked = iter([False, True])
+    assert accuracy(model, digits.test_x, digits.test_y, 100, stop=lambda: next(asked)) is None
+    whole = accuracy(model, digits.test_x, digits.test_y)
+    assert accuracy(model, digits.test_x, digits.test_y, 100, stop=lambda: False) == whole
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_digits_recipe_learns_topology_alone(digits: Dataset, seed: int) -> None:
     recipe = load_recipe("digits").model_copy(update={"seed": seed})

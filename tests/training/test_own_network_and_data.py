@@ -127,6 +127,40 @@ def test_a_function_that_makes_no_network_is_refused(folder: Path, function: str
         recipe_of(folder, function).model()
 
 
+def test_a_network_finds_what_lies_beside_it_and_leaves_layers_digital(folder: Path) -> None:
+    (folder / "parts.py").write_text("WIDTH = 8\n")
+    text = "from torch import nn\nfrom parts import WIDTH\n"
+    text += (
+        "def network():\n    return nn.Sequential(nn.Flatten(), nn.Linear(12, WIDTH), nn.ReLU(), nn.Linear(WIDTH, 3))\n"
+    )
+    (folder / "own.py").write_text(text)
+    recipe = recipe_of(folder, "network").changed({"digital": ("3",)})
+    assert list(masked_layers(recipe.model())) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import nowhere_at_all", "cannot be made: ModuleNotFoundError"),
+        ("def network():\n    return 1 / 0", "cannot be made: ZeroDivisionError"),
+    ],
+)
+def test_what_a_network_of_ones_own_raises_is_said_to_be_its_own(folder: Path, body: str, message: str) -> None:
+    (folder / "own.py").write_text(body)
+    with pytest.raises(UsageError, match=message) as refused:
+        recipe_of(folder, "network").model()
+    assert "own.py" in str(refused.value)
+
+
+def test_a_network_that_unpacks_other_data_is_refused_in_words(folder: Path) -> None:
+    text = NETWORK + "\nclass Odd(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    text += "        self.layer = nn.Linear(4, 3)\n    def forward(self, x):\n        batch, height, width = x.shape\n"
+    (folder / "own.py").write_text(text + "        return self.layer(x[:, 0])\n")
+    x, y = np.ones((20, 1, 3, 4), np.float32), np.arange(20) % 3
+    with pytest.raises(UsageError, match="does not take samples of shape"):
+        recipe_of(folder, "Odd").require(Dataset("d", x, y, x, y, ("a", "b", "c")))
+
+
 def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
     recipe = recipe_of(folder, "network")
     (folder / "own.py").unlink()
@@ -140,7 +174,7 @@ def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
 def test_data_that_the_network_does_not_take_are_refused(
     folder: Path, shape: tuple[int, ...], classes: int, message: str
 ) -> None:
-    x, y = np.ones((8, *shape), np.float32), np.arange(8) % classes
+    x, y = np.ones((20, *shape), np.float32), np.arange(20) % classes
     data = Dataset("other", x, y, x, y, tuple(map(str, range(classes))))
     with pytest.raises(UsageError, match=message) as refused:
         recipe_of(folder, "network").require(data)
