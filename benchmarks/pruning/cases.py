@@ -15,7 +15,12 @@ DRIFT, STORAGE = 0.02, timedelta(days=365)
 # Group -> case -> changes of the recipe. Only the groups "chip" and "ageing" are evaluated on the die; of the others, a case
 # that stands in two groups is trained once.
 GROUPS = {
-    "chip": {"edge": {}, "16 phases": P16, "large, edge": {"network": "fashion-cnn-large"}},
+    "chip": {
+        "edge": {},
+        "16 phases": P16,
+        "edge, dead band 40% to 0": {"hysteresis": 0.4, "hysteresis_end": 0.0},
+        "large, edge": {"network": "fashion-cnn-large", "epochs": 15},
+    },
     "phases": {
         "1": {"granularity": "phase", "phases": 1},
         "4": {"granularity": "phase", "phases": 4},

@@ -97,6 +97,12 @@ def spread(outcomes, key):
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def cell(outcomes, key):
+    """Return mean and standard deviation; of one die the mean alone."""
+    deviation = f" ± {spread(outcomes, key):.2%}" if len(outcomes) > 1 else ""
+    return f"{mean(outcomes, key):.2%}{deviation}"
+
+
 def markdown(document):
     lines = [
         "# Topology: which random weights stay",
@@ -125,7 +131,7 @@ def markdown(document):
         first = next(iter(cases.values()))
         shown = [key for key in COLUMNS if any(key in each for each in first)]
         counted = [key for key in COUNTS if any(key in each for each in first)]
-        if group != "hysteresis":
+        if group not in ("hysteresis", "chip"):
             counted = [key for key in counted if key != "switched"]
         if group not in ("noise", "forming"):
             shown = [key for key in shown if key != "host_very_noisy"]
@@ -133,7 +139,7 @@ def markdown(document):
         lines.append(f"| case | dies | epochs | {' | '.join((COLUMNS | COUNTS)[key] for key in (*shown, *counted))} |")
         lines.append("|---" * (3 + len(shown) + len(counted)) + "|")
         for case, outcomes in cases.items():
-            cells = [f"{mean(outcomes, key):.2%} ± {spread(outcomes, key):.2%}" for key in shown]
+            cells = [cell(outcomes, key) for key in shown]
             cells += [f"{mean(outcomes, key):,.0f}" for key in counted]
             lines.append(f"| {case} | {len(outcomes)} | {outcomes[0]['epochs']} | {' | '.join(cells)} |")
     lines += [
