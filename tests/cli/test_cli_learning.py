@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,18 +10,28 @@ import time
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import rramlab as package
 from rramlab.base.arrays import load_arrays
+from rramlab.cli.app import app
 
 pytest.importorskip("torch", reason="the learning side needs rramlab[train]")
 
 DIE = "sim-0001"
 
 
+@pytest.fixture(scope="module")
+def formed_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formed")
+    answer = CliRunner().invoke(app, ["run", "electroform", "--arm", DIE, "--bench", str(folder)])
+    assert answer.exit_code == 0, answer.stderr
+    return folder
+
+
 @pytest.fixture
-def formed(rramlab):
-    assert rramlab("run", "electroform", "--arm", DIE).exit_code == 0
+def formed(formed_once, tmp_path, rramlab):
+    shutil.copytree(formed_once / "data", tmp_path / "data")
     return rramlab
 
 
@@ -164,7 +175,7 @@ def test_data_list_says_what_is_missing_and_how_to_get_it(rramlab, tmp_path):
 
 
 def test_training_stopped_by_ctrl_c_resumes_to_the_same_bits(formed, tmp_path):
-    words = [sys.executable, "-m", "rramlab", "train", "digits", "--epochs", "30", "--json"]
+    words = [sys.executable, "-m", "rramlab", "train", "digits", "--epochs", "12", "--json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     begun = subprocess.Popen(
         [*words, "--name", "stopped"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -185,7 +196,7 @@ def test_training_stopped_by_ctrl_c_resumes_to_the_same_bits(formed, tmp_path):
         [*words, "--name", "stopped", "--resume"], capture_output=True, text=True, env=environment, check=True
     )
     history = json.loads(resumed.stdout)["history"]
-    assert len(history) == 30
+    assert len(history) == 12
     # The same weights, trained without a break.
     calm = tmp_path / "data" / "checkpoints" / "calm"
     calm.mkdir()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from rramlab.cli.app import app
 
 GUIDE = Path(__file__).parents[2] / "docs" / "researcher.md"
 BLOCK = re.compile(r"^```(sh|python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -16,7 +17,7 @@ FILE = re.compile(r"# (\S+\.(?:py|yaml))\n")
 
 
 @pytest.mark.timeout(480)
-def test_every_block_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: object) -> None:
+def test_every_block_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
     assert {language for language, _ in blocks} == {"sh", "python", "yaml"}
     monkeypatch.chdir(tmp_path)
@@ -35,7 +36,7 @@ def test_every_block_of_the_guide_works(tmp_path: Path, monkeypatch: pytest.Monk
                     monkeypatch.chdir(words[1])
                     continue
                 assert words[0] == "rramlab", line
-                done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
-                assert done.returncode == 0, f"{line}\n{done.stderr}"
+                done = CliRunner().invoke(app, words[1:])
+                assert done.exit_code == 0, f"{line}\n{done.stderr}"
     assert Path("floorplan.png").read_bytes().startswith(b"\x89PNG")
     assert float(scope["right"]) > 0.8  # type: ignore[arg-type]
