@@ -175,7 +175,7 @@ def draw(document, path):
         for axes in (left, right):
             axes.grid(axis="y")
             if axes.lines:
-                axes.legend(loc="lower right")
+                axes.legend(loc="lower center")
         save_figure(figure, path)
 
 
