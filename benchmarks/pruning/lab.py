@@ -10,7 +10,7 @@ from rramlab.base.folders import shipped
 from rramlab.calibration.procedures import analyse, chosen, measure
 from rramlab.drivers.bench import describe_bench
 from rramlab.engine.session import Session
-from rramlab.nn import configure
+from rramlab.nn import configure, masks
 from rramlab.runs.store import find_run
 from rramlab.training import accuracy
 from rramlab.training.deploying import put_on_chip
@@ -98,7 +98,7 @@ def on_host(model, data, noise=0.0):
 def figures(model, history, data):
     """Return what every case tells of a training: last epoch, never the best."""
     last = history[-1]
-    kept = float(np.mean([layer.mask().float().mean().item() for layer in _layers(model)]))
+    kept = float(np.mean([mask.mean() for mask in masks(model).values()]))
     return {
         "host": on_host(model, data),
         "host_noisy": on_host(model, data, READ_NOISE),
@@ -107,9 +107,3 @@ def figures(model, history, data):
         "switched": last.switched_on + last.switched_off,
         "seconds": round(sum(each.seconds for each in history), 1),
     }
-
-
-def _layers(model):
-    from rramlab.nn import masked_layers
-
-    return masked_layers(model).values()

@@ -184,7 +184,6 @@ def _learn(
     from rramlab.engine.session import Session
     from rramlab.training import load_dataset
     from rramlab.training.deploying import checkpoints
-    from rramlab.training.experiment import Experiment
 
     if resume and overwrite:
         raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
@@ -194,17 +193,14 @@ def _learn(
     folder = checkpoints(description.data) / checked(
         name or f"{recipe.name}-{'-'.join(die_ids)}"[:64], "training's name"
     )
-    begun = Experiment.load(folder) if resume else None
-    dataset = load_dataset((begun.recipe if begun else recipe).dataset, data, description.root)
+    begun = _begun(folder, recipe, changes, die_ids) if resume else None
+    followed = recipe if begun is None else begun.recipe
+    dataset = load_dataset(followed.dataset, data, description.root)
     with ExitStack() as opened:
         macros: Macros | None = None
-        if recipe.in_the_loop != "off":
+        if followed.in_the_loop != "off":
             macros = opened.enter_context(Session(description)).macros
-        experiment = _experiment(
-            out, description, recipe, changes, folder, begun, overwrite, macros, dataset, source, words
-        )
-        if experiment.recipe.in_the_loop != "off" and macros is None:  # of a training that goes on
-            macros = opened.enter_context(Session(description)).macros
+        experiment = begun or _experiment(out, description, recipe, folder, overwrite, macros, dataset, source, words)
         if experiment.recipe.in_the_loop == "multiply":
             _announce(out, description, experiment, dataset)
         random = experiment.random_accuracy(dataset)
@@ -259,45 +255,52 @@ def _announce(out: Output, description: BenchDescription, experiment: Experiment
     gates = experiment.placement.gates(experiment.mask(model))
     sample = sample_cost(gates, experiment.load_a_sample(model), description.board)
     recipe = experiment.recipe
-    samples = recipe.epochs * (len(dataset.train_x) // recipe.batch * recipe.batch + len(dataset.test_x))
+    samples = recipe.epochs * (recipe.steps(dataset) * recipe.batch + len(dataset.test_x))
     out.say(
         f"Every product is the die's: about {show_duration(samples * sample.time_s)} of bench time for {recipe.epochs} "
         "epochs, by the board's rates."
     )
 
 
+def _begun(folder: Path, recipe: Recipe, changes: Mapping[str, object], here: list[str]) -> Experiment:
+    """Return the training that goes on.
+
+    Raises:
+        UsageError: it is of other dies than ``here``, or was begun with other values than those given now.
+    """
+    from rramlab.training.experiment import Experiment
+
+    begun = Experiment.load(folder)
+    if not set(begun.dies) <= set(here):
+        raise UsageError(
+            f"training {folder.name!r} is of die {begun.die}, not of {', '.join(here)}; leave --die and --dies out, "
+            "they are known; or let it learn on, on the other die: rramlab adapt"
+        )
+    wanted: dict[str, object] = {key: getattr(recipe, key) for key in ("name", *changes)}
+    for key, value in wanted.items():
+        if getattr(begun.recipe, key) != value:
+            raise UsageError(
+                f"training {folder.name!r} was begun with {key} {getattr(begun.recipe, key)!r}, not {value!r}; a "
+                "resume goes on with the recipe it was begun with. Leave the option out, or train under another --name"
+            )
+    return begun
+
+
 def _experiment(
     out: Output,
     description: BenchDescription,
     recipe: Recipe,
-    changes: Mapping[str, object],
     folder: Path,
-    begun: Experiment | None,
     overwrite: bool,
     macros: Macros | None,
     dataset: Dataset,
     source: Experiment | None,
     words: str,
 ) -> Experiment:
-    """Go on with an experiment, or read the dies' weights for a new one; without ``macros`` the bench is released again."""
+    """Read the dies' weights for a new experiment; without ``macros`` the bench is released again."""
     from rramlab.engine.session import Session
     from rramlab.training.experiment import Experiment
 
-    if begun is not None:
-        here = [entry.id for entry in description.file.dies]
-        if not set(begun.dies) <= set(here):
-            raise UsageError(
-                f"training {folder.name!r} is of die {begun.die}, not of {', '.join(here)}; leave --die and --dies out, "
-                "they are known; or let it learn on, on the other die: rramlab adapt"
-            )
-        wanted: dict[str, object] = {key: getattr(recipe, key) for key in ("name", *changes)}
-        for key, value in wanted.items():
-            if getattr(begun.recipe, key) != value:
-                raise UsageError(
-                    f"training {folder.name!r} was begun with {key} {getattr(begun.recipe, key)!r}, not {value!r}; a "
-                    "resume goes on with the recipe it was begun with. Leave the option out, or train under another --name"
-                )
-        return begun
     if (folder / "experiment.json").exists() and not overwrite:
         raise UsageError(
             f"there is a training {folder.name!r} already; nothing was changed. Go on with it by --resume, choose another "

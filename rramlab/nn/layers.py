@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from rramlab.base.errors import UsageError
 from rramlab.nn.masked import MaskedLayer, Masking
+from rramlab.nn.measured import joined
 
 # Codes of one call of ``multiply``: bounds the memory that an unfolded convolution takes.
 CODES_AT_ONCE = 1 << 24
@@ -34,7 +35,7 @@ class MaskedLinear(MaskedLayer):
         def multiplied(x: Tensor) -> Tensor:
             # Not functional.linear: it takes the weights transposed, and every pass over their gradient would be a slow one.
             host = None if weights is None else self.quantiser(x) @ self.read(weights)
-            return _biased(self.joined(host, None if mask is None else self._on_chip(x, mask)), self.bias)
+            return _biased(joined(host, None if mask is None else self._on_chip(x, mask)), self.bias)
 
         return multiplied
 
@@ -64,7 +65,7 @@ class MaskedConv2d(MaskedLayer):
     def forward(self, x: Tensor) -> Tensor:
         weights, mask = self.now()
         host = None if weights is None else self._on_host(x, self.read(weights))
-        found = self.joined(host, None if mask is None else self._on_chip(x, mask))
+        found = joined(host, None if mask is None else self._on_chip(x, mask))
         return found if self.bias is None else found + self.bias[:, None, None]
 
     def _on_host(self, x: Tensor, weights: Tensor) -> Tensor:
@@ -123,7 +124,7 @@ class MaskedConvTranspose2d(MaskedLayer):
     def forward(self, x: Tensor) -> Tensor:
         weights, mask = self.now()
         host = None if weights is None else self._on_host(x, self.read(weights))
-        found = self.joined(host, None if mask is None else self._on_chip(x, mask))
+        found = joined(host, None if mask is None else self._on_chip(x, mask))
         return found if self.bias is None else found + self.bias[:, None, None]
 
     def _on_host(self, x: Tensor, weights: Tensor) -> Tensor:

@@ -40,18 +40,6 @@ class Masking(TypedDict, total=False):
     rectify: bool
 
 
-class _Measured(torch.autograd.Function):
-    """A product as it was measured, with the gradient of the host's."""
-
-    @staticmethod
-    def forward(ctx: Any, host: Tensor, chip: Tensor) -> Tensor:
-        return chip
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0], None
-
-
 class MaskedLayer(nn.Module):
     """``inputs`` × ``outputs`` pairs, a fraction ``kept`` of which carry weight.
 
@@ -335,7 +323,7 @@ class MaskedLayer(nn.Module):
     def now(self) -> tuple[Tensor | None, Tensor | None]:
         """Return what this pass multiplies with: the selected weights if the host does, the mask if ``multiply`` does.
 
-        Both while it learns with the chip in the loop: see :meth:`joined`.
+        Both while it learns with the chip in the loop: see ``nn.measured.joined``.
 
         Raises:
             UsageError: no weights were loaded.
@@ -348,16 +336,6 @@ class MaskedLayer(nn.Module):
             weights = self.selected()
             return weights, self.mask() if self.keep_all else self.last_mask
         return None, self.mask()
-
-    @staticmethod
-    def joined(host: Tensor | None, chip: Tensor | None) -> Tensor:
-        """Return the chip's value with the host's gradient, or whichever there is."""
-        if host is None or chip is None:
-            found = chip if host is None else host
-            assert found is not None
-            return found
-        measured: Tensor = _Measured.apply(host, chip)  # type: ignore[no-untyped-call]
-        return measured
 
     def on_chip(self, codes: Tensor, mask: Tensor) -> Tensor:
         """Multiply ``codes`` uint8[batch, inputs] elsewhere; returns float32[batch, outputs] in activations.

@@ -227,7 +227,7 @@ class Experiment:
             if on_epoch is not None:
                 on_epoch(result)
 
-        with self._loop(macros, model, len(data.train_x) // self.recipe.batch) as before_step:
+        with self._loop(macros, model, self.recipe.steps(data)) as before_step:
             training = fit(
                 model,
                 self.recipe,

@@ -122,12 +122,7 @@ class _Run:
         missing = [name for name, layer in masked_layers(model).items() if not layer.loaded]
         if missing:
             raise UsageError(f"the layers {', '.join(missing)} have no weights: load_weights(model, ...) first")
-        self.steps = len(data.train_x) // recipe.batch
-        if self.steps == 0:
-            raise UsageError(
-                f"a batch of {recipe.batch} is more than the {len(data.train_x)} training images "
-                f"of {data.name}; make the batch of the recipe smaller"
-            )
+        self.steps = recipe.steps(data)
         self.x, self.y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.digest = weights_digest(model)
         self.history: list[EpochResult] = []
@@ -225,7 +220,7 @@ def accuracy(
     """
     images = torch.as_tensor(x)
     guessed = []
-    for part in torch.split(images, batch) if len(images) else (images,):
+    for part in torch.split(images, batch):
         if stop():
             return None
         guessed.append(predict(model, part, batch).argmax(axis=1))

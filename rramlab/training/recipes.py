@@ -137,11 +137,7 @@ class Recipe(BaseModel):
         Raises:
             UsageError: samples of another shape or below 0, or more classes than outputs.
         """
-        if self.batch > len(data.train_x):
-            raise UsageError(
-                f"a batch of {self.batch} is more than the {len(data.train_x)} training samples of {data.name}; make the "
-                "batch of the recipe smaller"
-            )
+        self.steps(data)
         model = self.model()
         load_weights(
             model, {name: np.full(layer.shape, 1e-5, np.float32) for name, layer in masked_layers(model).items()}
@@ -160,6 +156,20 @@ class Recipe(BaseModel):
                 f"the network {self.network!r} gives outputs of shape {tuple(outputs.shape[1:])}, the data set {data.name!r} "
                 f"has {found}; {remedy}"
             )
+
+    def steps(self, data: Dataset) -> int:
+        """Return the training steps of an epoch; a last, incomplete batch is left out.
+
+        Raises:
+            UsageError: the data set is smaller than a batch.
+        """
+        count = len(data.train_x)
+        if count < self.batch:
+            raise UsageError(
+                f"a batch of {self.batch} is more than the {count} training images of {data.name}; make the batch of the "
+                "recipe smaller"
+            )
+        return count // self.batch
 
     def hysteresis_in(self, epoch: int) -> float:
         """Return the hysteresis of an epoch, counted from 1."""
