@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rramlab.drivers.bench import BenchDescription
-    from rramlab.training.dataset import Dataset
+    from rramlab.training.datasets import Dataset
     from rramlab.training.experiment import Experiment
     from rramlab.training.onchip import Macros
     from rramlab.training.recipes import Recipe

@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
-    from rramlab.training.data import Found, find_datasets, load_dataset
-    from rramlab.training.dataset import Dataset, load_npz
+    from rramlab.training.datasets import Dataset, Found, find_datasets, load_dataset, load_npz
     from rramlab.training.loop import Training, accuracy, accuracy_random, fit, predict, settle_statistics
     from rramlab.training.networks import build
     from rramlab.training.recipes import Recipe, builtin_recipes, load_recipe
 
 _HOMES = {
     "checkpoint": ("Checkpoint", "EpochResult", "weights_digest"),
-    "data": ("Found", "find_datasets", "load_dataset"),
-    "dataset": ("Dataset", "load_npz"),
+    "datasets": ("Dataset", "Found", "find_datasets", "load_dataset", "load_npz"),
     "loop": ("Training", "accuracy", "accuracy_random", "fit", "predict", "settle_statistics"),
     "networks": ("build",),
     "recipes": ("Recipe", "builtin_recipes", "load_recipe"),

@@ -13,7 +13,7 @@ from rramlab.deploy import Method, Verification
 from rramlab.engine.session import Session
 from rramlab.macro.cells import is_conducting
 from rramlab.training.checkpoint import EpochResult
-from rramlab.training.dataset import Dataset
+from rramlab.training.datasets import Dataset
 from rramlab.training.deploying import checkpoints, put_on_chip
 from rramlab.training.experiment import Experiment
 from rramlab.training.loop import accuracy

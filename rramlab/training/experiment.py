@@ -33,7 +33,7 @@ from rramlab.training.checkpoint import (
     write_log,
 )
 from rramlab.training.chiploop import REPEATS, ChipLoop, load_dies, read_dies
-from rramlab.training.dataset import Dataset
+from rramlab.training.datasets import Dataset
 from rramlab.training.loop import Training, accuracy_random, fit
 from rramlab.training.onchip import Macros
 from rramlab.training.recipes import Recipe

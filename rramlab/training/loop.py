@@ -21,7 +21,7 @@ from torch.nn import functional
 from rramlab.base.errors import RramlabError, UsageError
 from rramlab.nn import UnsignedQuantiser, configure, masked_layers, regroup
 from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
-from rramlab.training.dataset import Dataset
+from rramlab.training.datasets import Dataset
 from rramlab.training.recipes import Recipe
 
 STATISTICS_IMAGES = 6000  # enough for means and variances of a channel to a few percent

@@ -16,7 +16,7 @@ from rramlab.macro.gates import GatePattern
 from rramlab.macro.placement import Placement, Tile
 from rramlab.macro.protocol import Macro
 from rramlab.nn import MaskedLayer, masked_layers, masks
-from rramlab.training.dataset import Dataset
+from rramlab.training.datasets import Dataset
 from rramlab.training.loop import accuracy
 
 Macros = Mapping[str, Macro]  # by die id

@@ -18,7 +18,7 @@ from rramlab.base.yamlfile import explain, load_model
 from rramlab.macro.masks import Granularity
 from rramlab.nn import Assignment, HysteresisRule, load_weights, masked_layers
 from rramlab.training import networks
-from rramlab.training.dataset import Dataset
+from rramlab.training.datasets import Dataset
 
 Forming = Literal["all", "partial", "one-of-pair"]
 Mode = Literal["off", "weights", "multiply"]

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 
 from rramlab.base.errors import DataError, UsageError
-from rramlab.training import Dataset, data, find_datasets, load_dataset
+from rramlab.training import Dataset, find_datasets, load_dataset
+from rramlab.training.datasets import places
 
 from .conftest import idx, write_fashion
 
 
 @pytest.fixture(autouse=True)
 def _only_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(data.VARIABLE, raising=False)
-    monkeypatch.setattr(data, "SYSTEM", tmp_path / "system")
+    monkeypatch.delenv(places.VARIABLE, raising=False)
+    monkeypatch.setattr(places, "SYSTEM", tmp_path / "system")
 
 
 def check(found: Dataset, side: int) -> None:
@@ -52,9 +53,9 @@ def test_fashion_is_read_as_it_was_written(tmp_path: Path, packed: bool, below: 
 
 def test_places_are_searched_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "bench"
-    places = [tmp_path / "variable", root / "data", tmp_path / "system"]
-    monkeypatch.setenv(data.VARIABLE, str(places[0]))
-    for place in reversed(places):
+    searched = [tmp_path / "variable", root / "data", tmp_path / "system"]
+    monkeypatch.setenv(places.VARIABLE, str(searched[0]))
+    for place in reversed(searched):
         write_fashion(place / "fashion-mnist")
         assert find_datasets(root=root)[1].folder == place / "fashion-mnist"
     empty = tmp_path / "empty"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol, Unpack
@@ -13,67 +12,9 @@ import torch
 from torch import nn
 
 from rramlab.base.errors import UsageError
-from rramlab.nn import MaskedConv2d, MaskedLinear, Masking, configure, convert, share_kept
-
-
-def digits_mlp(**masking: Unpack[Masking]) -> nn.Module:
-    """64 → 256 → 128 → 10 for 1 × 8 × 8 images: 50,432 weights, at most 256 inputs a layer."""
-    behind: Masking = {**masking, "rectify": True}
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            flatten=nn.Flatten(),
-            fc1=MaskedLinear(64, 256, **masking),
-            norm1=nn.BatchNorm1d(256, affine=False),
-            fc2=MaskedLinear(256, 128, **behind),
-            norm2=nn.BatchNorm1d(128, affine=False),
-            fc3=MaskedLinear(128, 10, **behind),
-        )
-    )
-
-
-def fashion_cnn(**masking: Unpack[Masking]) -> nn.Module:
-    """The Fashion-MNIST network of Li, Wang et al. (arXiv 2311.07164) for 1 × 28 × 28 images: 62,272 weights.
-
-    Convolutions are unpadded: 28 → pool 14 → 12 → 10 → pool 5, so that 16 channels give the 400 inputs of
-    ``fc1``.
-    """
-    behind: Masking = {**masking, "rectify": True}
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            pool0=nn.MaxPool2d(2),
-            conv1=MaskedConv2d(1, 64, 3, **masking),
-            norm1=nn.BatchNorm2d(64, affine=False),
-            conv2=MaskedConv2d(64, 16, 3, **behind),
-            pool2=nn.MaxPool2d(2),
-            norm2=nn.BatchNorm2d(16, affine=False),
-            flatten=nn.Flatten(),
-            fc1=MaskedLinear(400, 128, **behind),
-            fc2=MaskedLinear(128, 10, **behind),
-        )
-    )
-
-
-def fashion_cnn_large(**masking: Unpack[Masking]) -> nn.Module:
-    """For 1 × 28 × 28 images, as much as one die of 512 × 512 cells holds: 103,968 weights in five layers.
-
-    28 → pool 14 → 12 → 10 → 8 → pool 4, so that 32 channels give the 512 inputs of ``fc1``: as many as a die has rows.
-    """
-    behind: Masking = {**masking, "rectify": True}
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            pool0=nn.MaxPool2d(2),
-            conv1=MaskedConv2d(1, 32, 3, **masking),
-            norm1=nn.BatchNorm2d(32, affine=False),
-            conv2=MaskedConv2d(32, 64, 3, **behind),
-            norm2=nn.BatchNorm2d(64, affine=False),
-            conv3=MaskedConv2d(64, 32, 3, **behind),
-            pool3=nn.MaxPool2d(2),
-            norm3=nn.BatchNorm2d(32, affine=False),
-            flatten=nn.Flatten(),
-            fc1=MaskedLinear(512, 128, **behind),
-            fc2=MaskedLinear(128, 10, **behind),
-        )
-    )
+from rramlab.nn import Masking, configure, convert, share_kept
+from rramlab.training.networks.digits import digits_mlp
+from rramlab.training.networks.fashion import fashion_cnn, fashion_cnn_large
 
 
 class Network(Protocol):
