@@ -65,7 +65,7 @@ def test_places_are_searched_in_order(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_missing_says_how_to_get_it(tmp_path: Path) -> None:
-    digits, fashion = find_datasets(root=tmp_path)
+    digits, fashion, *_ = find_datasets(root=tmp_path)
     assert (digits.name, digits.available, digits.folder) == ("digits", True, None)
     assert (fashion.name, fashion.available, fashion.folder) == ("fashion-mnist", False, None)
     assert "dataset-fashion-mnist" in fashion.detail

@@ -17,7 +17,7 @@ from rramlab.training import Recipe, build, builtin_recipes, load_recipe
 
 
 def test_the_built_in_recipes_are_these() -> None:
-    assert builtin_recipes() == ("digits", "fashion-mnist", "fashion-mnist-large")
+    assert builtin_recipes() == ("digits", "fashion-mnist", "fashion-mnist-large", "spoken-digits")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from rramlab.base.errors import UsageError
 from rramlab.nn import Masking, configure, convert, share_kept
 from rramlab.training.networks.digits import digits_mlp
 from rramlab.training.networks.fashion import fashion_cnn, fashion_cnn_large
+from rramlab.training.networks.speech import spoken_crnn
 
 
 class Network(Protocol):
@@ -27,6 +28,7 @@ NETWORKS: dict[str, Network] = {
     "digits-mlp": digits_mlp,
     "fashion-cnn": fashion_cnn,
     "fashion-cnn-large": fashion_cnn_large,
+    "spoken-crnn": spoken_crnn,
 }
 
 
