@@ -18,7 +18,7 @@ GROUPS = {
     "chip": {
         "edge": {},
         "16 phases": P16,
-        "edge, dead band 40% to 0": {"hysteresis": 0.4, "hysteresis_end": 0.0},
+        "edge, dead band 50% to 0": {"hysteresis": 0.5, "hysteresis_end": 0.0},
         "large, edge": {"network": "fashion-cnn-large", "epochs": 15},
     },
     "phases": {
@@ -37,7 +37,7 @@ GROUPS = {
         "none": LONGER,
         "dead band 10%": {**LONGER, "hysteresis": 0.1},
         "dead band 20%": {**LONGER, "hysteresis": 0.2},
-        "dead band 40% to 0": {**LONGER, "hysteresis": 0.4, "hysteresis_end": 0.0},
+        "dead band 50% to 0": {**LONGER, "hysteresis": 0.5, "hysteresis_end": 0.0},
         "published, 1 % to 0.7 %": {
             **LONGER,
             "hysteresis": 0.01,

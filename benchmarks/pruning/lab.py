@@ -15,7 +15,7 @@ from rramlab.runs.store import find_run
 from rramlab.training import accuracy
 from rramlab.training.deploying import put_on_chip
 from rramlab.training.experiment import Experiment
-from rramlab.training.onchip import accuracy_on_chip
+from rramlab.training.onchip import scores_on_chip
 
 READ_NOISE = 0.02  # of the published die model: what the host's model of the chip is evaluated with
 FORMING_SEED = 7
@@ -71,13 +71,13 @@ class Lab:
         with Session(self.description) as session:
             deployment, _, found = put_on_chip(session, experiment, (), experiment.name)
             macro, before = session.macro, session.macro.conversions
-            reached = accuracy_on_chip(experiment.trained(), session.macros, deployment, data, images)
+            reached = scores_on_chip(experiment.trained(), session.macros, deployment, data, images)["accuracy"]
             return reached, deployment, found, macro.conversions - before
 
     def again_on_chip(self, experiment, deployment, data, images=None):
         """Return the accuracy of what was deployed before, on what the die has become."""
         with Session(self.description) as session:
-            return accuracy_on_chip(experiment.trained(), session.macros, deployment, data, images)
+            return scores_on_chip(experiment.trained(), session.macros, deployment, data, images)["accuracy"]
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import typer
 
 from rramlab.base.errors import OutOfLimits, UsageError
 from rramlab.base.names import checked
-from rramlab.cli.learning import need_torch
+from rramlab.cli.learning import need_torch, spell
 from rramlab.cli.options import Arm, BenchPath, DataFolder, Json
 from rramlab.cli.output import Output, command
 
@@ -161,10 +161,10 @@ def evaluate(
     from rramlab.deploy import find_deployment, sample_cost
     from rramlab.drivers.bench import describe_bench
     from rramlab.engine.session import Session
-    from rramlab.training import accuracy, load_dataset
+    from rramlab.training import load_dataset, scores
     from rramlab.training.deploying import checkpoints, deployments, verified
     from rramlab.training.experiment import Experiment
-    from rramlab.training.onchip import accuracy_on_chip
+    from rramlab.training.onchip import scores_on_chip
 
     out = Output(as_json)
     description = describe_bench(bench)
@@ -173,11 +173,12 @@ def evaluate(
     dataset = load_dataset(experiment.recipe.dataset, data, description.root)
     experiment.require_data(dataset)
     model = experiment.trained()
-    host = accuracy(model, dataset.test_x[:images], dataset.test_y[:images])
-    count = len(dataset.test_x[:images])
+    host = scores(model, dataset, images) or {}
+    count = min(dataset.tests, images or dataset.tests)
+    inputs = count * dataset.inputs_a_test
     sample = sample_cost(found.gates(), experiment.load_a_sample(model), description.board)
     out.say(
-        f"{count:,} images take {show_duration(count * sample.time_s)} of bench time, by the board's rates"
+        f"{count:,} images take {show_duration(inputs * sample.time_s)} of bench time, by the board's rates"
         + ("; --images N takes fewer." if images is None else ".")
     )
     with Session(describe_bench(bench, found.dies)) as session:
@@ -187,12 +188,12 @@ def evaluate(
                 f"deployment {found.name!r} is no longer what it was: {verification}. Let the network learn what the die is "
                 f"now (rramlab adapt {experiment.name}) and deploy that, or train again"
             )
-        chip = accuracy_on_chip(model, session.macros, found, dataset, images)
+        chip = scores_on_chip(model, session.macros, found, dataset, images)
         macros = session.macros.values()
         conversions, saturated = sum(each.conversions for each in macros), sum(each.saturated for each in macros)
     out.say(f"Read back: {verification}.")
     out.say(
-        f"{count:,} images: [bold]{chip:.2%}[/] on the chip, {host:.2%} on the host; {conversions:,} conversions, "
+        f"{count:,} images: [bold]{spell(chip)}[/] on the chip, {spell(host)} on the host; {conversions:,} conversions, "
         f"{saturated:,} saturated."
     )
     out.finish(
@@ -200,9 +201,11 @@ def evaluate(
             "deployment": found.name,
             "dies": list(found.dies),
             "images": count,
-            "bench_s": count * sample.time_s,
-            "accuracy_on_chip": chip,
-            "accuracy_trained": host,
+            "bench_s": inputs * sample.time_s,
+            "accuracy_on_chip": chip["accuracy"],
+            "accuracy_trained": host["accuracy"],
+            "scores_on_chip": chip,
+            "scores_trained": host,
             "conversions": conversions,
             "saturated": saturated,
             "verification": verification.as_json(),

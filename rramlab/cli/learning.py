@@ -13,13 +13,14 @@ from rramlab.base.errors import RramlabError, UsageError
 from rramlab.base.names import checked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from rramlab.cli.output import Output
     from rramlab.drivers.bench import BenchDescription
     from rramlab.training.checkpoint import EpochResult
 
+NAMES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
 Dies = Annotated[
     str | None,
     typer.Option("--dies", metavar="A,B,…", help="The dies that the network is spread over, in their order."),
@@ -75,6 +76,13 @@ def stoppable() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
+def spell(scores: Mapping[str, float]) -> str:
+    """Write scores for a line: the accuracy alone, or each with its name."""
+    if scores.keys() == {"accuracy"}:
+        return f"{scores['accuracy']:.2%}"
+    return ", ".join(f"{NAMES.get(name, name)} {value:.2%}" for name, value in scores.items())
+
+
 @contextmanager
 def epochs_shown(out: Output, total: int) -> Iterator[Callable[[EpochResult], None]]:
     """Show a bar with the last epoch's figures; a line an epoch where stderr is not a terminal."""
@@ -95,7 +103,8 @@ def epochs_shown(out: Output, total: int) -> Iterator[Callable[[EpochResult], No
         task = bar.add_task("training", total=total)
 
         def on_epoch(result: EpochResult) -> None:
-            text = f"epoch {result.epoch}: loss {result.loss:.3f}, test {result.test_accuracy:.2%}"
+            told = spell({"accuracy": result.test_accuracy, **result.scores})
+            text = f"epoch {result.epoch}: loss {result.loss:.3f}, test {told}"
             bar.update(task, completed=result.epoch, description=text)
             if not console.is_terminal and (result.epoch % max(1, total // 10) == 0 or result.epoch == total):
                 console.print(f"{text} ({result.epoch}/{total}, {result.seconds:.1f} s)")

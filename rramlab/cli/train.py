@@ -11,7 +11,7 @@ import typer
 
 from rramlab.base.errors import InstrumentError, Stopped, UsageError
 from rramlab.base.names import checked
-from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, stoppable
+from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, spell, stoppable
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, DieName, Json
 from rramlab.cli.output import Output, command, note_bench
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rramlab.drivers.bench import BenchDescription
-    from rramlab.training.datasets import Dataset
+    from rramlab.training.datasets import Data
     from rramlab.training.experiment import Experiment
     from rramlab.training.onchip import Macros
     from rramlab.training.recipes import Recipe
@@ -203,8 +203,8 @@ def _learn(
         experiment = begun or _experiment(out, description, recipe, folder, overwrite, macros, dataset, source, words)
         if experiment.recipe.in_the_loop == "multiply":
             _announce(out, description, experiment, dataset)
-        random = experiment.random_accuracy(dataset)
-        out.say(f"The unpruned random network: {random:.2%} of {len(dataset.test_x):,} test images.")
+        random = experiment.random_scores(dataset)
+        out.say(f"The unpruned random network: {spell(random)} of {dataset.tests:,} test samples.")
         progress = opened.enter_context(epochs_shown(out, experiment.recipe.epochs))
         stop = opened.enter_context(stoppable())
         try:
@@ -224,7 +224,7 @@ def _learn(
     how = TRAINED[experiment.recipe.in_the_loop]
     last = training.history[-1]
     out.say(
-        f"Trained {how}: [bold]{training.accuracy:.2%}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
+        f"Trained {how}: [bold]{spell({'accuracy': training.accuracy, **last.scores})}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
         f"by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. Epoch by epoch: {folder / 'log.csv'}. "
         f"Put it on the die with: rramlab deploy {experiment.name}"
     )
@@ -235,18 +235,18 @@ def _learn(
         "adapted_from": experiment.adapted_from,
         "read_noise": experiment.read_noise,
         "folder": str(folder),
-        "accuracy_random": random,
+        "accuracy_random": random["accuracy"],
         "accuracy_trained": training.accuracy,
         "kept": mask.kept,
         "weights": mask.weights,
         "switched_on": last.switched_on,
         "switched_off": last.switched_off,
-        "history": [vars(epoch) for epoch in training.history],
+        "history": [epoch.flat() for epoch in training.history],
     }
     out.finish(document)
 
 
-def _announce(out: Output, description: BenchDescription, experiment: Experiment, dataset: Dataset) -> None:
+def _announce(out: Output, description: BenchDescription, experiment: Experiment, dataset: Data) -> None:
     """Say how long the bench will be at it, before it begins; the test set is evaluated every epoch, too."""
     from rramlab.base.units import show_duration
     from rramlab.deploy import sample_cost
@@ -255,7 +255,7 @@ def _announce(out: Output, description: BenchDescription, experiment: Experiment
     gates = experiment.placement.gates(experiment.mask(model))
     sample = sample_cost(gates, experiment.load_a_sample(model), description.board)
     recipe = experiment.recipe
-    samples = recipe.epochs * (recipe.steps(dataset) * recipe.batch + len(dataset.test_x))
+    samples = recipe.epochs * (recipe.steps(dataset) * recipe.batch + dataset.tests * dataset.inputs_a_test)
     out.say(
         f"Every product is the die's: about {show_duration(samples * sample.time_s)} of bench time for {recipe.epochs} "
         "epochs, by the board's rates."
@@ -293,7 +293,7 @@ def _experiment(
     folder: Path,
     overwrite: bool,
     macros: Macros | None,
-    dataset: Dataset,
+    dataset: Data,
     source: Experiment | None,
     words: str,
 ) -> Experiment:

@@ -158,6 +158,18 @@ class Placement:
             found[tile.layer][tile.of_layer] = join(cells[:, 0::2], cells[:, 1::2])
         return found
 
+    def targets(self, wanted_S: Mapping[str, Floats]) -> Floats:
+        """Return what each cell must conduct for weights of G⁺ − G⁻, float32[dies, rows, columns] in siemens.
+
+        The inverse of :meth:`weights`: one cell of each pair, by the sign; the other 0. NaN outside every tile.
+        """
+        stack = np.full((self.dies, *self.geometry.shape), np.nan, np.float32)
+        for tile in self.tiles:
+            wanted = wanted_S[tile.layer][tile.of_layer]
+            cells = stack[tile.die, tile.row_slice, tile.column_slice]
+            cells[:, 0::2], cells[:, 1::2] = np.maximum(wanted, 0.0), np.maximum(-wanted, 0.0)
+        return stack
+
     def kept(self, mask: Mask, die: int = 0) -> Bools:
         """Return the kept pairs of a die: bool[rows, pairs]; pairs outside every tile are not kept.
 

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
-    from rramlab.training.datasets import Dataset, Found, find_datasets, load_dataset, load_npz
-    from rramlab.training.loop import Training, accuracy, accuracy_random, fit, predict, settle_statistics
+    from rramlab.training.datasets import Data, Dataset, Found, find_datasets, load_dataset, load_npz
+    from rramlab.training.loop import Training, accuracy, fit, predict, scores, scores_random, settle_statistics
     from rramlab.training.networks import build
     from rramlab.training.recipes import Recipe, builtin_recipes, load_recipe
 
 _HOMES = {
     "checkpoint": ("Checkpoint", "EpochResult", "weights_digest"),
-    "datasets": ("Dataset", "Found", "find_datasets", "load_dataset", "load_npz"),
-    "loop": ("Training", "accuracy", "accuracy_random", "fit", "predict", "settle_statistics"),
+    "datasets": ("Data", "Dataset", "Found", "find_datasets", "load_dataset", "load_npz"),
+    "loop": ("Training", "accuracy", "fit", "predict", "scores", "scores_random", "settle_statistics"),
     "networks": ("build",),
     "recipes": ("Recipe", "builtin_recipes", "load_recipe"),
 }
 
 __all__ = [
     "Checkpoint",
+    "Data",
     "Dataset",
     "EpochResult",
     "Found",
     "Recipe",
     "Training",
     "accuracy",
-    "accuracy_random",
     "build",
     "builtin_recipes",
     "find_datasets",
@@ -40,6 +40,8 @@ __all__ = [
     "load_npz",
     "load_recipe",
     "predict",
+    "scores",
+    "scores_random",
     "settle_statistics",
     "weights_digest",
 ]

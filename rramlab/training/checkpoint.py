@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class EpochResult:
     """One finished epoch, counted from 1; ``loss`` and ``train_accuracy`` are means over its steps.
 
     ``learning_rate``: at its end. ``switched_on``, ``switched_off``: weights that training steps switched so far.
+    ``scores``: of the test samples, what the data have besides the accuracy.
     """
 
     epoch: int
@@ -42,6 +43,12 @@ class EpochResult:
     switched_on: int
     switched_off: int
     seconds: float
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, float]:
+        """Return everything by name, as a line of a table has it."""
+        found = asdict(self)
+        return found | found.pop("scores")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +156,10 @@ def learned_state(model: nn.Module, same_phases: bool) -> dict[str, Any]:
 def write_log(path: Path, history: Sequence[EpochResult]) -> None:
     """Write one line of CSV an epoch; the file is always a whole one."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [field.name for field in fields(EpochResult)])
+    names = list(history[0].flat()) if history else [each.name for each in fields(EpochResult) if each.name != "scores"]
+    writer = csv.DictWriter(stream, names)
     writer.writeheader()
-    writer.writerows(asdict(result) for result in history)
+    writer.writerows(result.flat() for result in history)
     write_atomic(path, stream.getvalue().encode())
 
 

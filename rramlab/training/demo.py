@@ -13,11 +13,10 @@ from rramlab.deploy import Method, Verification
 from rramlab.engine.session import Session
 from rramlab.macro.cells import is_conducting
 from rramlab.training.checkpoint import EpochResult
-from rramlab.training.datasets import Dataset
+from rramlab.training.datasets import Data
 from rramlab.training.deploying import checkpoints, put_on_chip
 from rramlab.training.experiment import Experiment
-from rramlab.training.loop import accuracy
-from rramlab.training.onchip import accuracy_on_chip
+from rramlab.training.onchip import scores_on_chip
 from rramlab.training.recipes import Forming, Recipe
 
 FORMED: dict[Forming, str] = {
@@ -54,7 +53,7 @@ class Story:
 def tell(
     session: Session,
     recipe: Recipe,
-    data: Dataset,
+    data: Data,
     method: Method = "gate",
     on_part: Callable[[str], None] = lambda part: None,
     on_epoch: Callable[[EpochResult], None] | None = None,
@@ -87,17 +86,17 @@ def tell(
     experiment = Experiment.begin(
         checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, session.macros, data
     )
-    random_accuracy = experiment.random_accuracy(data)
-    model, _ = experiment.train(data, resume=False, on_epoch=on_epoch, macros=session.macros)
+    random_accuracy = experiment.random_scores(data)["accuracy"]
+    model, training = experiment.train(data, resume=False, on_epoch=on_epoch, macros=session.macros)
     part("train")
 
     on_part(f"deploy: the mask, by {method}")
     reset = experiment.placement.layers if method == "reset" else ()
     deployment, deployed, verification = put_on_chip(session, experiment, reset, experiment.name, arm=macro.die_id)
     part("deploy")
-    on_part(f"evaluate: {len(data.test_x):,} images, every product computed by the macro")
+    on_part(f"evaluate: {data.tests:,} images, every product computed by the macro")
     conversions, saturated = macro.conversions, macro.saturated
-    on_chip = accuracy_on_chip(model, session.macros, deployment, data)
+    on_chip = scores_on_chip(model, session.macros, deployment, data)["accuracy"]
     part("evaluate")
     return Story(
         die=macro.die_id,
@@ -108,9 +107,9 @@ def tell(
         weights=deployment.mask.weights,
         kept=deployment.mask.kept,
         accuracy_random=random_accuracy,
-        accuracy_trained=accuracy(model, data.test_x, data.test_y),
+        accuracy_trained=training.history[-1].test_accuracy,
         accuracy_on_chip=on_chip,
-        images=len(data.test_x),
+        images=data.tests,
         pulses=formed.pulses + sum(result.pulses for result in deployed),
         conversions=macro.conversions - conversions,
         saturated=macro.saturated - saturated,

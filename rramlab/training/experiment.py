@@ -33,8 +33,8 @@ from rramlab.training.checkpoint import (
     write_log,
 )
 from rramlab.training.chiploop import REPEATS, ChipLoop, load_dies, read_dies
-from rramlab.training.datasets import Dataset
-from rramlab.training.loop import Training, accuracy_random, fit
+from rramlab.training.datasets import Data, Scores
+from rramlab.training.loop import Training, fit, scores_random
 from rramlab.training.onchip import Macros
 from rramlab.training.recipes import Recipe
 
@@ -95,7 +95,7 @@ class Experiment:
         folder: Path,
         recipe: Recipe,
         macros: Macros,
-        data: Dataset,
+        data: Data,
         source: Experiment | None = None,
         words: str | None = None,
     ) -> Experiment:
@@ -201,7 +201,7 @@ class Experiment:
 
     def train(
         self,
-        data: Dataset,
+        data: Data,
         resume: bool,
         on_epoch: Callable[[EpochResult], None] | None = None,
         stop: Callable[[], bool] | None = None,
@@ -254,7 +254,7 @@ class Experiment:
             )
         return ChipLoop(mode, macros, self.dies, self.placement, min(self.recipe.read_every, steps)).around(model)
 
-    def require_data(self, data: Dataset) -> None:
+    def require_data(self, data: Data) -> None:
         """Refuse other data than those the training was begun with.
 
         Raises:
@@ -332,9 +332,9 @@ class Experiment:
         vectors = vectors_of(model, torch.zeros(1, *self.sample))
         return Load(vectors, {name: layer.bits for name, layer in masked_layers(model).items()})
 
-    def random_accuracy(self, data: Dataset) -> float:
-        """Return the test accuracy of the unpruned random network: what topology has to improve on."""
-        return accuracy_random(self.model(), data)
+    def random_scores(self, data: Data) -> Scores:
+        """Return the test scores of the unpruned random network: what topology has to improve on."""
+        return scores_random(self.model(), data)
 
     def mask(self, model: nn.Module) -> Mask:
         """Return the mask of a trained model."""

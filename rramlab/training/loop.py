@@ -21,10 +21,10 @@ from torch.nn import functional
 from rramlab.base.errors import RramlabError, UsageError
 from rramlab.nn import UnsignedQuantiser, configure, masked_layers, regroup
 from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
-from rramlab.training.datasets import Dataset
+from rramlab.training.datasets import Data, Scores
 from rramlab.training.recipes import Recipe
 
-STATISTICS_IMAGES = 6000  # enough for means and variances of a channel to a few percent
+STATISTICS_IMAGES = 6000  # at most: enough for means and variances of a channel to a few percent
 
 Images = Tensor | npt.NDArray[np.float32]
 Labels = Tensor | npt.NDArray[np.int64]
@@ -46,7 +46,7 @@ class Training:
 def fit(
     model: nn.Module,
     recipe: Recipe,
-    data: Dataset,
+    data: Data,
     *,
     die_id: str = "",
     checkpoint: Path | None = None,
@@ -117,13 +117,12 @@ def keep_freed_memory() -> None:
 class _Run:
     """One training under way."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, data: Dataset, die_id: str) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, data: Data, die_id: str) -> None:
         self.model, self.recipe, self.data, self.die_id = model, recipe, data, die_id
         missing = [name for name, layer in masked_layers(model).items() if not layer.loaded]
         if missing:
             raise UsageError(f"the layers {', '.join(missing)} have no weights: load_weights(model, ...) first")
         self.steps = recipe.steps(data)
-        self.x, self.y = torch.from_numpy(data.train_x), torch.from_numpy(data.train_y)
         self.digest = weights_digest(model)
         self.history: list[EpochResult] = []
         self.optimiser = torch.optim.SGD(
@@ -139,17 +138,16 @@ class _Run:
         """Train one epoch; None if stopped before its end."""
         begun = time.perf_counter()
         batch = self.recipe.batch
-        order = torch.randperm(len(self.x))
-        loss_sum, right = 0.0, 0
+        order = torch.randperm(self.data.size)
+        loss_sum, right, answers = 0.0, 0, 0
         configure(self.model, hysteresis=self.recipe.hysteresis_in(len(self.history) + 1))
         self.model.train()
         for step in range(self.steps):
             if stop():
                 return None
             before_step(len(self.history) * self.steps + step)
-            chosen = order[step * batch : (step + 1) * batch]
-            labels = self.y.index_select(0, chosen)
-            outputs = self.model(self.x.index_select(0, chosen))
+            inputs, labels = self.data.batch(order[step * batch : (step + 1) * batch])
+            outputs = self.model(inputs)
             loss = functional.cross_entropy(outputs, labels)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -163,23 +161,24 @@ class _Run:
                 )
             loss_sum += value
             right += int((outputs.detach().argmax(1) == labels).sum())
+            answers += labels.numel()
         if 2 * (len(self.history) + 1) <= self.recipe.epochs:  # what is learned with the last phases needs time, too
             regroup(self.model)
-        recipe, test = self.recipe, self.data
-        tested = accuracy(self.model, test.test_x[: recipe.test_samples], test.test_y[: recipe.test_samples], stop=stop)
+        tested = scores(self.model, self.data, self.recipe.test_samples, stop=stop)
         if tested is None:
             return None
         switches = [layer.switches.cpu().numpy() for layer in masked_layers(self.model).values()]
         return EpochResult(
             epoch=len(self.history) + 1,
             loss=loss_sum / self.steps,
-            train_accuracy=right / (self.steps * batch),
-            test_accuracy=tested,
+            train_accuracy=right / answers,
+            test_accuracy=tested.pop("accuracy"),
             learning_rate=float(self.schedule.get_last_lr()[0]),
             hysteresis=self.recipe.hysteresis_in(len(self.history) + 1),
             switched_on=sum(int(count[1]) for count in switches),
             switched_off=sum(int(count[2]) for count in switches),
             seconds=time.perf_counter() - begun,
+            scores=tested,
         )
 
     def snapshot(self) -> Checkpoint:
@@ -225,6 +224,36 @@ def accuracy(
             return None
         guessed.append(predict(model, part, batch).argmax(axis=1))
     return float(np.mean(np.concatenate(guessed) == np.asarray(y)))
+
+
+class _WishedError(Exception):
+    """Whoever evaluates was asked to stop."""
+
+
+def scores(
+    model: nn.Module,
+    data: Data,
+    count: int | None = None,
+    batch: int = 1000,
+    stop: Callable[[], bool] = lambda: False,
+) -> Scores | None:
+    """Return how good ``model`` is on the test samples of ``data``, or on the first ``count``; None if ``stop`` says so.
+
+    It is run in evaluation mode, ``batch`` inputs at once, and its mode left as it was.
+    """
+
+    def predicted(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        found = []
+        for part in torch.split(torch.from_numpy(x), batch):
+            if stop():
+                raise _WishedError
+            found.append(predict(model, part, batch))
+        return np.concatenate(found)
+
+    try:
+        return data.score(predicted, count)
+    except _WishedError:
+        return None
 
 
 def predict(model: nn.Module, x: Images, batch: int = 1000) -> npt.NDArray[np.float32]:
@@ -273,13 +302,20 @@ def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
             norm.momentum = momentum
 
 
-def accuracy_random(model: nn.Module, data: Dataset) -> float:
-    """Return the test accuracy of the unpruned network of ``model``'s weights; ``model`` stays as it is.
+def scores_random(model: nn.Module, data: Data) -> Scores:
+    """Return how good the unpruned network of ``model``'s weights is; ``model`` stays as it is."""
+    found = scores(unpruned(model, data), data)
+    assert found is not None  # nobody asks it to stop
+    return found
 
-    Batch norm and activation ranges are measured for it on the training images first, so that what is missing
-    is the topology alone.
+
+def unpruned(model: nn.Module, data: Data) -> nn.Module:
+    """Return a copy of ``model`` in which every weight stays.
+
+    Batch norm and activation ranges are measured for it on the training inputs, so that what is missing is the topology
+    alone.
     """
-    unpruned = copy.deepcopy(model)
-    configure(unpruned, keep_all=True, read_noise=0.0, multiply=None)
-    settle_statistics(unpruned, data.train_x[:STATISTICS_IMAGES])
-    return accuracy(unpruned, data.test_x, data.test_y)
+    found = copy.deepcopy(model)
+    configure(found, keep_all=True, read_noise=0.0, multiply=None)
+    settle_statistics(found, data.settling(STATISTICS_IMAGES))
+    return found

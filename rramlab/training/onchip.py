@@ -16,8 +16,8 @@ from rramlab.macro.gates import GatePattern
 from rramlab.macro.placement import Placement, Tile
 from rramlab.macro.protocol import Macro
 from rramlab.nn import MaskedLayer, masked_layers, masks
-from rramlab.training.datasets import Dataset
-from rramlab.training.loop import accuracy
+from rramlab.training.datasets import Data, Scores
+from rramlab.training.loop import scores
 
 Macros = Mapping[str, Macro]  # by die id
 
@@ -98,9 +98,11 @@ class _Products:
         return self._gates[1]
 
 
-def accuracy_on_chip(
-    model: nn.Module, macros: Macros, deployment: Deployment, data: Dataset, images: int | None = None
-) -> float:
-    """Return the test accuracy with every product on the dies; ``images``: only the first so many."""
+def scores_on_chip(
+    model: nn.Module, macros: Macros, deployment: Deployment, data: Data, count: int | None = None
+) -> Scores:
+    """Return how good the network is with every product on the dies; ``count``: on the first so many test samples."""
     with chip_in_the_loop(model, macros, deployment):
-        return accuracy(model, data.test_x[:images], data.test_y[:images])
+        found = scores(model, data, count)
+    assert found is not None  # nobody asks it to stop
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -18,7 +19,7 @@ from rramlab.base.yamlfile import explain, load_model
 from rramlab.macro.masks import Granularity
 from rramlab.nn import Assignment, HysteresisRule, load_weights, masked_layers
 from rramlab.training import networks
-from rramlab.training.datasets import Dataset
+from rramlab.training.datasets import Data
 
 Forming = Literal["all", "partial", "one-of-pair"]
 Mode = Literal["off", "weights", "multiply"]
@@ -39,7 +40,8 @@ class Recipe(BaseModel):
         kept: fraction of the weights that stays: of each layer, or of the ``network``, as ``kept_of`` says (then one
             threshold over all layers decides).
         hysteresis: width of the band about the threshold, as a fraction of it, in which a weight does not switch; goes
-            linearly from epoch to epoch to ``hysteresis_end`` (None: stays). ``hysteresis_rule``: see ``nn.MaskedLayer``.
+            from epoch to epoch to ``hysteresis_end`` (None: stays) as the learning rate goes to 0: the steps that a score
+            wanders by become smaller alike. ``hysteresis_rule``: see ``nn.MaskedLayer``.
         granularity: what is kept or pruned together: single weights (``edge``), the rows of a set of outputs
             (``phase``), rows and outputs (``line``).
         phases: of granularity ``phase``: sets of outputs in each layer, so gate patterns a tile.
@@ -131,7 +133,7 @@ class Recipe(BaseModel):
         except ValidationError as error:
             raise UsageError(f"recipe {self.name!r}: {explain(error.errors()[0], Recipe)}") from None
 
-    def require(self, data: Dataset) -> None:
+    def require(self, data: Data) -> None:
         """Refuse a data set that the network is not made for: it is tried on two samples.
 
         Raises:
@@ -144,26 +146,28 @@ class Recipe(BaseModel):
         )
         found = f"samples of shape {data.sample} in {len(data.classes)} classes"
         remedy = "name another network or data set in the recipe"
+        with torch.random.fork_rng(devices=[]):
+            inputs, labels = data.batch(torch.arange(2))
         try:
             with torch.no_grad():
-                outputs = model(torch.from_numpy(data.train_x[:2]))
+                outputs = model(inputs)
         except Exception as error:  # a network of one's own can raise what it likes
             raise UsageError(
                 f"the network {self.network!r} does not take {found}, which the data set {data.name!r} has ({error}); {remedy}"
             ) from error
-        if outputs.ndim != 2 or outputs.shape[1] < len(data.classes):
+        if outputs.shape[2:] != labels.shape[1:] or outputs.ndim < 2 or outputs.shape[1] < len(data.classes):
             raise UsageError(
                 f"the network {self.network!r} gives outputs of shape {tuple(outputs.shape[1:])}, the data set {data.name!r} "
                 f"has {found}; {remedy}"
             )
 
-    def steps(self, data: Dataset) -> int:
+    def steps(self, data: Data) -> int:
         """Return the training steps of an epoch; a last, incomplete batch is left out.
 
         Raises:
             UsageError: the data set is smaller than a batch.
         """
-        count = len(data.train_x)
+        count = data.size
         if count < self.batch:
             raise UsageError(
                 f"a batch of {self.batch} is more than the {count} training images of {data.name}; make the batch of the "
@@ -174,7 +178,8 @@ class Recipe(BaseModel):
     def hysteresis_in(self, epoch: int) -> float:
         """Return the hysteresis of an epoch, counted from 1."""
         end = self.hysteresis if self.hysteresis_end is None else self.hysteresis_end
-        return self.hysteresis + (end - self.hysteresis) * (epoch - 1) / max(1, self.epochs - 1)
+        fallen = (1.0 - math.cos(math.pi * (epoch - 1) / max(1, self.epochs - 1))) / 2.0
+        return self.hysteresis + (end - self.hysteresis) * fallen
 
     def forming_parameters(self) -> dict[str, object]:
         """Return the parameters of the protocol ``electroform`` for the recipe's forming.

@@ -94,7 +94,7 @@ def test_phases_belong_to_granularity_phase() -> None:
 
 def test_hysteresis_goes_from_its_start_to_its_end() -> None:
     recipe = load_recipe("digits").changed({"hysteresis": 0.01, "hysteresis_end": 0.007, "epochs": 4})
-    assert [recipe.hysteresis_in(epoch) for epoch in (1, 2, 3, 4)] == pytest.approx([0.01, 0.009, 0.008, 0.007])
+    assert [recipe.hysteresis_in(epoch) for epoch in (1, 2, 3, 4)] == pytest.approx([0.01, 0.00925, 0.00775, 0.007])
     constant = recipe.changed({"hysteresis_end": None})
     assert constant.hysteresis_in(1) == constant.hysteresis_in(4) == 0.01
     assert recipe.changed({"epochs": 1}).hysteresis_in(1) == 0.01

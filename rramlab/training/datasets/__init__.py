@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rramlab.base.errors import DataError, UsageError
 from rramlab.training.datasets import digits, fashion, speech
-from rramlab.training.datasets.arrays import Dataset, load_npz
+from rramlab.training.datasets.arrays import Data, Dataset, Scores, load_npz
 from rramlab.training.datasets.places import Source, candidates
 
-__all__ = ["SOURCES", "Dataset", "Found", "find_datasets", "load_dataset", "load_npz"]
+__all__ = ["SOURCES", "Data", "Dataset", "Found", "Scores", "find_datasets", "load_dataset", "load_npz"]
 
 SOURCES: dict[str, Source] = {source.name: source for source in (fashion.SOURCE, speech.SOURCE)}
 
@@ -29,7 +29,7 @@ class Found:
     detail: str
 
 
-def load_dataset(name: str, folder: Path | None = None, root: Path | None = None) -> Dataset:
+def load_dataset(name: str, folder: Path | None = None, root: Path | None = None) -> Data:
     """Load ``digits``, one of ``SOURCES``, or the arrays of an .npz by its path.
 
     An .npz holds ``train_x``, ``train_y``, ``test_x`` and ``test_y``, or ``x`` and ``y``, of which a fixed fifth of each class

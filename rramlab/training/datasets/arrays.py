@@ -1,12 +1,13 @@
-"""Samples and their classes, and how anybody's arrays become them."""
+"""What a trainer asks of data; samples and their classes; and how anybody's arrays become them."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,69 @@ from rramlab.base.errors import DataError
 _WHAT = "expected train_x, train_y, test_x and test_y, or x and y: x float[n, …], at least 0; y int[n], classes from 0"
 
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Floats = npt.NDArray[np.float32]
+Scores = dict[str, float]  # by name, 0 to 1; ``accuracy`` is always there
+Predict = Callable[[Floats], Floats]  # inputs [n, …] to a network's outputs [n, classes, …], as it evaluates
+
+
+class Data(Protocol):
+    """What a trainer asks of data."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what the network's outputs stand for."""
+        ...
+
+    @property
+    def sample(self) -> tuple[int, ...]:
+        """The shape of one input of the network."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of everything in it."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many training samples an epoch has."""
+        ...
+
+    @property
+    def tests(self) -> int:
+        """How many test samples there are."""
+        ...
+
+    @property
+    def inputs_a_test(self) -> int:
+        """How many inputs the network is given for one test sample."""
+        ...
+
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the training samples of the numbers ``chosen``, int64[n]: float32[n, …], and labels int64[n, …].
+
+        What is drawn at random is drawn from torch's generator, so that a training repeats bit for bit.
+        """
+        ...
+
+    def settling(self, count: int) -> Floats:
+        """Return ``count`` training inputs at most, always the same: for the statistics of a network that has other weights."""
+        ...
+
+    def score(self, predict: Predict, count: int | None = None) -> Scores:
+        """Return how good a network is on the test samples, or on the first ``count`` of them."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Samples and their classes.
+    """Samples and their classes; implements :class:`Data`.
 
     ``train_x`` and ``test_x`` are float32[n, …] of at least 0, of images [n, channels, height, width] in [0, 1]; ``train_y``
     and ``test_y`` int64[n], indices into ``classes`` (their names).
@@ -36,6 +97,32 @@ class Dataset:
     def sample(self) -> tuple[int, ...]:
         """The shape of one sample."""
         return self.train_x.shape[1:]
+
+    @property
+    def size(self) -> int:
+        return len(self.train_x)
+
+    @property
+    def tests(self) -> int:
+        return len(self.test_x)
+
+    @property
+    def inputs_a_test(self) -> int:
+        return 1
+
+    def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        x, y = torch.from_numpy(self.train_x), torch.from_numpy(self.train_y)
+        return x.index_select(0, chosen), y.index_select(0, chosen)
+
+    def settling(self, count: int) -> Floats:
+        return self.train_x[:count]
+
+    def score(self, predict: Predict, count: int | None = None) -> Scores:
+        """Return the ``accuracy``: the share of the samples that get their class."""
+        said = predict(self.test_x[:count]).argmax(axis=1)
+        return {"accuracy": float(np.mean(said == self.test_y[:count]))}
 
     @cached_property
     def digest(self) -> str:

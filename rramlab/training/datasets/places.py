@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rramlab.training.datasets.arrays import Dataset
+from rramlab.training.datasets.arrays import Data
 
 VARIABLE = "RRAMLAB_DATA"
 SYSTEM = Path("/usr/share/datasets")  # where Debian's package dataset-fashion-mnist installs
@@ -29,7 +29,7 @@ class Source:
     folders: tuple[str, ...]
     about: str
     locate: Callable[[Sequence[Path]], Path]
-    load: Callable[[Path], Dataset]
+    load: Callable[[Path], Data]
 
 
 def candidates(names: tuple[str, ...], folder: Path | None, root: Path | None) -> list[Path]:

@@ -125,7 +125,7 @@ def features(samples: Floats, path: Path) -> npt.NDArray[np.float32]:
     if not loudest > 0:
         raise DataError(f"{path} is silent; {HELP}")
     level_dB = 10.0 * np.log10(np.maximum(spread / loudest, 1e-30))
-    return np.clip(1.0 + level_dB / FLOOR_DB, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(1.0 + level_dB / FLOOR_DB, 0.0, 1.0), np.float32)
 
 
 @cache
