@@ -47,8 +47,7 @@ class EpochResult:
 
     def flat(self) -> dict[str, float]:
         """Return everything by name, as a line of a table has it."""
-        found = asdict(self)
-        return found | found.pop("scores")
+        return {name: value for name, value in asdict(self).items() if name != "scores"} | self.scores
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from rramlab.training import Recipe, build, builtin_recipes, load_recipe
 
 
 def test_the_built_in_recipes_are_these() -> None:
-    assert builtin_recipes() == ("digits", "fashion-mnist", "fashion-mnist-large", "spoken-digits")
+    assert builtin_recipes() == ("digits", "drive", "fashion-mnist", "fashion-mnist-large", "spoken-digits")
 
 
 @pytest.mark.parametrize(
@@ -57,16 +57,16 @@ def test_a_recipe_of_ones_own_is_a_path(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"mine\.yaml:8:1: unknown key 'epoch'"):
         load_recipe(str(path))
     path.write_text(text.replace("digits-mlp", "digits-mpl"))
-    with pytest.raises(UsageError, match=r"mine\.yaml:4:1: .*expected one of digits-mlp, fashion-cnn"):
+    with pytest.raises(UsageError, match=r"mine\.yaml:4:1: .*expected one of digits-mlp, .*fashion-cnn"):
         load_recipe(path)
     with pytest.raises(DataError, match=r"none\.yaml"):
         load_recipe(tmp_path / "none.yaml")
 
 
 def test_unknown_names_list_what_exists() -> None:
-    with pytest.raises(UsageError, match="no recipe 'digit'; built in: digits, fashion-mnist"):
+    with pytest.raises(UsageError, match=r"no recipe 'digit'; built in: digits, .*fashion-mnist"):
         load_recipe("digit")
-    with pytest.raises(UsageError, match="known: digits-mlp, fashion-cnn"):
+    with pytest.raises(UsageError, match=r"known: digits-mlp, .*fashion-cnn"):
         build("resnet")
 
 

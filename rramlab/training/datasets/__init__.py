@@ -7,13 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rramlab.base.errors import DataError, UsageError
-from rramlab.training.datasets import digits, fashion, speech
+from rramlab.training.datasets import digits, drive, fashion, speech
 from rramlab.training.datasets.arrays import Data, Dataset, Scores, load_npz
 from rramlab.training.datasets.places import Source, candidates
 
 __all__ = ["SOURCES", "Data", "Dataset", "Found", "Scores", "find_datasets", "load_dataset", "load_npz"]
 
-SOURCES: dict[str, Source] = {source.name: source for source in (fashion.SOURCE, speech.SOURCE)}
+SOURCES: dict[str, Source] = {source.name: source for source in (fashion.SOURCE, speech.SOURCE, drive.SOURCE)}
 
 
 @dataclass(frozen=True)

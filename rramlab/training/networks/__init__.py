@@ -16,6 +16,7 @@ from rramlab.nn import Masking, configure, convert, share_kept
 from rramlab.training.networks.digits import digits_mlp
 from rramlab.training.networks.fashion import fashion_cnn, fashion_cnn_large
 from rramlab.training.networks.speech import spoken_crnn
+from rramlab.training.networks.unet import drive_unet, drive_unet_small
 
 
 class Network(Protocol):
@@ -26,6 +27,8 @@ class Network(Protocol):
 
 NETWORKS: dict[str, Network] = {
     "digits-mlp": digits_mlp,
+    "drive-unet": drive_unet,
+    "drive-unet-small": drive_unet_small,
     "fashion-cnn": fashion_cnn,
     "fashion-cnn-large": fashion_cnn_large,
     "spoken-crnn": spoken_crnn,
