@@ -19,6 +19,7 @@ from rramlab.cli import (
     probe,
     protocols,
     report,
+    reproduce,
     run,
     runs,
     sim,
@@ -54,6 +55,7 @@ def _root(
 
 
 app.command("demo")(demo.demo)
+app.command("reproduce")(reproduce.reproduce)
 app.command("init")(bench.init)
 app.add_typer(bench.app, name="bench")
 app.add_typer(drivers.app, name="drivers")

@@ -224,9 +224,9 @@ def _learn(
     how = TRAINED[experiment.recipe.in_the_loop]
     last = training.history[-1]
     out.say(
-        f"Trained {how}: [bold]{spell({'accuracy': training.accuracy, **last.scores})}[/] with {mask.kept:,} of {mask.weights:,} weights kept, "
-        f"by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. Epoch by epoch: {folder / 'log.csv'}. "
-        f"Put it on the die with: rramlab deploy {experiment.name}"
+        f"Trained {how}: [bold]{spell({'accuracy': training.accuracy, **last.scores})}[/] with {mask.kept:,} of "
+        f"{mask.weights:,} weights kept, by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. "
+        f"Epoch by epoch: {folder / 'log.csv'}. Put it on the die with: rramlab deploy {experiment.name}"
     )
     document: dict[str, Any] = {
         "name": experiment.name,

@@ -1,5 +1,6 @@
 """Torch modules that learn which of a die's random weights stay, and run with the die in the loop."""
 
+from rramlab.nn.conventional import learn_weights, run_as_written, wanted_S
 from rramlab.nn.convert import convert
 from rramlab.nn.layers import MaskedConv2d, MaskedConvTranspose2d, MaskedLinear, MaskedRNN
 from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply
@@ -22,12 +23,15 @@ __all__ = [
     "configure",
     "convert",
     "kept_count",
+    "learn_weights",
     "load_weights",
     "masked_layers",
     "masks",
     "pop_up",
     "regroup",
+    "run_as_written",
     "share_kept",
     "top_fraction",
     "vectors_of",
+    "wanted_S",
 ]

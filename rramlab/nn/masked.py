@@ -67,6 +67,8 @@ class MaskedLayer(nn.Module):
             (``set_count``) and off (``reset_count``) in them after the first: each a pulse, were the mask kept by set and
             reset.
         keep_all: ignore the scores and use every weight: the unpruned random network.
+        learns: what the scores are: of the ``topology``, or, in the conventional way, the ``weights`` themselves,
+            dimensionless; no die gives any then, and none is pruned. See ``nn.conventional``.
         read_noise: relative σ of a read of a cell: while training on the host each batch sees fresh Gaussian noise, of a
             weight whose cells conduct G⁺ and G⁻ that of both, read_noise · √(G⁺² + G⁻²).
         evaluation_noise: the same in evaluation on the host.
@@ -113,6 +115,7 @@ class MaskedLayer(nn.Module):
         self.hysteresis_rule: HysteresisRule = hysteresis_rule
         self.fan_in: float = inputs
         self.keep_all = False
+        self.learns: Literal["topology", "weights"] = "topology"
         self.read_noise = 0.0
         self.evaluation_noise = 0.0
         self.multiply: Multiply | None = None
@@ -193,7 +196,7 @@ class MaskedLayer(nn.Module):
 
     def mask(self) -> Tensor:
         """Return the weights that stay, bool[inputs, outputs]."""
-        if self.keep_all:
+        if self.keep_all or self.learns == "weights":
             return torch.ones_like(self.scores, dtype=torch.bool)
         return self._tensor(self._select(self.units.scores(self._scores()))[0])
 
@@ -282,7 +285,7 @@ class MaskedLayer(nn.Module):
     @property
     def loaded(self) -> bool:
         """Whether the layer has weights."""
-        return float(self.scale) != 0.0
+        return self.learns == "weights" or float(self.scale) != 0.0
 
     def weights(self) -> Tensor:
         """Return the dimensionless weights of this pass, [inputs, outputs]: masked, scaled, noisy if asked.
@@ -298,6 +301,8 @@ class MaskedLayer(nn.Module):
         Raises:
             UsageError: no weights were loaded.
         """
+        if self.learns == "weights":
+            return self.scores
         if not self.loaded:
             raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
         return self.unpruned if self.keep_all else self._popped_up()

@@ -54,6 +54,7 @@ class UnsignedQuantiser(nn.Module):
     often it was given data while it trained.
     ``rectify``: the quantiser is the ReLU before it, too: what is below 0 becomes code 0 and has no gradient, as behind a
     ReLU, in one pass over the data instead of two. Else a negative activation is an error.
+    ``exact``: activations stay as they are, but for that ReLU: what software without a macro computes with.
     """
 
     clip: Tensor
@@ -66,6 +67,7 @@ class UnsignedQuantiser(nn.Module):
         self.bits = bits
         self.levels = 2**bits - 1
         self.rectify = rectify
+        self.exact = False
         self.register_buffer("clip", torch.zeros(()))
         self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
 
@@ -83,6 +85,8 @@ class UnsignedQuantiser(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` rounded to its codes' values, in the units of ``x``."""
+        if self.exact:
+            return torch.relu(x) if self.rectify else x
         if self.training:
             self._follow(x.detach())
         lowest = 0.0 if self.rectify else -1.0  # nothing is below 0, and exactly 0 shall pass

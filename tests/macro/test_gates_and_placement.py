@@ -210,3 +210,16 @@ def test_a_damaged_mask_file_is_a_data_error(tmp_path):
         Mask.load(path)
     with pytest.raises(DataError, match=r"none\.npz"):
         Mask.load(tmp_path / "none.npz")
+
+
+def test_targets_lie_where_the_weights_are_read() -> None:
+    rng = np.random.default_rng(0)
+    layers = {"a": (40, 6), "b": (10, 3)}
+    placement = Placement.pack(layers, Geometry(32, 32), 8, None)
+    wanted = {name: rng.normal(0, 5e-6, shape).astype(np.float32) for name, shape in layers.items()}
+    targets = placement.targets(wanted)
+    assert targets.shape == (placement.dies, 32, 32)
+    assert np.nanmin(targets) >= 0
+    for name, found in placement.weights(targets).items():
+        np.testing.assert_array_equal(found, wanted[name])
+    assert np.count_nonzero(~np.isnan(targets)) == 2 * sum(a * b for a, b in layers.values())
