@@ -42,6 +42,8 @@ def drawn(found: Results) -> list[Picture]:
         shown.append(pictures.conductances(found.conductance_S))
     if found.confusion is not None:
         shown.append(pictures.confusion(found.confusion, found.classes))
+    if found.images:
+        shown.append(pictures.segments(found.images["image"], found.images["truth"], found.images["likely"]))
     return shown
 
 

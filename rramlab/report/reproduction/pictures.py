@@ -19,6 +19,7 @@ from rramlab.reproduction.summary import OURS, Line
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Floats = npt.NDArray[np.float32]
 SPOKEN = {"accuracy": "Accuracy", "pr_auc": "PR-AUC", "roc_auc": "ROC-AUC"}
 
 
@@ -158,3 +159,30 @@ def confusion(found: npt.NDArray[np.int64], classes: Sequence[str]) -> Picture:
             axes.text(column, row, f"{found[row, column]}", ha="center", va="center", fontsize=7, color=colour)
 
     return Picture("confusion", "What was taken for what", "Counts of true and said classes.", draw, (5.6, 5.0))
+
+
+def segments(image: Floats, truth: Floats, likely: Floats) -> Picture:
+    """An image, what is there, and what was found on the macro: float32[height, width] of 0 … 1 each."""
+
+    def draw(figure: Figure) -> None:
+        from matplotlib.colors import to_rgb
+
+        said, there = likely > 0.5, truth > 0.5
+        differing = np.ones((*truth.shape, 3))
+        for pixels, colour in ((said & there, "black"), (there & ~said, ONE), (said & ~there, TWO)):
+            differing[pixels] = to_rgb(colour)
+        panels = (
+            ("image", image),
+            ("truth", truth),
+            ("how likely a vessel", likely),
+            ("found, missed, wrong", differing),
+        )
+        for axes, (name, pixels) in zip(figure.subplots(1, 4), panels, strict=True):
+            axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="none")
+            axes.set_title(name)
+            axes.set_axis_off()
+
+    return Picture(
+        "segments", "A test image on the macro", "Image, truth, probability and difference side by side.", draw, (8.0, 2.6),
+        "Black: found; blue: missed; pink: wrong.",
+    )  # fmt: skip
