@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +15,12 @@ from rramlab.drivers.bench import describe_bench
 from rramlab.macro.geometry import Geometry
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Ledgers and runs sync before they go on, and no test pulls the plug: where there is room, files lie in memory, and nobody waits
+# for a disk.
+IN_MEMORY, ROOM = Path("/dev/shm"), 3 << 30
+if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 settings.register_profile(
     "rramlab",

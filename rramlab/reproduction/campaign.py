@@ -93,7 +93,7 @@ def _keep_shown(place: Place) -> None:
             np.add.at(confusion, (data.test_y[:count], said), 1)
         elif isinstance(data, Segmentation):
             part = data.middle(QUICK_PART, 1).test
-            likely = probabilities(lambda x: predict(model, x), part.image[0], part.field[0])
+            likely = probabilities(lambda x: predict(model, x, data.at_once), part.image[0], part.field[0])
             images = {"image": part.image[0], "truth": part.truth[0], "likely": likely}
     mask = Mask({name: layer.mask().numpy() for name, layer in masked_layers(model).items()})
     results.keep(place.folder, mask, experiment.conductance_S, confusion, images)

@@ -234,13 +234,13 @@ def scores(
     model: nn.Module,
     data: Data,
     count: int | None = None,
-    batch: int = 1000,
     stop: Callable[[], bool] = lambda: False,
 ) -> Scores | None:
     """Return how good ``model`` is on the test samples of ``data``, or on the first ``count``; None if ``stop`` says so.
 
-    It is run in evaluation mode, ``batch`` inputs at once, and its mode left as it was.
+    It is run in evaluation mode, and its mode left as it was.
     """
+    batch = data.at_once
 
     def predicted(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         found = []

@@ -62,6 +62,11 @@ class Data(Protocol):
         """How many inputs the network is given for one test sample."""
         ...
 
+    @property
+    def at_once(self) -> int:
+        """How many inputs go through the network at once where it is tested: what memory allows."""
+        ...
+
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return the training samples of the numbers ``chosen``, int64[n]: float32[n, …], and labels int64[n, …].
 
@@ -109,6 +114,10 @@ class Dataset:
     @property
     def inputs_a_test(self) -> int:
         return 1
+
+    @property
+    def at_once(self) -> int:
+        return 1000
 
     def batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         import torch

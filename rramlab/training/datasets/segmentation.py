@@ -64,6 +64,10 @@ class Segmentation:
     def inputs_a_test(self) -> int:
         return -(-sum(len(corners(field)) for field in self.test.field) // len(self.test))
 
+    @property
+    def at_once(self) -> int:
+        return 16
+
     @cached_property
     def digest(self) -> str:
         found = hashlib.sha256(str(self.patches).encode())
