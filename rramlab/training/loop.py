@@ -123,6 +123,7 @@ class _Run:
         if missing:
             raise UsageError(f"the layers {', '.join(missing)} have no weights: load_weights(model, ...) first")
         self.steps = recipe.steps(data)
+        self.class_weights = None if recipe.class_weights is None else torch.tensor(recipe.class_weights)
         self.digest = weights_digest(model)
         self.history: list[EpochResult] = []
         self.optimiser = torch.optim.SGD(
@@ -148,7 +149,7 @@ class _Run:
             before_step(len(self.history) * self.steps + step)
             inputs, labels = self.data.batch(order[step * batch : (step + 1) * batch])
             outputs = self.model(inputs)
-            loss = functional.cross_entropy(outputs, labels)
+            loss = functional.cross_entropy(outputs, labels, self.class_weights)
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()

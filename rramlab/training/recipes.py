@@ -53,6 +53,8 @@ class Recipe(BaseModel):
         in_the_loop: what training asks of the dies: nothing (``off``), to read the conductances again every ``read_every``
             steps (``weights``), or every product (``multiply``); see ``training.chiploop``.
         epochs, batch, learning_rate, momentum, weight_decay: of SGD; a last, incomplete batch is left out.
+        class_weights: how much a sample or pixel of each class counts in the loss, one figure a class; None: all alike. For
+            classes of which some are rare.
         schedule: "cosine" falls from ``learning_rate`` to 0 over all steps.
         test_samples: evaluate each epoch on the first so many test samples alone; None: on all. With every product on the chip
             the whole test set can take hours.
@@ -87,6 +89,7 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
+    class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
     schedule: Literal["cosine"] = "cosine"
     test_samples: int | None = Field(None, ge=1)
     digital: tuple[str, ...] = ()
@@ -137,7 +140,7 @@ class Recipe(BaseModel):
         """Refuse a data set that the network is not made for: it is tried on two samples.
 
         Raises:
-            UsageError: samples of another shape or below 0, or more classes than outputs.
+            UsageError: samples of another shape or below 0, more classes than outputs, or not a class weight for each output.
         """
         self.steps(data)
         model = self.model()
@@ -159,6 +162,11 @@ class Recipe(BaseModel):
             raise UsageError(
                 f"the network {self.network!r} gives outputs of shape {tuple(outputs.shape[1:])}, the data set {data.name!r} "
                 f"has {found}; {remedy}"
+            )
+        if self.class_weights is not None and len(self.class_weights) != outputs.shape[1]:
+            raise UsageError(
+                f"the recipe {self.name!r} has {len(self.class_weights)} class weights, its network {outputs.shape[1]} "
+                "classes; give one for each"
             )
 
     def steps(self, data: Data) -> int:

@@ -69,7 +69,7 @@ def test_breakdown_is_centred_on_the_measured_steps():
 def test_the_mean_breakdown_voltage_of_many_cells():
     """By a staircase in small steps: what a person with a real die could measure."""
     form, formed = die(geometry=FULL, seed=13), 0.0
-    mean, step = 0.0, 0.005
+    mean, step = 0.0, 0.01
     for volts in np.arange(3.10, 3.76, step):
         form.pulse("electroform", ones(FULL), Pulse(float(volts), 1e-6, 1.6))
         share = conducting(form).mean()

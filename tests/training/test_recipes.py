@@ -13,7 +13,7 @@ from rramlab.base.errors import DataError, UsageError
 from rramlab.nn import masked_layers
 from rramlab.plan.steps import ExpectStep, PulseStep
 from rramlab.protocols.files import parse_assignments
-from rramlab.training import Recipe, build, builtin_recipes, load_recipe
+from rramlab.training import Recipe, build, builtin_recipes, load_dataset, load_recipe
 
 
 def test_the_built_in_recipes_are_these() -> None:
@@ -134,3 +134,9 @@ def test_the_protocol_electroform_forms_a_die_as_a_recipe_wants_it(
 def test_whole_lines_are_kept_by_the_layer() -> None:
     with pytest.raises(UsageError, match="kept_of network"):
         load_recipe("digits").changed({"granularity": "line", "kept_of": "network"})
+
+
+def test_class_weights_need_one_for_each_output() -> None:
+    recipe = load_recipe("digits").changed({"class_weights": (1, 3)})
+    with pytest.raises(UsageError, match="2 class weights, its network 10 classes"):
+        recipe.require(load_dataset("digits"))

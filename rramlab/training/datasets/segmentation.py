@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Bools = npt.NDArray[np.bool_]
-PATCH = 48  # pixels a side of what is trained on
+PATCH = 64  # pixels a side of what is trained on
 WINDOW, STRIDE = 64, 32  # of what whole images are evaluated by (design, section 8)
 NO_CLASS = -100  # of pixels outside the field of view: what torch's cross_entropy passes over
-BRIGHTER, STEEPER = 0.1, 0.2  # a patch's brightness is shifted, its contrast scaled by at most that (assumed)
+BRIGHTER, STEEPER = 0.05, 0.05  # a patch's brightness is shifted, its contrast scaled by at most that (assumed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Segmentation:
     train: Pictures
     test: Pictures
     classes: tuple[str, ...]
-    patches: int = 3200
+    patches: int = 4000
 
     @property
     def sample(self) -> tuple[int, ...]:
