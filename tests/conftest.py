@@ -16,8 +16,8 @@ from rramlab.macro.geometry import Geometry
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Ledgers and runs sync before they go on, and no test pulls the plug: where there is room, files lie in memory, and nobody waits
-# for a disk.
+# Ledgers and runs sync before they go on, and no test pulls the plug: where there is room, files lie in memory, and nobody
+# waits for a disk.
 IN_MEMORY, ROOM = Path("/dev/shm"), 3 << 30
 if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))

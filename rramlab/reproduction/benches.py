@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rramlab.base.files import write_atomic, write_json
@@ -19,19 +19,28 @@ CALIBRATED = ("dac", "adc")  # what a board whose records are required must have
 WINDOW = {"lowest": "2uS", "highest": "30uS"}  # medians that other memories may come to; the protocol's is the paper's
 
 
-def virgin(folder: Path, dies: Sequence[str], memory: str = PUBLISHED) -> BenchDescription:
+def virgin(
+    folder: Path, dies: Sequence[str], memory: str = PUBLISHED, model: Mapping[str, object] | None = None
+) -> BenchDescription:
     """Return the calibrated bench of ``folder`` with virgin dies; what stood there is thrown away.
 
-    On the simulated bench a name is a die: the same names give the same dies in every folder.
+    On the simulated bench a name is a die: the same names give the same dies in every folder. ``model``: figures of the dies
+    that differ from the memory's.
     """
     if folder.exists():
         shutil.rmtree(folder)
-    write_atomic(folder / "bench.yaml", _text(dies, memory).encode())
+    write_atomic(folder / "bench.yaml", _text(dies, memory, model or {}).encode())
     _calibrate(describe_bench(folder, dies[0]), dies[0])
     return describe_bench(folder, dies)
 
 
-def formed(folder: Path, dies: Sequence[str], recipe: Recipe, memory: str = PUBLISHED) -> BenchDescription:
+def formed(
+    folder: Path,
+    dies: Sequence[str],
+    recipe: Recipe,
+    memory: str = PUBLISHED,
+    model: Mapping[str, object] | None = None,
+) -> BenchDescription:
     """Return the bench of ``folder`` with every die formed as ``recipe`` says, one pulse a cell at most.
 
     Forming that was interrupted is done again, on dies that are virgin again.
@@ -41,7 +50,7 @@ def formed(folder: Path, dies: Sequence[str], recipe: Recipe, memory: str = PUBL
     """
     done = folder / "formed.json"
     if not done.exists():
-        description = virgin(folder, dies, memory)
+        description = virgin(folder, dies, memory, model)
         parameters = {**recipe.forming_parameters(), **({} if memory == PUBLISHED else WINDOW)}
         with Session(description) as session:
             pulses = {die: session.run("electroform", parameters, arm=die, die=die).pulses for die in dies}
@@ -49,7 +58,7 @@ def formed(folder: Path, dies: Sequence[str], recipe: Recipe, memory: str = PUBL
     return describe_bench(folder, dies)
 
 
-def _text(dies: Sequence[str], memory: str) -> str:
+def _text(dies: Sequence[str], memory: str, model: Mapping[str, object]) -> str:
     """Return a bench file. JSON is YAML, and says names of any kind without a doubt."""
     return json.dumps(
         {
@@ -57,7 +66,7 @@ def _text(dies: Sequence[str], memory: str) -> str:
             "backend": "simulated",
             "controller": {"driver": "macro-40nm", "board": f"{dies[0]}-board"},
             "smus": [{"name": "smu", "driver": "keysight-b2900", "address": "simulated"}],
-            "dies": [{"id": die, "options": {"preset": memory}} for die in dies],
+            "dies": [{"id": die, "options": {"preset": memory, **({"model": model} if model else {})}} for die in dies],
             "limits": {
                 "electroform_voltage": "4.0 V",
                 "set_voltage": "2.5 V",

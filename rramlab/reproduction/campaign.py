@@ -25,6 +25,7 @@ from rramlab.training.experiment import Experiment
 from rramlab.training.loop import predict
 from rramlab.training.onchip import chip_in_the_loop
 
+SHOWN_PART = 192  # pixels a side of the picture of a segmentation
 SHOWN_SAMPLES = 1000  # of a confusion matrix, at most
 
 
@@ -50,7 +51,7 @@ def reproduce(
     """
     recipe = task.made(quick)
     if quick and isinstance(data, Segmentation):
-        data = data.middle(QUICK_PART, 1)
+        data = data.part(QUICK_PART, 1)
     recipe.require(data)
     results.begin(
         folder,
@@ -92,7 +93,7 @@ def _keep_shown(place: Place) -> None:
             confusion = np.zeros((len(data.classes), len(data.classes)), np.int64)
             np.add.at(confusion, (data.test_y[:count], said), 1)
         elif isinstance(data, Segmentation):
-            part = data.middle(QUICK_PART, 1).test
+            part = data.part(SHOWN_PART, 1).test
             likely = probabilities(lambda x: predict(model, x, data.at_once), part.image[0], part.field[0])
             images = {"image": part.image[0], "truth": part.truth[0], "likely": likely}
     mask = Mask({name: layer.mask().numpy() for name, layer in masked_layers(model).items()})

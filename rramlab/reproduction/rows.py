@@ -66,11 +66,13 @@ class Place:
 
     def formed(self) -> BenchDescription:
         """Return the bench with the number's dies formed as the recipe says: all rows that send no further pulse share it."""
-        return formed(self.folder / f"dies-{self.number}" / "formed", self.dies, self.recipe, self.memory)
+        return formed(
+            self.folder / f"dies-{self.number}" / "formed", self.dies, self.recipe, self.memory, self.task.die
+        )
 
     def virgin(self, purpose: str) -> BenchDescription:
         """Return a bench with the same dies, virgin."""
-        return virgin(self.folder / f"dies-{self.number}" / purpose, self.dies, self.memory)
+        return virgin(self.folder / f"dies-{self.number}" / purpose, self.dies, self.memory, self.task.die)
 
 
 def row(name: Row, place: Place) -> Outcome:

@@ -33,6 +33,8 @@ class Task:
         score: the score that counts; ``scores``: all of them, in order.
         phases: of the row with gate phases.
         on_chip: how many test samples are evaluated with every product on the macro; None: all.
+        die: figures of the die model that are others than the memory's own: for a bank of dies slow changes are folded in every
+            hour of bench time instead of every 10 s, which takes several times as long.
         conventional: changes of the recipe where weights are learned instead of a topology (assumed, as is usual).
         quick, quick_samples: changes of the recipe, and test samples on the macro, of a quick look.
     """
@@ -43,6 +45,7 @@ class Task:
     published: Published
     phases: int = 16
     on_chip: int | None = None
+    die: Mapping[str, object] = field(default_factory=dict)
     conventional: Mapping[str, object] = field(default_factory=lambda: {"learning_rate": 0.05, "weight_decay": 5e-4})
     quick: Mapping[str, object] = field(default_factory=dict)
     quick_samples: int = 300
@@ -76,6 +79,7 @@ TASKS = {
             ("pr_auc", "roc_auc"),
             Published("pr_auc", 9.8, 0.997),
             on_chip=4,
+            die={"relaxation": {"interval_s": "1 h"}},
             quick={"network": "drive-unet-small", "epochs": 1},
             quick_samples=1,
         ),
