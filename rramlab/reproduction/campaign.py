@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from rramlab.reproduction.benches import PUBLISHED
 from rramlab.reproduction.outcomes import Outcome, Row
 from rramlab.reproduction.rows import Place, row
 from rramlab.reproduction.summary import TITLES
-from rramlab.reproduction.tasks import QUICK_PART, Task
+from rramlab.reproduction.tasks import QUICK_BUDGET, QUICK_PART, QUICK_PATCHES, Task
+from rramlab.reproduction.writing import BUDGET
 from rramlab.training.datasets import Data, Dataset
 from rramlab.training.datasets.segmentation import Segmentation, probabilities
 from rramlab.training.deploying import deployments
@@ -51,7 +53,7 @@ def reproduce(
     """
     recipe = task.made(quick)
     if quick and isinstance(data, Segmentation):
-        data = data.part(QUICK_PART, 1)
+        data = replace(data.part(QUICK_PART, 1), patches=QUICK_PATCHES)
     recipe.require(data)
     results.begin(
         folder,
@@ -66,8 +68,9 @@ def reproduce(
     )
     board = describe_bench(folder).board
     samples = task.quick_samples if quick else task.on_chip
+    budget = QUICK_BUDGET if quick else BUDGET
     for number in range(numbers):
-        place = Place(folder, board, number, task, recipe, data, memory, samples, say, stop)
+        place = Place(folder, board, number, task, recipe, data, memory, samples, budget, say, stop)
         for name in rows:
             if outcomes.path_of(folder, name, number).exists():
                 continue

@@ -52,6 +52,7 @@ class Place:
     data: Data
     memory: str
     samples: int | None  # test samples on the macro; None: all
+    budget: int  # pulses a cell of write-verify, at most
     say: Callable[[str], None] = lambda text: None
     stop: Callable[[], bool] = lambda: False
 
@@ -182,7 +183,7 @@ def _written(name: Row, place: Place) -> Outcome:
     placement = place.placement
     targets_S = placement.targets(wanted_S(model, writing.LOWEST_S, writing.HIGHEST_S))
     if name == "write-verify":
-        pulses = writing.with_verify(description, place.dies, targets_S)
+        pulses = writing.with_verify(description, place.dies, targets_S, place.budget)
     else:
         gates = writing.gate_curve(place.folder, place.memory)
         pulses = writing.once(description, place.dies, targets_S, gates)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from rramlab.base.errors import UsageError
 from rramlab.training.recipes import Recipe, load_recipe
 
+QUICK_BUDGET = 20  # pulses a cell of write-verify, at most
+QUICK_PATCHES = 1200  # of an epoch of images
 QUICK_PART = 96  # pixels a side of the middle of an image that a quick look takes
 SOURCE = "Li, Wang et al., Nature Communications 2026; arXiv 2311.07164"
 
@@ -64,14 +66,14 @@ TASKS = {
             "accuracy",
             ("accuracy",),
             Published("accuracy", 17.3, 0.783),
-            quick={"epochs": 2, "batch": 120},
+            quick={"epochs": 1, "batch": 120},
         ),
         Task(
             "spoken-digits",
             "accuracy",
             ("accuracy",),
             Published("accuracy", 19.9, 0.679),
-            quick={"epochs": 10},
+            quick={"epochs": 6},
         ),
         Task(
             "drive",

@@ -29,16 +29,19 @@ Floats = npt.NDArray[np.float32]
 Curve = tuple[Sequence[float], Sequence[float]]  # gates in V, and the median conductance of one pulse in S
 
 
-def with_verify(description: BenchDescription, dies: Sequence[str], targets_S: Floats) -> dict[str, int]:
+def with_verify(
+    description: BenchDescription, dies: Sequence[str], targets_S: Floats, budget: int = BUDGET
+) -> dict[str, int]:
     """Form the written cells of virgin dies and bring each to its target; return pulses by kind.
 
-    ``targets_S``: float32[dies, rows, columns], 0 or NaN for cells that stay pristine.
+    ``targets_S``: float32[dies, rows, columns], 0 or NaN for cells that stay pristine. ``budget``: pulses a
+    cell, at most.
     """
     for die, target_S in zip(dies, targets_S, strict=True):
         cells = written_cells(target_S)
         with Session(description) as session:
             session.run("electroform", {"cells": Region.of(cells).text, **WINDOW}, arm=die, die=die)
-            session.run(write_verify_plan(target_S, TOLERANCE_S, BUDGET), arm=die, die=die)
+            session.run(write_verify_plan(target_S, TOLERANCE_S, budget), arm=die, die=die)
     return pulses(description)
 
 
