@@ -153,7 +153,7 @@ def test_what_was_measured_is_said_when_ctrl_c_ends_the_holding(lab, tmp_path, w
     )  # fmt: skip
     try:
         for _ in range(3000):
-            if log.exists() and log.read_bytes().count(b":READ?") >= 2:
+            if log.exists() and log.read_text().count(b":READ?".hex()) >= 2:
                 break
             time.sleep(0.01)
         holding.send_signal(signal.SIGINT)
