@@ -83,7 +83,11 @@ def page(found: Results, shown: Sequence[Picture]) -> str:
 def _strip(found: Results) -> Html:
     score = found.task.score
     tiles = [
-        (line.title, spell(line.scores[score]), f"{pictures.SPOKEN[score]}, {line.dies} dies")
+        (
+            line.title,
+            spell(line.scores[score]),
+            f"{pictures.SPOKEN[score]}, {line.dies} die{'s' if line.dies > 1 else ''}",
+        )
         for line in found.lines
         if line.row in (*OURS, "single-shot", "dense")
     ]

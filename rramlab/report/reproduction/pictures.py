@@ -57,7 +57,15 @@ def epochs(outcomes: Sequence[Outcome], lines: Sequence[Line], score: str) -> Pi
             length = min(map(len, histories))
             found = np.mean([[epoch[score] for epoch in each[:length]] for each in histories], axis=0)
             colour, dash = SERIES[place % len(SERIES)], DASHES[place % len(DASHES)]
-            axes.plot(np.arange(1, length + 1), found, label=line.title, color=colour, linestyle=dash)
+            axes.plot(
+                np.arange(1, length + 1),
+                found,
+                label=line.title,
+                color=colour,
+                linestyle=dash,
+                marker="o",
+                markersize=3,
+            )
         axes.set(xlabel="epoch", ylabel=f"{SPOKEN[score]}, on the host")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axes.grid(axis="y")
