@@ -31,3 +31,6 @@ Assignments = Annotated[
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder with data sets; default: $RRAMLAB_DATA, then the bench's data/.")
 ]
+Device = Annotated[
+    str, typer.Option("--device", help="What networks are trained on: cpu, or cuda where torch finds such a processor.")
+]

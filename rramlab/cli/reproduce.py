@@ -9,7 +9,7 @@ import typer
 
 from rramlab.base.errors import UsageError
 from rramlab.cli.learning import need_torch, spell, stoppable
-from rramlab.cli.options import BenchPath, DataFolder, Json
+from rramlab.cli.options import BenchPath, DataFolder, Device, Json
 from rramlab.cli.output import Output, command
 
 if TYPE_CHECKING:
@@ -32,14 +32,27 @@ def reproduce(
     dies: Annotated[
         int | None, typer.Option("--dies", min=1, metavar="N", help="Numbers of dies and seeds; default: 3, quick: 1.")
     ] = None,
+    only: Annotated[
+        int | None,
+        typer.Option(
+            "--only", min=0, metavar="K", help="Only number K, counted from 0: for several computers, or cores."
+        ),
+    ] = None,
     memory: Annotated[
         Literal["published", "phase-change", "ferroelectric", "charge-trap"],
         typer.Option("--memory", help="The model of the dies: the paper's resistive memory, or another one."),
     ] = "published",
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples", min=1, metavar="N", help="Test samples on the macro; default: all, of DRIVE's images 4."
+        ),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Default: data/reproductions/TASK… of the bench.")
     ] = None,
     data: DataFolder = None,
+    device: Device = "cpu",
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -79,13 +92,15 @@ def reproduce(
                 folder,
                 found,
                 dataset,
-                dies or (QUICK_DIES if quick else DIES),
+                range(dies or (QUICK_DIES if quick else DIES)) if only is None else [only],
                 [row for row in TITLES if row in wanted],
                 memory,
                 quick,
                 lambda text: out.say(f"· {text}"),
                 stop,
                 done,
+                device,
+                samples,
             )
         except Stopped as error:
             raise Stopped(f"{error}. {again}") from error

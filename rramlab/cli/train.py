@@ -12,7 +12,7 @@ import typer
 from rramlab.base.errors import InstrumentError, Stopped, UsageError
 from rramlab.base.names import checked
 from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, spell, stoppable
-from rramlab.cli.options import Assignments, BenchPath, DataFolder, DieName, Json
+from rramlab.cli.options import Assignments, BenchPath, DataFolder, Device, DieName, Json
 from rramlab.cli.output import Output, command, note_bench
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def train(
     data: DataFolder = None,
     die: DieName = None,
     dies: Dies = None,
+    device: Device = "cpu",
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -86,6 +87,7 @@ def train(
         overwrite,
         data,
         f"rramlab train {recipe}",
+        device=device,
     )
 
 
@@ -103,6 +105,7 @@ def adapt(
     data: DataFolder = None,
     die: DieName = None,
     dies: Dies = None,
+    device: Device = "cpu",
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -133,6 +136,7 @@ def adapt(
         data,
         f"rramlab adapt {training}",
         source,
+        device,
     )
 
 
@@ -179,12 +183,15 @@ def _learn(
     data: Path | None,
     words: str,
     source: Experiment | None = None,
+    device: str = "cpu",
 ) -> None:
     """Train, with the bench open for as long as it is needed: for the read of the weights, or all the time."""
     from rramlab.engine.session import Session
     from rramlab.training import load_dataset
     from rramlab.training.deploying import checkpoints
+    from rramlab.training.device import device_named
 
+    device_named(device)  # before a die is read
     if resume and overwrite:
         raise UsageError("--resume goes on with a training and --overwrite replaces it; give one of the two")
     description = bench.described(name if resume else None)
@@ -208,7 +215,7 @@ def _learn(
         progress = opened.enter_context(epochs_shown(out, experiment.recipe.epochs))
         stop = opened.enter_context(stoppable())
         try:
-            model, training = experiment.train(dataset, resume, progress, stop, macros)
+            model, training = experiment.train(dataset, resume, progress, stop, macros, device)
         except InstrumentError as error:
             raise InstrumentError(
                 f"{error}. Training {experiment.name!r} keeps its last whole epoch; go on with: {words} --name "

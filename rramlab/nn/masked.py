@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from rramlab.base.errors import UsageError
 from rramlab.macro.masks import Granularity
-from rramlab.nn.popup import Bools, Strengths, kept_count, pop_up, settled
+from rramlab.nn.popup import Bools, Strengths, kept_count, largest_there, pop_up, settled
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
 
@@ -213,6 +213,8 @@ class MaskedLayer(nn.Module):
 
     def _popped_up(self) -> Tensor:
         """Return the kept weights, dimensionless, with a gradient for the scores."""
+        if self.granularity == "edge" and self.scores.device.type != "cpu" and self.hysteresis == 0.0:
+            return self._popped_up_there()
         unit_scores = self.units.scores(self._scores())
         selected, choice = self._select(unit_scores)
         mask = self._tensor(selected)
@@ -220,6 +222,16 @@ class MaskedLayer(nn.Module):
             self._remember(mask, selected, choice)
         direction = None if self.granularity == "edge" else self._tensor(self.units.direction(unit_scores))
         return pop_up(self.scores, self.unpruned, mask, direction)
+
+    def _popped_up_there(self) -> Tensor:
+        """Do the same without sending scores and mask through the host, which on a graphics processor takes most of a step."""
+        mask = largest_there(self.scores.detach().abs(), int(self.kept_weights))
+        if self.training and torch.is_grad_enabled():
+            began, before = (self.switches[0] > 0).long(), self.last_mask
+            on, off = (mask & ~before).sum(), (before & ~mask).sum()
+            self.switches += torch.stack([torch.ones_like(on), on * began, off * began])
+            self._buffers["last_mask"] = mask
+        return pop_up(self.scores, self.unpruned, mask)
 
     def _remember(self, mask: Tensor, selected: Bools, choice: Bools) -> None:
         """Count what this training step switches, and keep what the next one is compared with."""

@@ -54,7 +54,7 @@ def load_weights(
 
 def vectors_of(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     """Return how many input vectors each masked layer multiplies for the samples ``x``: what a product's cost goes with."""
-    counted = copy.deepcopy(model).eval()
+    counted = copy.deepcopy(model).cpu().eval()
     counts = dict.fromkeys(masked_layers(counted), 0)
 
     def counting(name: str) -> Multiply:

@@ -60,6 +60,25 @@ def largest(strength: Strengths, count: int) -> tuple[Bools, float]:
     return selected.reshape(strength.shape), float(threshold)
 
 
+def largest_there(strength: Tensor, count: int) -> Tensor:
+    """Do what :func:`largest` does, where the tensor is: bool of its shape. A graphics processor sorts faster than it sends.
+
+    Raises:
+        RramlabError: as there.
+    """
+    flat = strength.flatten()
+    if not 0 < count <= flat.numel():
+        raise ValueError(f"cannot keep {count} of {flat.numel()} weights")
+    threshold = flat.sort().values[flat.numel() - count]
+    selected = flat >= threshold
+    surplus = int(selected.sum()) - count
+    if surplus > 0:
+        selected[torch.nonzero(flat == threshold).flatten()[-surplus:]] = False
+    elif surplus < 0:
+        raise RramlabError("the scores hold values that are not numbers: training diverged; lower the learning rate")
+    return selected.view(strength.shape)
+
+
 def settled(chosen: Bools, strength: Strengths, threshold: float, before: Bools, width: float) -> Bools:
     """Return ``chosen``, but as ``before`` where the strength is within ``width`` (relative) of the threshold.
 

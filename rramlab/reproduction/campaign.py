@@ -23,6 +23,7 @@ from rramlab.reproduction.writing import BUDGET
 from rramlab.training.datasets import Data, Dataset
 from rramlab.training.datasets.segmentation import Segmentation, probabilities
 from rramlab.training.deploying import deployments
+from rramlab.training.device import CPU, device_named
 from rramlab.training.experiment import Experiment
 from rramlab.training.loop import predict
 from rramlab.training.onchip import chip_in_the_loop
@@ -35,22 +36,26 @@ def reproduce(
     folder: Path,
     task: Task,
     data: Data,
-    numbers: int,
+    numbers: Sequence[int],
     rows: Sequence[Row] = tuple(TITLES),
     memory: str = PUBLISHED,
     quick: bool = False,
     say: Callable[[str], None] = lambda text: None,
     stop: Callable[[], bool] = lambda: False,
     done: Callable[[Outcome], None] = lambda outcome: None,
+    device: str = CPU,
+    samples: int | None = None,
 ) -> results.Results:
     """Do what is left of a reproduction in ``folder`` and return everything that is there.
 
-    ``numbers``: of dies and seeds. Each row of each is kept when it is done, a training after every epoch, so the same call
-    goes on where it was interrupted.
+    ``numbers``: which, of dies and seeds, counted from 0. Each row of each is kept when it is done, a training after every
+    epoch, so the same call goes on where it was interrupted. ``device``: what networks are
+    trained on. ``samples``: test samples of a row on the macro; None: the task's number.
 
     Raises:
-        UsageError: the folder is of another reproduction. Stopped: it was asked to.
+        UsageError: the folder is of another reproduction, or there is no such device. Stopped: it was asked to.
     """
+    device_named(device)  # before a die is formed
     recipe = task.made(quick)
     if quick and isinstance(data, Segmentation):
         data = replace(data.part(QUICK_PART, 1), patches=QUICK_PATCHES)
@@ -67,10 +72,10 @@ def reproduce(
         },
     )
     board = describe_bench(folder).board
-    samples = task.quick_samples if quick else task.on_chip
+    samples = samples or (task.quick_samples if quick else task.on_chip)
     budget = QUICK_BUDGET if quick else BUDGET
-    for number in range(numbers):
-        place = Place(folder, board, number, task, recipe, data, memory, samples, budget, say, stop)
+    for number in numbers:
+        place = Place(folder, board, number, task, recipe, data, memory, samples, budget, say, stop, device)
         for name in rows:
             if outcomes.path_of(folder, name, number).exists():
                 continue

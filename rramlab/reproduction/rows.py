@@ -28,6 +28,7 @@ from rramlab.reproduction.tasks import Task
 from rramlab.training.chiploop import REPEATS, load_dies, read_dies
 from rramlab.training.datasets import Data, Scores
 from rramlab.training.deploying import put_on_chip
+from rramlab.training.device import CPU, device_named
 from rramlab.training.experiment import Experiment
 from rramlab.training.loop import Training, fit, scores, settle_statistics, unpruned
 from rramlab.training.onchip import multiplied_by, scores_on_chip
@@ -55,6 +56,7 @@ class Place:
     budget: int  # pulses a cell of write-verify, at most
     say: Callable[[str], None] = lambda text: None
     stop: Callable[[], bool] = lambda: False
+    device: str = CPU  # that networks are trained on
 
     @property
     def placement(self) -> Placement:
@@ -102,7 +104,7 @@ def _topology(name: Row, place: Place) -> Outcome:
         with Session(description) as session:
             experiment = Experiment.begin(folder, recipe, session.macros, place.data)
     place.say(f"  train {recipe.epochs} epochs")
-    model, training = experiment.train(place.data, resume=True, stop=place.stop)
+    model, training = experiment.train(place.data, resume=True, stop=place.stop, device=place.device)
     _require_whole(training)
     host, ideal = _on_host(model, place.data)
     place.say("  deploy, and run on the macro")
@@ -261,6 +263,7 @@ def _conventional(place: Place, recipe: Recipe, exact: bool) -> tuple[nn.Module,
 def _fit(place: Place, model: nn.Module, recipe: Recipe, name: str) -> Training:
     """Train, going on from a checkpoint of before."""
     checkpoint = place.folder / "trainings" / f"{name}-{place.number}.pt"
+    model.to(device_named(place.device))
     training = fit(model, recipe, place.data, checkpoint=checkpoint, resume=True, stop=place.stop)
     _require_whole(training)
     return training
@@ -283,7 +286,7 @@ def _read(place: Place, recipe: Recipe, description: BenchDescription) -> nn.Mod
     with Session(description) as session:
         conductance_S, taken = read_dies(session.macros, place.dies, placement, REPEATS)
     load_dies(model, placement, conductance_S, taken)
-    return model
+    return model.to(device_named(place.device))
 
 
 def _everything_on_chip(

@@ -54,8 +54,8 @@ class EpochResult:
 class Checkpoint:
     """The state after ``epoch`` finished epochs.
 
-    ``model``, ``optimiser`` and ``schedule`` are state dicts, ``generator`` is torch's CPU generator;
-    ``weights_digest`` names the conductances that were trained on.
+    ``model``, ``optimiser`` and ``schedule`` are state dicts, ``generator`` is torch's CPU generator, ``device_generator``
+    that of the device trained on, if it is another; ``weights_digest`` names the conductances that were trained on.
     """
 
     recipe: dict[str, Any]
@@ -67,6 +67,7 @@ class Checkpoint:
     schedule: dict[str, Any]
     generator: Tensor
     history: tuple[EpochResult, ...]
+    device_generator: Tensor | None = None
 
     def save(self, path: Path) -> None:
         """Write the checkpoint so that ``path`` is always a whole one: the old or the new."""

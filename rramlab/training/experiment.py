@@ -34,6 +34,7 @@ from rramlab.training.checkpoint import (
 )
 from rramlab.training.chiploop import REPEATS, ChipLoop, load_dies, read_dies
 from rramlab.training.datasets import Data, Scores
+from rramlab.training.device import CPU, device_named
 from rramlab.training.loop import Training, fit, scores_random
 from rramlab.training.onchip import Macros
 from rramlab.training.recipes import Recipe
@@ -206,16 +207,17 @@ class Experiment:
         on_epoch: Callable[[EpochResult], None] | None = None,
         stop: Callable[[], bool] | None = None,
         macros: Macros | None = None,
+        device: str = CPU,
     ) -> tuple[nn.Module, Training]:
         """Train, writing a checkpoint and a line of log.csv after every epoch; with ``resume`` go on from the last one.
 
-        ``macros``: the dies, for a recipe with the chip in the loop.
+        ``macros``: the dies, for a recipe with the chip in the loop. ``device``: where; the network stays there.
 
         Raises:
-            UsageError: the recipe needs the dies and got none.
+            UsageError: the recipe needs the dies and got none, or there is no such device.
         """
         self.require_data(data)
-        model = self.model()
+        model = self.model().to(device_named(device))
         results: list[EpochResult] = []
         if resume and self.checkpoint.exists():
             results += Checkpoint.load(self.checkpoint).history

@@ -22,6 +22,7 @@ from rramlab.base.errors import RramlabError, UsageError
 from rramlab.nn import UnsignedQuantiser, configure, masked_layers, regroup
 from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
 from rramlab.training.datasets import Data, Scores
+from rramlab.training.device import device_of, forked_randomness, generator_state, set_generator_state
 from rramlab.training.recipes import Recipe
 
 STATISTICS_IMAGES = 6000  # at most: enough for means and variances of a channel to a few percent
@@ -55,12 +56,12 @@ def fit(
     stop: Callable[[], bool] | None = None,
     before_step: Callable[[int], None] = lambda step: None,
 ) -> Training:
-    """Train the scores of ``model``, whose weights are loaded, in place.
+    """Train the scores of ``model``, whose weights are loaded, in place, on the device that it is on.
 
     ``checkpoint`` is written after every epoch; with ``resume`` the training goes on from it (from the start
     if it does not exist), and ends with the same bits as one that was never interrupted, given the same
-    number of threads. ``stop`` is asked before every step; when it says so, the begun epoch is lost and
-    resuming repeats it. ``before_step`` is called before every step with its number, counted from 0. The
+    number of threads, or the same CUDA device. ``stop`` is asked before every step; when it says so, the begun epoch is lost,
+    and resuming repeats it. ``before_step`` is called before every step with its number, counted from 0. The
     caller's random state is left as it was.
 
     Raises:
@@ -72,7 +73,7 @@ def fit(
     if resume and checkpoint is None:
         raise UsageError("resuming needs the checkpoint to go on from")
     run = _Run(model, recipe, data, die_id)
-    with torch.random.fork_rng(devices=[]), _threads(recipe.threads):
+    with forked_randomness(run.device), _threads(recipe.threads):
         torch.manual_seed(recipe.seed)
         if resume and checkpoint is not None and checkpoint.exists():
             run.restore(Checkpoint.load(checkpoint), checkpoint)
@@ -122,8 +123,10 @@ class _Run:
         missing = [name for name, layer in masked_layers(model).items() if not layer.loaded]
         if missing:
             raise UsageError(f"the layers {', '.join(missing)} have no weights: load_weights(model, ...) first")
-        self.steps = recipe.steps(data)
-        self.class_weights = None if recipe.class_weights is None else torch.tensor(recipe.class_weights)
+        self.steps, self.device = recipe.steps(data), device_of(model)
+        self.class_weights = (
+            None if recipe.class_weights is None else torch.tensor(recipe.class_weights, device=self.device)
+        )
         self.digest = weights_digest(model)
         self.history: list[EpochResult] = []
         self.optimiser = torch.optim.SGD(
@@ -147,7 +150,8 @@ class _Run:
             if stop():
                 return None
             before_step(len(self.history) * self.steps + step)
-            inputs, labels = self.data.batch(order[step * batch : (step + 1) * batch])
+            drawn = self.data.batch(order[step * batch : (step + 1) * batch])
+            inputs, labels = (each.to(self.device) for each in drawn)
             outputs = self.model(inputs)
             loss = functional.cross_entropy(outputs, labels, self.class_weights)
             self.optimiser.zero_grad()
@@ -193,6 +197,7 @@ class _Run:
             schedule=self.schedule.state_dict(),
             generator=torch.get_rng_state(),
             history=tuple(self.history),
+            device_generator=generator_state(self.device),
         )
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
@@ -201,6 +206,7 @@ class _Run:
         self.optimiser.load_state_dict(saved.optimiser)
         self.schedule.load_state_dict(saved.schedule)
         torch.set_rng_state(saved.generator)
+        set_generator_state(self.device, saved.device_generator)
         self.history = list(saved.history)
 
 
@@ -266,7 +272,8 @@ def predict(model: nn.Module, x: Images, batch: int = 1000) -> npt.NDArray[np.fl
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(part) for part in torch.split(images, batch)]).cpu().numpy()
+            device = device_of(model)
+            return torch.cat([model(part.to(device)).cpu() for part in torch.split(images, batch)]).numpy()
     finally:
         model.train(was_training)
 
@@ -290,11 +297,11 @@ def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
             module.forget()
     model.train()
     try:
-        images = torch.as_tensor(x)
+        images, device = torch.as_tensor(x), device_of(model)
         with torch.no_grad():
             for part in torch.split(images, batch):
                 if len(part) == batch or len(images) < batch:
-                    model(part)
+                    model(part.to(device))
     finally:
         model.train(was_training)
         for name, layer in masked_layers(model).items():
