@@ -19,19 +19,21 @@ Floats = npt.NDArray[np.float32]
 CLIPPED = 0.002
 
 
-def learn_weights(model: nn.Module, exact: bool = False, only: str | None = None) -> None:
-    """Let ``model`` learn weights instead of topology, from fresh ones (uniform, He et al. 2015).
+def learn_weights(model: nn.Module, exact: bool = False, only: str | None = None, seed: int = 0) -> None:
+    """Let ``model`` learn weights instead of topology, from fresh ones (uniform, He et al. 2015), drawn by ``seed``.
 
     ``exact``: with activations of float32 instead of codes: dense software. ``only``: the layer that does so; all others stay
     what they are.
     """
+    draw = torch.Generator().manual_seed(seed)
     for name, layer in masked_layers(model).items():
         if only not in (None, name):
             continue
         layer.learns = "weights"
         layer.quantiser.exact = exact
         with torch.no_grad():
-            layer.scores.uniform_(-1.0, 1.0).mul_((6.0 / layer.fan_in) ** 0.5)
+            fresh = torch.empty(layer.shape).uniform_(-1.0, 1.0, generator=draw)
+            layer.scores.copy_(fresh.mul_((6.0 / layer.fan_in) ** 0.5))
 
 
 def wanted_S(model: nn.Module, lowest_S: float, highest_S: float) -> dict[str, Floats]:

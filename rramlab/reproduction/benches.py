@@ -11,11 +11,14 @@ from rramlab.base.files import write_atomic, write_json
 from rramlab.calibration.procedures import analyse, chosen, measure
 from rramlab.drivers.bench import BenchDescription, describe_bench
 from rramlab.engine.session import Session
+from rramlab.plan.plan import Plan
+from rramlab.plan.steps import WaitStep
 from rramlab.runs.store import find_run
 from rramlab.training.recipes import Recipe
 
 PUBLISHED = "published"  # the die model of the paper's memory; others by the name of their own
 CALIBRATED = ("dac", "adc")  # what a board whose records are required must have
+REST_S = 3600.0  # assumed: what a bench would wait for cells to settle
 WINDOW = {"lowest": "2uS", "highest": "30uS"}  # medians that other memories may come to; the protocol's is the paper's
 
 
@@ -54,8 +57,21 @@ def formed(
         parameters = {**recipe.forming_parameters(), **({} if memory == PUBLISHED else WINDOW)}
         with Session(description) as session:
             pulses = {die: session.run("electroform", parameters, arm=die, die=die).pulses for die in dies}
+        rest(description, memory)
         write_json(done, {"pulses": pulses})
     return describe_bench(folder, dies)
+
+
+def rest(description: BenchDescription, memory: str) -> None:
+    """Leave dies alone after their last pulse, for ``REST_S`` of bench time, where their memory is one that drifts.
+
+    What is read a minute after a phase-change cell was written is a tenth less when the last sample has been computed.
+    """
+    if memory == PUBLISHED:
+        return
+    with Session(description) as session:
+        for die in session.stations:
+            session.run(Plan(name="rest", steps=(WaitStep(time=REST_S),)), die=die)
 
 
 def _text(dies: Sequence[str], memory: str, model: Mapping[str, object]) -> str:

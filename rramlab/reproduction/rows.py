@@ -22,7 +22,7 @@ from rramlab.nn import configure, learn_weights, load_weights, masked_layers, ru
 from rramlab.plan import cost
 from rramlab.plan.energy import by_component
 from rramlab.reproduction import writing
-from rramlab.reproduction.benches import formed, virgin
+from rramlab.reproduction.benches import formed, rest, virgin
 from rramlab.reproduction.outcomes import Outcome, Row
 from rramlab.reproduction.tasks import Task
 from rramlab.training.chiploop import REPEATS, load_dies, read_dies
@@ -156,7 +156,7 @@ def _read_out(name: Row, place: Place) -> Outcome:
     model = _read(place, recipe, description)
     configure(model, keep_all=True)
     last = list(masked_layers(model))[-1]
-    learn_weights(model, only=last)
+    learn_weights(model, only=last, seed=recipe.seed)
     place.say(f"  train the layer {last}")
     training = _fit(place, model, recipe, name)
     host, ideal = _on_host(model, place.data)
@@ -189,6 +189,7 @@ def _written(name: Row, place: Place) -> Outcome:
     else:
         gates = writing.gate_curve(place.folder, place.memory)
         pulses = writing.once(description, place.dies, targets_S, gates)
+    rest(description, place.memory)
     run_as_written(model)
     with Session(description) as session:
         conductance_S, taken = read_dies(session.macros, place.dies, placement, REPEATS)
@@ -256,7 +257,7 @@ _ROWS: Mapping[Row, Callable[[Row, Place], Outcome]] = {
 
 def _conventional(place: Place, recipe: Recipe, exact: bool) -> tuple[nn.Module, Training]:
     model = recipe.changed({"read_noise": 0.0}).model() if exact else recipe.model()
-    learn_weights(model, exact)
+    learn_weights(model, exact, seed=recipe.seed)
     return model, _fit(place, model, recipe, "dense" if exact else "weights")
 
 

@@ -100,10 +100,36 @@ def _means(found: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: fmean(each.get(name, 0) for each in found) for name in dict.fromkeys(key for d in found for key in d)}
 
 
-def gains(task: Task, found: Sequence[Line], over: Row) -> dict[Row, float]:
-    """Return by how much the score that counts is above that of the row ``over``, for each of our rows; as shares of 1."""
-    by_row = {line.row: line for line in found}
-    if over not in by_row:
-        return {}
-    base = by_row[over].scores[task.score].mean
-    return {row: by_row[row].scores[task.score].mean - base for row in OURS if row in by_row}
+@dataclass(frozen=True)
+class Gain:
+    """What one of our rows has over another one.
+
+    ``points``: of the score that counts, a difference of shares of 1; ``relative``: the same, of the other's score. ``host``:
+    whether both are of all test samples on the host's model of the chip, because the macro computed other samples of each.
+    ``pulses``, ``energy``: which share is saved of the other's, of a whole network with forming, and of a sample's products;
+    None where the other has none.
+    """
+
+    points: float
+    relative: float
+    host: bool
+    pulses: float | None
+    energy: float | None
+
+
+def gain(task: Task, ours: Line, other: Line) -> Gain:
+    """Compare two rows of a table."""
+    software = not other.samples
+    host = not software and ours.samples != other.samples and bool(ours.host and other.host)
+    mine, theirs = ((each.host if host else each.scores)[task.score].mean for each in (ours, other))
+    return Gain(
+        mine - theirs,
+        mine / theirs - 1.0,
+        host,
+        None if software else _saved(sum(ours.pulses.values()), sum(other.pulses.values())),
+        None if software else _saved(ours.energy_total_J, other.energy_total_J),
+    )
+
+
+def _saved(ours: float, other: float) -> float | None:
+    return 1.0 - ours / other if other else None

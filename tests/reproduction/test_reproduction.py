@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from rramlab.report.reproduction.page import markdown, write_report
 from rramlab.reproduction import benches, outcomes, results, writing
 from rramlab.reproduction.campaign import reproduce
 from rramlab.reproduction.outcomes import Outcome, Row
-from rramlab.reproduction.summary import TITLES, gains, lines
+from rramlab.reproduction.summary import TITLES, Gain, Line, Spread, gain, lines
 from rramlab.reproduction.tasks import TASKS, Task, task_of
 from rramlab.training import Dataset, load_dataset
 
@@ -55,9 +56,9 @@ def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset
     folder, said = tmp_path / "out", []
     asked = iter([False] * 30 + [True] * 1000)
     with pytest.raises(Stopped, match="stopped after epoch 1"):
-        reproduce(folder, small, digits, 1, rows, quick=True, stop=lambda: next(asked))
+        reproduce(folder, small, digits, [0], rows, quick=True, stop=lambda: next(asked))
     assert not outcomes.path_of(folder, "edge", 0).exists()
-    found = reproduce(folder, small, digits, 1, rows, quick=True, say=said.append)
+    found = reproduce(folder, small, digits, [0], rows, quick=True, say=said.append)
     assert [outcome.row for outcome in sorted(found.outcomes, key=lambda each: rows.index(each.row))] == list(rows)
     edge, random, dense = found.lines
     assert edge.scores["accuracy"].mean > random.scores["accuracy"].mean + 0.3
@@ -72,11 +73,11 @@ def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset
     assert found.confusion.sum() == 40
     before = {path.name: path.read_bytes() for path in (folder / "outcomes").iterdir()}
     said.clear()
-    reproduce(folder, small, digits, 1, rows, quick=True, say=said.append)
+    reproduce(folder, small, digits, [0], rows, quick=True, say=said.append)
     assert not said
     assert {path.name: path.read_bytes() for path in (folder / "outcomes").iterdir()} == before
     with pytest.raises(UsageError, match="another quick"):
-        reproduce(folder, small, digits, 1, rows)
+        reproduce(folder, small, digits, [0], rows)
     written = write_report(found, folder / "report.html", None)
     text = written.path.read_text()
     for line in found.lines:
@@ -102,8 +103,30 @@ def test_the_table_is_means_over_dies_in_its_own_order() -> None:
     assert edge.scores["accuracy"].mean == pytest.approx(0.85)
     assert edge.scores["accuracy"].deviation == pytest.approx(0.1 / 2**0.5)
     assert edge.pulses == {"electroform": 7}
-    assert gains(task_of("fashion-mnist"), found, "single-shot") == pytest.approx({"edge": 0.15})
-    assert gains(task_of("fashion-mnist"), found, "dense") == {}
+
+
+def test_a_gain_is_over_the_same_samples_and_savings_are_of_what_the_other_spends() -> None:
+    task = task_of("drive")
+    ours, written, software = lines(
+        [
+            outcome("edge", 0, 0.9, samples=4, pulses={"electroform": 50}, energy_J={"array": 3.0}),
+            outcome("single-shot", 0, 0.8, samples=1, pulses={"electroform": 30, "set": 70}, energy_J={"array": 2.0}),
+            outcome("dense", 0, 0.95),
+        ]
+    )
+
+    def with_scores(line: Line, on_chip: float, host: float | None = None) -> Line:
+        found = {} if host is None else {"pr_auc": Spread.of([host])}
+        return replace(line, scores={"pr_auc": Spread.of([on_chip])}, host=found)
+
+    ours, written = with_scores(ours, 0.9, 0.84), with_scores(written, 0.5, 0.8)
+    # The macro computed four images of one and one image of the other: all images on the host are compared.
+    assert gain(task, ours, written) == Gain(pytest.approx(0.04), pytest.approx(0.05), True, 0.5, -0.5)
+    alike = gain(task, ours, replace(written, samples=4))
+    assert (alike.points, alike.host) == (pytest.approx(0.4), False)
+    assert gain(task, ours, with_scores(software, 0.8)) == Gain(
+        pytest.approx(0.1), pytest.approx(0.125), False, None, None
+    )
 
 
 def settings(task: str, **more: object) -> dict[str, object]:
@@ -133,7 +156,10 @@ def test_a_page_of_every_row_names_it_and_is_one_file(tmp_path: Path) -> None:
         assert title in text
     assert "http" not in text.replace("http://www.w3.org", "")  # it needs no network
     assert text.count("<svg") == 7
-    assert markdown(found).count("\n") == 2 + len(TITLES)
+    scores, costs, gains = (table.splitlines() for table in markdown(found).split("\n\n"))
+    assert len(scores) == 2 + len(TITLES)
+    assert len(costs) == 2 + 6  # software costs the macro nothing
+    assert len(gains) == 2 + len(TITLES) - 2  # nobody is compared with himself
 
 
 def test_folders_are_not_mixed(tmp_path: Path) -> None:

@@ -12,13 +12,19 @@ from rramlab.report.pictures import Picture
 from rramlab.report.reproduction import pictures
 from rramlab.report.shell import Written, document, figures, strip, write
 from rramlab.reproduction.results import Results
-from rramlab.reproduction.summary import OURS, Line, Spread, gains
+from rramlab.reproduction.summary import OURS, Gain, Spread, gain
 from rramlab.reproduction.tasks import SOURCE
 
-HEAD = (
-    "row", "dies", "on the macro", "host, same noise", "host, ideal", "pulses", "after forming", "re-pruning",
-    "conversions a sample", "bench time a sample", "energy a sample",
-)  # fmt: skip
+SCORED = ("row", "dies", "on the macro", "host, same noise", "host, ideal")
+COSTS = (
+    "row",
+    "pulses",
+    "after forming",
+    "re-pruning",
+    "conversions a sample",
+    "bench time a sample",
+    "energy a sample",
+)
 
 
 def write_report(found: Results, path: Path, folder: Path | None = None) -> Written:
@@ -69,7 +75,8 @@ def page(found: Results, shown: Sequence[Picture]) -> str:
     )
     body = tag(
         "main",
-        section("The table", "table", table(HEAD, _rows(found.lines, found.task.scores), numbers=range(1, len(HEAD)))),
+        section("The table", "table", _table(SCORED, scored(found))),
+        section("What it costs", "costs", tag("p", _COSTS_NOTE), _table(COSTS, costs(found))),
         section("What topology gains", "gains", *_gains(found)),
         section("Figures", "figures", figures(shown)),
         section("Energy", "energy-sources", *_energy(found)),
@@ -110,7 +117,19 @@ def _scores(of: dict[str, Spread], scores: Sequence[str]) -> str:
     return "; ".join((f"{pictures.SPOKEN[name]} " if named else "") + spell(of[name]) for name in there)
 
 
-def _rows(lines: Sequence[Line], scores: Sequence[str]) -> list[list[Content]]:
+_COSTS_NOTE = (
+    "Pulses of a whole network; re-pruning: those that the training would have sent, had each change of its mask been made on "
+    "the die. Time and energy are of the products of one test sample."
+)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Content]]) -> Content:
+    return table(head, rows, numbers=range(1, len(head)))
+
+
+def scored(found: Results) -> list[list[Content]]:
+    """Return the rows of the table of scores, in brackets how many samples the macro computed."""
+    scores = found.task.scores
     return [
         [
             line.title,
@@ -118,6 +137,16 @@ def _rows(lines: Sequence[Line], scores: Sequence[str]) -> list[list[Content]]:
             f"{_scores(line.scores, scores)} ({line.samples:,})" if line.samples else "",
             _scores(line.host, scores) or ("" if line.samples else _scores(line.scores, scores)),
             _scores(line.ideal, scores),
+        ]
+        for line in found.lines
+    ]
+
+
+def costs(found: Results) -> list[list[Content]]:
+    """Return the rows of the table of costs; software has none."""
+    return [
+        [
+            line.title,
             f"{sum(line.pulses.values()):,.0f}" if line.pulses else "0",
             f"{line.pulses_after_forming:,.0f}",
             f"{sum(line.repruning.values()):,.0f}" if line.repruning else "",
@@ -125,29 +154,48 @@ def _rows(lines: Sequence[Line], scores: Sequence[str]) -> list[list[Content]]:
             show_duration(line.time_s) if line.time_s else "",
             show(line.energy_total_J, "J", 3) if line.energy_J else "",
         ]
-        for line in lines
+        for line in found.lines
+        if line.samples
     ]
 
 
 def _gains(found: Results) -> list[Content]:
     """The gain over every other row, beside the published one."""
+    head, rows = gain_table(found)
+    return [tag("p", _fair(found)), table(head, rows, numbers=range(1, len(head))) if rows and len(head) > 1 else None]
+
+
+def gain_table(found: Results) -> tuple[list[str], list[list[Content]]]:
+    """Return heads and rows of the table of what our rows gain over each other one."""
     ours = [line for line in found.lines if line.row in OURS]
-    rows: list[Sequence[Content]] = []
+    rows: list[list[Content]] = []
     for line in found.lines:
         if line.row not in OURS:
-            over = gains(found.task, found.lines, line.row)
-            rows.append([line.title, *(f"{100 * over[each.row]:+.1f}" for each in ours)])
+            over = [gain(found.task, each, line) for each in ours]
+            rows.append([line.title, *map(_spell_gain, over), *(_spell_saved(over[0]) if over else ())])
+    return ["over", *(line.title for line in ours), *(("pulses saved", "energy saved") if ours else ())], rows
+
+
+def _spell_gain(found: Gain) -> str:
+    return f"{100 * found.points:+.1f} points ({found.relative:+.1%}{', host' if found.host else ''})"
+
+
+def _spell_saved(found: Gain) -> tuple[str, str]:
+    pulses, energy = ("" if share is None else f"{share:.1%}" for share in (found.pulses, found.energy))
+    return pulses, energy
+
+
+def _fair(found: Results) -> str:
     published = found.task.published
     unit = "points of accuracy" if published.score == "accuracy" else "% of PR-AUC"
-    words = (
-        f"In points of {pictures.SPOKEN[found.task.score]}. Published: +{published.gain} {unit} and "
+    return (
+        f"In points of {pictures.SPOKEN[found.task.score]}, in brackets as a share of what the other has; savings are those of "
+        f"the first of our rows. Published: +{published.gain} {unit} and "
         f"{published.energy_reduction:.1%} less energy; the public text does not say over what. The fair comparison is with "
         "weights that were trained in the usual way and written once into each cell: the same macro, the same converters, and "
         "like ours one pulse a cell and no read on the way. The random network unpruned has learned nothing at all, so a gain "
         "over it says little."
     )
-    head = ["over", *(line.title for line in ours)]
-    return [tag("p", words), table(head, rows, numbers=range(1, len(head))) if rows and ours else None]
 
 
 def _energy(found: Results) -> list[Content]:
@@ -156,10 +204,17 @@ def _energy(found: Results) -> list[Content]:
 
 
 def markdown(found: Results) -> str:
-    """Return the table for people who read text."""
-    rows = [[str(cell or "") for cell in row] for row in _rows(found.lines, found.task.scores)]
-    kept = [index for index in range(len(HEAD)) if any(row[index] for row in rows)]
-    head = [HEAD[index] for index in kept]
-    text = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    """Return the tables for people who read text."""
+    return "\n".join(
+        _markdown(head, rows)
+        for head, rows in ((SCORED, scored(found)), (COSTS, costs(found)), gain_table(found))
+        if rows and len(head) > 1
+    )
+
+
+def _markdown(heads: Sequence[str], found: Sequence[Sequence[Content]]) -> str:
+    rows = [[str(cell or "") for cell in row] for row in found]
+    kept = [index for index in range(len(heads)) if any(row[index] for row in rows)]
+    text = [f"| {' | '.join(heads[index] for index in kept)} |", f"|{'---|' * len(kept)}"]
     text += [f"| {' | '.join(row[index] for index in kept)} |" for row in rows]
     return "\n".join(text) + "\n"

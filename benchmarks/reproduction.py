@@ -1,0 +1,100 @@
+"""The paper's three tasks: what ``rramlab reproduce`` left in its folders, as one page. ``docs/results/reproduction.md``.
+
+Give it the folders of full reproductions. What is measured is kept in ``reproduction.json``, so that the page can be written
+anew without them; pictures are drawn of what the folders hold.
+"""
+
+import sys
+
+sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hide the standard library's
+
+import argparse
+import json
+from pathlib import Path
+
+from rramlab.report.reproduction.page import drawn, headline, markdown
+from rramlab.reproduction.results import Results
+from rramlab.reproduction.summary import OURS
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+FILE = "reproduction.json"
+SHOWN = ("bars-accuracy", "bars-pr-auc", "epochs", "confusion", "segments")
+HEAD = """# The paper's three tasks
+
+Each task from virgin dies to a table, with every baseline on the same dies. A number is a bank of dies, a calibrated board
+and a seed of its own; mean ± standard deviation over numbers, the last epoch, never the best one. *On the macro*: every
+product computed by the simulated macro with its published non-idealities, in brackets how many test samples. *Host*: all
+test samples on the host's model of the chip. What each row is: [the three tasks](../reproduction.md).
+
+Every outcome is in `reproduction.json`; the page is made by `python benchmarks/reproduction.py FOLDER…`.
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path, help="of full reproductions: data/reproductions/TASK")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    asked = parser.parse_args()
+    path = RESULTS / FILE
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for folder in asked.folders:
+        found = Results.load(folder)
+        name = "-".join([found.task.recipe, *([] if found.memory == "published" else [found.memory])])
+        kept[name] = section(found, name)
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (RESULTS / "reproduction.md").write_text(page(kept), encoding="utf-8")
+    print(json.dumps(figures(kept), ensure_ascii=False) if asked.json else page(kept))
+
+
+def section(found, name):
+    """Return what is kept of a reproduction; draw its pictures."""
+    folder = RESULTS / "reproduction"
+    shown = [picture for picture in drawn(found) if picture.name in SHOWN]
+    for picture in shown:
+        folder.mkdir(exist_ok=True)
+        picture.figure(title=False).savefig(folder / f"{name}-{picture.name}.png", dpi=110)
+    return {
+        "title": found.title,
+        "about": found.about,
+        "headline": headline(found),
+        "table": markdown(found),
+        "pictures": [
+            [f"{name}-{picture.name}.png", f"{picture.title}. {picture.caption}".strip()] for picture in shown
+        ],
+        "gpu_J": found.gpu_J,
+        "outcomes": [outcome.model_dump(mode="json") for outcome in found.outcomes],
+    }
+
+
+def page(kept):
+    text = [HEAD]
+    for each in kept.values():
+        text.append(f"## {each['title'][0].upper()}{each['title'][1:]}\n\n{each['headline']}. {each['about']}.\n")
+        text.append(each["table"])
+        text += [f"![{alt}](reproduction/{name})\n\n{alt}\n" for name, alt in each["pictures"]]
+    return "\n".join(text)
+
+
+def figures(kept):
+    """Name every mean of our rows, and what it is of the limit or peer: dense software of the same task."""
+    found = {}
+    for name, each in kept.items():
+        by_row = {}
+        for outcome in each["outcomes"]:
+            by_row.setdefault(outcome["row"], []).append(outcome["scores"])
+        for row in OURS:
+            for score in by_row[row][0] if row in by_row else ():
+                mine, dense = (mean(by_row.get(of, []), score) for of in (row, "dense"))
+                if dense:
+                    found[f"{name}_{row}_{score}_over_dense"] = mine / dense
+                found[f"{name}_{row}_{score}"] = mine
+    return dict(sorted(found.items(), key=lambda item: not item[0].endswith("_over_dense")))
+
+
+def mean(scores, name):
+    return sum(each[name] for each in scores) / len(scores) if scores else None
+
+
+if __name__ == "__main__":
+    main()
