@@ -181,8 +181,14 @@ def _spell_gain(found: Gain) -> str:
 
 
 def _spell_saved(found: Gain) -> tuple[str, str]:
-    pulses, energy = ("" if share is None else f"{share:.1%}" for share in (found.pulses, found.energy))
-    return pulses, energy
+    return _spell_share(found.pulses), _spell_share(found.energy)
+
+
+def _spell_share(saved: float | None) -> str:
+    """Write a share that is saved, or how many times as much is spent."""
+    if saved is None:
+        return ""
+    return f"{saved:.1%}" if saved >= 0 else f"{1 - saved:.1f} × as much"
 
 
 def _fair(found: Results) -> str:
