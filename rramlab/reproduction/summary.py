@@ -118,16 +118,16 @@ class Gain:
 
 
 def gain(task: Task, ours: Line, other: Line) -> Gain:
-    """Compare two rows of a table."""
-    software = not other.samples
-    host = not software and ours.samples != other.samples and bool(ours.host and other.host)
-    mine, theirs = ((each.host if host else each.scores)[task.score].mean for each in (ours, other))
+    """Compare two rows of a table, each by as many test samples as the other."""
+    others = ours.samples != other.samples if other.samples else task.on_chip is not None
+    host = others and bool(ours.host) and bool(other.host or not other.samples)
+    mine, theirs = (((each.host if host else {}) or each.scores)[task.score].mean for each in (ours, other))
     return Gain(
         mine - theirs,
         mine / theirs - 1.0,
         host,
-        None if software else _saved(sum(ours.pulses.values()), sum(other.pulses.values())),
-        None if software else _saved(ours.energy_total_J, other.energy_total_J),
+        _saved(sum(ours.pulses.values()), sum(other.pulses.values())),
+        _saved(ours.energy_total_J, other.energy_total_J),
     )
 
 
