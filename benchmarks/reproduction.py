@@ -27,8 +27,9 @@ and a seed of its own; mean ± standard deviation over numbers, the last epoch, 
 product computed by the simulated macro with its published non-idealities, in brackets how many test samples. *Host*: all
 test samples on the host's model of the chip. What each row is: [the three tasks](../reproduction.md).
 
-Made by `rramlab reproduce TASK`, rows and numbers side by side in folders of their own (`--rows`, `--only`), those of DRIVE
-trained with `--device cuda`. Not measured yet: the rows that a table lacks, Fashion-MNIST with all rows, and other memories.
+Made by `rramlab reproduce TASK`, rows and numbers side by side in folders of their own (`--rows`, `--only`). DRIVE's number
+0 learned topology on two cores in 41 minutes; its number 1 and all software rows were trained with `--device cuda`. Not
+measured yet: the rows that a table lacks, Fashion-MNIST with all rows, and other memories.
 
 Every outcome is in `reproduction.json`; the page is made by `python benchmarks/reproduction.py FOLDER…`.
 """
