@@ -13,8 +13,10 @@ import json
 from pathlib import Path
 
 from rramlab.report.reproduction.page import drawn, headline, markdown
+from rramlab.reproduction.outcomes import Outcome
 from rramlab.reproduction.results import Results
 from rramlab.reproduction.summary import OURS
+from rramlab.reproduction.tasks import task_of
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -59,45 +61,41 @@ def section(found, name):
         folder.mkdir(exist_ok=True)
         picture.figure(title=False).savefig(folder / f"{name}-{picture.name}.png", dpi=110)
     return {
-        "title": found.title,
-        "about": found.about,
-        "headline": headline(found),
-        "table": markdown(found),
+        "settings": found.settings,
         "pictures": [
             [f"{name}-{picture.name}.png", f"{picture.title}. {picture.caption}".strip()] for picture in shown
         ],
-        "gpu_J": found.gpu_J,
         "outcomes": [outcome.model_dump(mode="json") for outcome in found.outcomes],
     }
+
+
+def results_of(each):
+    """Return what is kept of a reproduction as its folder had it, but for what pictures are drawn of."""
+    outcomes = tuple(map(Outcome.model_validate, each["outcomes"]))
+    return Results(task_of(each["settings"]["task"]), each["settings"], outcomes)
 
 
 def page(kept):
     text = [HEAD]
     for each in kept.values():
-        text.append(f"## {each['title'][0].upper()}{each['title'][1:]}\n\n{each['headline']}. {each['about']}.\n")
-        text.append(each["table"])
+        found = results_of(each)
+        text.append(f"## {found.title[0].upper()}{found.title[1:]}\n\n{headline(found)}. {found.about}.\n")
+        text.append(markdown(found))
         text += [f"![{alt}](reproduction/{name})\n\n{alt}\n" for name, alt in each["pictures"]]
     return "\n".join(text)
 
 
 def figures(kept):
     """Name every mean of our rows, and what it is of the limit or peer: dense software of the same task."""
-    found = {}
+    ratios, means = {}, {}
     for name, each in kept.items():
-        by_row = {}
-        for outcome in each["outcomes"]:
-            by_row.setdefault(outcome["row"], []).append(outcome["scores"])
-        for row in OURS:
-            for score in by_row[row][0] if row in by_row else ():
-                mine, dense = (mean(by_row.get(of, []), score) for of in (row, "dense"))
-                if dense:
-                    found[f"{name}_{row}_{score}_over_dense"] = mine / dense
-                found[f"{name}_{row}_{score}"] = mine
-    return dict(sorted(found.items(), key=lambda item: not item[0].endswith("_over_dense")))
-
-
-def mean(scores, name):
-    return sum(each[name] for each in scores) / len(scores) if scores else None
+        lines = {line.row: line for line in results_of(each).lines}
+        for row in (row for row in OURS if row in lines):
+            for score, spread in lines[row].scores.items():
+                means[f"{name}_{row}_{score}"] = spread.mean
+                if "dense" in lines:
+                    ratios[f"{name}_{row}_{score}_over_dense"] = spread.mean / lines["dense"].scores[score].mean
+    return ratios | means
 
 
 if __name__ == "__main__":
