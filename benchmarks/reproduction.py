@@ -47,16 +47,15 @@ def main():
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for folder in asked.folders:
         found = Results.load(folder)
-        name = "-".join([found.task.recipe, *([] if found.memory == "published" else [found.memory])])
-        kept[name] = section(found, name)
+        kept[found.name] = section(found)
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (RESULTS / "reproduction.md").write_text(page(kept), encoding="utf-8")
     print(json.dumps(figures(kept), ensure_ascii=False) if asked.json else page(kept))
 
 
-def section(found, name):
+def section(found):
     """Return what is kept of a reproduction; draw its pictures."""
-    folder = RESULTS / "reproduction"
+    folder, name = RESULTS / "reproduction", found.name
     shown = [picture for picture in drawn(found) if picture.name in SHOWN]
     for picture in shown:
         folder.mkdir(exist_ok=True)

@@ -65,6 +65,7 @@ def reproduce(
     from rramlab.drivers.bench import describe_bench
     from rramlab.report.reproduction.page import headline, markdown, write_report
     from rramlab.reproduction.campaign import reproduce as complete
+    from rramlab.reproduction.results import name_of
     from rramlab.reproduction.summary import TITLES
     from rramlab.reproduction.tasks import task_of
     from rramlab.training import load_dataset
@@ -76,8 +77,7 @@ def reproduce(
     if unknown:
         raise UsageError(f"there is no row {unknown[0]!r}; known: {', '.join(TITLES)}")
     found = task_of(task)
-    name = "-".join([task, *([] if memory == "published" else [memory]), *(["quick"] if quick else [])])
-    folder = to or description.data / "reproductions" / name
+    folder = to or description.data / "reproductions" / name_of(found, memory, quick)
     dataset = load_dataset(found.made(quick).dataset, data, description.root)
     again = f"the same command goes on: rramlab reproduce {task}{' --quick' if quick else ''} …; what is done is in {folder}"
 

@@ -16,6 +16,7 @@ from rramlab.base.files import read_object, write_json
 from rramlab.macro.masks import Mask
 from rramlab.plan.energy import GPU_J_A_MAC, GPU_SOURCE, SOURCES
 from rramlab.reproduction import outcomes
+from rramlab.reproduction.benches import PUBLISHED
 from rramlab.reproduction.outcomes import Outcome
 from rramlab.reproduction.summary import Line, lines
 from rramlab.reproduction.tasks import Task, task_of
@@ -67,6 +68,10 @@ class Results:
         return [*SOURCES.items(), ("graphics processor", GPU_SOURCE)]
 
     @property
+    def name(self) -> str:
+        return name_of(self.task, self.memory, self.quick)
+
+    @property
     def title(self) -> str:
         """The task and what was special, in a few words."""
         return f"{self.task.recipe}, {self.memory} memory{', a quick look' if self.quick else ''}"
@@ -100,6 +105,11 @@ class Results:
             shown.pop("confusion", None),
             shown,
         )
+
+
+def name_of(task: Task, memory: str, quick: bool) -> str:
+    """Return what a reproduction is called, among files too: the task, and what is not the usual."""
+    return "-".join([task.recipe, *([] if memory == PUBLISHED else [memory]), *(["quick"] if quick else [])])
 
 
 def begin(folder: Path, settings: dict[str, Any]) -> None:

@@ -371,9 +371,9 @@ def test_a_killed_run_resumes_and_ends_like_an_undisturbed_one(rramlab, tmp_path
 
 
 def make_slow(folder):
-    """Let the bench's electroform protocol intend and sync two rows at a time."""
+    """Let the bench's electroform protocol intend and sync eight rows at a time."""
     path = folder / "protocols" / "electroform.yaml"
-    path.write_text(path.read_text().replace("limits:\n", "block_rows: 2\nlimits:\n", 1))
+    path.write_text(path.read_text().replace("limits:\n", "block_rows: 8\nlimits:\n", 1))
 
 
 def wait_for_pulses(folder):

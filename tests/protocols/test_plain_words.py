@@ -1,6 +1,11 @@
-"""Whatever is wrong in a file that people write is said in our words: what was found, what was expected."""
+"""Whatever is wrong in a file that people write is said in our words: what was found, what was expected.
+
+Of the broken protocols every fourth is tried; with ``RRAMLAB_ALL_MISTAKES=1`` in the environment all of them.
+"""
 
 import copy
+import itertools
+import os
 import re
 
 import pytest
@@ -98,11 +103,11 @@ def broken(data):
             yield at, junk, changed
 
 
-def refusals(data, read):
+def refusals(data, read, every=1):
     """Return what is said of each broken file that is refused; nothing but our own errors may come of any."""
     read(data)
     found = []
-    for at, junk, changed in broken(data):
+    for at, junk, changed in itertools.islice(broken(data), 0, None, every):
         try:
             read(changed)
         except RramlabError as error:
@@ -142,7 +147,8 @@ def test_protocols_are_refused_in_plain_words(tmp_path):
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
         load_protocol(tmp_path, str(path)).plan(Geometry(), {})
 
-    assert_plain(refusals(PROTOCOL, read), 500)
+    every = 1 if os.environ.get("RRAMLAB_ALL_MISTAKES") else 4
+    assert_plain(refusals(PROTOCOL, read, every), 500 // every)
 
 
 @pytest.mark.parametrize(
