@@ -20,6 +20,7 @@ from rramlab.reproduction.benches import PUBLISHED
 from rramlab.reproduction.outcomes import Outcome
 from rramlab.reproduction.summary import Line, lines
 from rramlab.reproduction.tasks import Task, task_of
+from rramlab.training.recipes import with_defaults
 
 SETTINGS, SHOWN, MASK = "reproduction.json", "shown.npz", "mask.npz"
 
@@ -120,6 +121,8 @@ def begin(folder: Path, settings: dict[str, Any]) -> None:
     """
     if (folder / SETTINGS).exists():
         known = read_object(folder / SETTINGS)
+        if isinstance(known.get("recipe"), dict):
+            known["recipe"] = with_defaults(known["recipe"])
         other = sorted(key for key in settings.keys() | known.keys() if known.get(key) != settings.get(key))
         if other:
             raise UsageError(

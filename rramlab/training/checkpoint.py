@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import write_atomic
 from rramlab.nn import masked_layers
-from rramlab.training.recipes import Recipe
+from rramlab.training.recipes import Recipe, with_defaults
 
 FORMAT = b"rramlab checkpoint 3"
 
@@ -92,10 +92,10 @@ class Checkpoint:
         Raises:
             UsageError: another recipe, die, or conductances; the message says which and what differs.
         """
-        wanted = recipe.model_dump(mode="json")
-        if self.recipe != wanted:
-            keys = sorted(key for key in {*wanted, *self.recipe} if wanted.get(key) != self.recipe.get(key))
-            changes = ", ".join(f"{key} {self.recipe.get(key)!r} → {wanted.get(key)!r}" for key in keys)
+        wanted, saved = recipe.model_dump(mode="json"), with_defaults(self.recipe)
+        if saved != wanted:
+            keys = sorted(key for key in {*wanted, *saved} if wanted.get(key) != saved.get(key))
+            changes = ", ".join(f"{key} {saved.get(key)!r} → {wanted.get(key)!r}" for key in keys)
             raise UsageError(
                 f"the checkpoint {path} is of another recipe ({changes}); use that one, or another checkpoint"
             )

@@ -24,6 +24,7 @@ from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
 from rramlab.training.datasets import Data, Scores
 from rramlab.training.device import device_of, forked_randomness, generator_state, set_generator_state
 from rramlab.training.recipes import Recipe
+from rramlab.training.stretching import stretched
 
 STATISTICS_IMAGES = 6000  # at most: enough for means and variances of a channel to a few percent
 
@@ -150,8 +151,10 @@ class _Run:
             if stop():
                 return None
             before_step(len(self.history) * self.steps + step)
-            drawn = self.data.batch(order[step * batch : (step + 1) * batch])
-            inputs, labels = (each.to(self.device) for each in drawn)
+            inputs, labels = self.data.batch(order[step * batch : (step + 1) * batch])
+            if self.recipe.stretch is not None:
+                inputs = stretched(inputs, self.recipe.stretch)
+            inputs, labels = inputs.to(self.device), labels.to(self.device)
             outputs = self.model(inputs)
             loss = functional.cross_entropy(outputs, labels, self.class_weights)
             self.optimiser.zero_grad()

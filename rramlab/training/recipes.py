@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,8 @@ class Recipe(BaseModel):
         epochs, batch, learning_rate, momentum, weight_decay: of SGD; a last, incomplete batch is left out.
         class_weights: how much a sample or pixel of each class counts in the loss, one figure a class; None: all alike. For
             classes of which some are rare.
+        stretch: of training samples, at random, along each of their last axes: by how many values their ends move at most; see
+            ``training.stretching``. None: samples stay as they are.
         schedule: "cosine" falls from ``learning_rate`` to 0 over all steps.
         test_samples: evaluate each epoch on the first so many test samples alone; None: on all. With every product on the chip
             the whole test set can take hours.
@@ -90,6 +92,9 @@ class Recipe(BaseModel):
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     class_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = None
+    stretch: Annotated[tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...], Field(min_length=1)] | None = (
+        None
+    )
     schedule: Literal["cosine"] = "cosine"
     test_samples: int | None = Field(None, ge=1)
     digital: tuple[str, ...] = ()
@@ -163,6 +168,14 @@ class Recipe(BaseModel):
                 f"the network {self.network!r} gives outputs of shape {tuple(outputs.shape[1:])}, the data set {data.name!r} "
                 f"has {found}; {remedy}"
             )
+        if self.stretch is not None and (
+            labels.ndim > 1 or len(self.stretch) > len(data.sample) or 1 in data.sample[-len(self.stretch) :]
+        ):
+            raise UsageError(
+                f"the recipe {self.name!r} stretches samples along their last {len(self.stretch)} axes, which needs two values "
+                f"along each and one class a sample; the data set {data.name!r} has {found}, with labels of shape "
+                f"{tuple(labels.shape[1:])}"
+            )
         if self.class_weights is not None and len(self.class_weights) != outputs.shape[1]:
             raise UsageError(
                 f"the recipe {self.name!r} has {len(self.class_weights)} class weights, its network {outputs.shape[1]} "
@@ -215,6 +228,12 @@ class Recipe(BaseModel):
             assignment=self.assignment,
             hysteresis_rule=self.hysteresis_rule,
         )
+
+
+def with_defaults(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe as it was written down once, with the keys that came later at their defaults: as it was done then."""
+    later = {name: field.default for name, field in Recipe.model_fields.items() if not field.is_required()}
+    return {**later, **saved}
 
 
 def builtin_recipes() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, UsageError
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.placement import Placement
 from rramlab.nn import masked_layers
@@ -186,3 +186,8 @@ def test_the_list_says_where_it_is_or_how_to_get_it(tmp_path: Path) -> None:
     write(tmp_path / "drive")
     (found,) = (each for each in find_datasets(tmp_path) if each.name == "drive")
     assert found.folder == tmp_path / "drive"
+
+
+def test_pictures_whose_pixels_have_classes_are_not_stretched(drive: Segmentation) -> None:
+    with pytest.raises(UsageError, match="one class a sample"):
+        load_recipe("drive").changed({"network": "drive-unet-small", "stretch": (1, 1)}).require(drive)

@@ -14,6 +14,7 @@ from rramlab.nn import masked_layers
 from rramlab.plan.steps import ExpectStep, PulseStep
 from rramlab.protocols.files import parse_assignments
 from rramlab.training import Recipe, build, builtin_recipes, load_dataset, load_recipe
+from rramlab.training.recipes import with_defaults
 
 
 def test_the_built_in_recipes_are_these() -> None:
@@ -140,3 +141,25 @@ def test_class_weights_need_one_for_each_output() -> None:
     recipe = load_recipe("digits").changed({"class_weights": (1, 3)})
     with pytest.raises(UsageError, match="2 class weights, its network 10 classes"):
         recipe.require(load_dataset("digits"))
+
+
+@pytest.mark.parametrize(
+    "reach", [(1, 1, 1, 1), (1, 1, 1)]
+)  # digits are [1, 8, 8]: no fourth axis, one value along the third
+def test_samples_are_not_stretched_along_axes_that_they_do_not_have(reach: tuple[float, ...]) -> None:
+    recipe = load_recipe("digits").changed({"stretch": reach})
+    with pytest.raises(UsageError, match=f"last {len(reach)} axes"):
+        recipe.require(load_dataset("digits"))
+
+
+@pytest.mark.parametrize("reach", [(), (-1,), (1, -0.5), (float("nan"),), (float("inf"),)])
+def test_a_stretch_is_figures_of_at_least_0(reach: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="stretch"):
+        load_recipe("digits").changed({"stretch": reach})
+
+
+def test_a_recipe_of_before_a_key_was_known_is_the_same_recipe() -> None:
+    now = load_recipe("digits").model_dump(mode="json")
+    before = {name: value for name, value in now.items() if name not in {"stretch", "class_weights"}}
+    assert with_defaults(before) == now
+    assert with_defaults({**now, "stretch": [1.0]}) != now
