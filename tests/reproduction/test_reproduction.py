@@ -164,6 +164,24 @@ def test_a_page_of_every_row_names_it_and_is_one_file(tmp_path: Path) -> None:
     assert len(gains) == 2 + len(TITLES) - 2  # nobody is compared with himself
 
 
+def test_a_row_whose_training_is_another_rows_has_no_picture_of_epochs(tmp_path: Path) -> None:
+    results.begin(tmp_path / "out", settings("spoken-digits"))
+    outcomes.save(tmp_path / "out", outcome("single-shot", 0, 0.5, samples=5, history=[{"accuracy": 0.3}]))
+    written = write_report(results.Results.load(tmp_path / "out"), tmp_path / "report.html", tmp_path / "figures")
+    assert "weights trained, each cell written once" in written.path.read_text()
+    assert not list((tmp_path / "figures").glob("epochs*"))
+
+
+def test_a_folder_of_before_a_recipe_key_was_known_goes_on(tmp_path: Path) -> None:
+    now = settings("drive")
+    recipe = now["recipe"]
+    assert isinstance(recipe, dict)
+    results.begin(tmp_path / "out", {**now, "recipe": {key: recipe[key] for key in recipe if key != "stretch"}})
+    results.begin(tmp_path / "out", now)
+    with pytest.raises(UsageError, match="another recipe"):
+        results.begin(tmp_path / "out", {**now, "recipe": {**recipe, "stretch": [1.0]}})
+
+
 def test_folders_are_not_mixed(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     results.begin(folder, settings("drive"))

@@ -37,7 +37,7 @@ def write_report(found: Results, path: Path, folder: Path | None = None) -> Writ
 def drawn(found: Results) -> list[Picture]:
     """Return the figures that what was found allows."""
     shown = [pictures.bars(found.lines, score) for score in found.task.scores]
-    if any(outcome.history for outcome in found.outcomes):
+    if any(outcome.history and outcome.row in pictures.TRAINED for outcome in found.outcomes):
         shown.append(pictures.epochs(found.outcomes, found.lines, found.task.score))
     if any(line.energy_J for line in found.lines):
         shown.append(pictures.energy(found.lines, found.gpu_J))

@@ -50,7 +50,7 @@ def epochs(outcomes: Sequence[Outcome], lines: Sequence[Line], score: str) -> Pi
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for place, line in enumerate(each for each in lines if each.row in _TRAINED):
+        for place, line in enumerate(each for each in lines if each.row in TRAINED):
             histories = [each.history for each in outcomes if each.row == line.row and each.history]
             if not histories:
                 continue
@@ -74,7 +74,7 @@ def epochs(outcomes: Sequence[Outcome], lines: Sequence[Line], score: str) -> Pi
     return Picture("epochs", f"{SPOKEN[score]} while training", "One line a row that is trained.", draw)
 
 
-_TRAINED = ("edge", "phases", "ideal", "write-verify", "dense")
+TRAINED = ("edge", "phases", "ideal", "write-verify", "dense")
 
 
 def energy(lines: Sequence[Line], gpu_J: float) -> Picture:
