@@ -1,7 +1,7 @@
 """The paper's three tasks: what ``rramlab reproduce`` left in its folders, as one page. ``docs/results/reproduction.md``.
 
-Give it the folders of full reproductions. What is measured is kept in ``reproduction.json``, so that the page can be written
-anew without them; pictures are drawn of what the folders hold.
+Give it the folders of full reproductions, or of single rows and numbers of them. What is measured is kept in
+``reproduction.json`` and joined with what was before, of the same settings; pictures are drawn of what the folders hold.
 """
 
 import sys
@@ -10,6 +10,7 @@ sys.path.append(sys.path.pop(0))  # this folder last: array.py here must not hid
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from rramlab.report.reproduction.page import drawn, headline, markdown
@@ -17,6 +18,7 @@ from rramlab.reproduction.outcomes import Outcome
 from rramlab.reproduction.results import Results
 from rramlab.reproduction.summary import OURS
 from rramlab.reproduction.tasks import task_of
+from rramlab.training.recipes import with_defaults
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -47,26 +49,33 @@ def main():
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for folder in asked.folders:
         found = Results.load(folder)
-        kept[found.name] = section(found)
+        kept[found.name] = section(found, kept.get(found.name))
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     (RESULTS / "reproduction.md").write_text(page(kept), encoding="utf-8")
     print(json.dumps(figures(kept), ensure_ascii=False) if asked.json else page(kept))
 
 
-def section(found):
-    """Return what is kept of a reproduction; draw its pictures."""
+def section(found, before):
+    """Return what is kept of a reproduction; draw its pictures.
+
+    ``before``: what was kept so far. Of the same settings, its rows and numbers stay beside those found now; its pictures
+    too, of what these do not hold.
+    """
+    settings = {**found.settings, "recipe": with_defaults(found.settings["recipe"])}
+    outcomes, pictures = {}, {}
+    if before and before["settings"] | {"recipe": with_defaults(before["settings"]["recipe"])} == settings:
+        outcomes = {(each["row"], each["number"]): each for each in before["outcomes"]}
+        pictures = dict(before["pictures"])
+    outcomes |= {(each.row, each.number): each.model_dump(mode="json") for each in found.outcomes}
+    ordered = [outcomes[key] for key in sorted(outcomes)]
     folder, name = RESULTS / "reproduction", found.name
-    shown = [picture for picture in drawn(found) if picture.name in SHOWN]
-    for picture in shown:
-        folder.mkdir(exist_ok=True)
-        picture.figure(title=False).savefig(folder / f"{name}-{picture.name}.png", dpi=110)
-    return {
-        "settings": found.settings,
-        "pictures": [
-            [f"{name}-{picture.name}.png", f"{picture.title}. {picture.caption}".strip()] for picture in shown
-        ],
-        "outcomes": [outcome.model_dump(mode="json") for outcome in found.outcomes],
-    }
+    folder.mkdir(exist_ok=True)
+    for picture in drawn(replace(found, outcomes=tuple(map(Outcome.model_validate, ordered)))):
+        if picture.name in SHOWN:
+            file = f"{name}-{picture.name}.png"
+            picture.figure(title=False).savefig(folder / file, dpi=110)
+            pictures[file] = f"{picture.title}. {picture.caption}".strip()
+    return {"settings": settings, "pictures": list(pictures.items()), "outcomes": ordered}
 
 
 def results_of(each):
