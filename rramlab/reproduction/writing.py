@@ -19,7 +19,9 @@ from rramlab.reproduction.benches import WINDOW, virgin
 
 # A weight is one cell of 3 to 15 µS: what set and reset pulses of this memory reach (assumed model). Below, no pulse.
 LOWEST_S, HIGHEST_S = 3e-6, 15e-6
-TOLERANCE_S, BUDGET = 1e-6, 60  # of write-verify: half-width, pulses a cell at most
+# Of write-verify: half-width, and pulses a cell at most: so many that hardly a cell is left where its last set brought it. With
+# 60 one in forty is, for 3 % fewer pulses and several points of accuracy.
+TOLERANCE_S, BUDGET = 1e-6, 200
 # Gates at which a sacrificial die is formed, to learn what a gate's pulse gives; rows of each.
 GATES_V = (0.8, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0)
 ROWS_A_GATE = 8
