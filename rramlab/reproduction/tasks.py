@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rramlab.base.errors import UsageError
 from rramlab.training.recipes import Recipe, load_recipe
 
-QUICK_BUDGET = 20  # pulses a cell of write-verify, at most
+QUICK_BUDGET = 60  # pulses a cell of write-verify, at most: of fewer its network shows little
 QUICK_PATCHES = 1200  # of an epoch of images
 QUICK_PART = 96  # pixels a side of the middle of an image that a quick look takes
 SOURCE = "Li, Wang et al., Nature Communications 2026; arXiv 2311.07164"
