@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tokenize
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from rramlab.base.errors import DataError
-from rramlab.base.files import write_atomic, write_through
+from rramlab.base.files import write_through
 
 # What numpy and zipfile raise for damage, by where in the file it lies.
 _DAMAGE = (
@@ -39,10 +38,8 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 def save_arrays(path: Path, arrays: Arrays, compressed: bool = True) -> None:
     """Replace ``path`` by an archive of ``arrays``; a reader sees the old file or the whole new one."""
-    stream = io.BytesIO()
     write: Callable[..., None] = np.savez_compressed if compressed else np.savez
-    write(stream, **arrays)
-    write_atomic(path, stream.getvalue())
+    write_through(path, lambda stream: write(stream, **arrays))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Pulsing:
         self.changed = np.zeros(self.size, np.bool_)
         self._compliance_A = 0.0
         self._aged: Callable[[], npt.NDArray[np.float32]] | None = None
-        self._known: dict[int, Floats] = {}  # draws that cells are born with
+        self._known: dict[int, npt.NDArray[np.uint64]] = {}  # words of what cells are born with
         self._words: dict[tuple[int, int], npt.NDArray[np.uint64]] = {}  # the last that were drawn
         self._half = half  # cells are half-selected: draws of their own, and no scatter from pulse to pulse
 
@@ -166,7 +166,7 @@ class Pulsing:
         if volts < forming.overstress_V - _SIGMAS * forming.overstress_sigma_V:
             return
         cells = np.flatnonzero(some)
-        threshold = forming.overstress_V + forming.overstress_sigma_V * self._normals(randomness.OVERSTRESS)[cells]
+        threshold = forming.overstress_V + forming.overstress_sigma_V * self._normals(randomness.OVERSTRESS, cells)
         self._break(cells[volts >= threshold])
 
     def _break(self, cells: Cells) -> None:
@@ -188,9 +188,9 @@ class Pulsing:
             own, now = randomness.RESET_CELL, randomness.RESET_PULSE
         threshold = np.full(cells.size, mean)
         if sigma:
-            threshold += sigma * self._normals(own)[cells]
+            threshold += sigma * self._normals(own, cells)
         if cycle and not self._half:
-            threshold += cycle * self._normals(now, count)[cells]
+            threshold += cycle * self._normals(now, cells, count)
         return threshold
 
     def _now_S(self, cells: Cells) -> Floats:
@@ -265,7 +265,7 @@ class Pulsing:
     def _ceiling_S(self, cells: Cells, gate_V: float) -> Floats:
         """Return the conductance (S) at which the compliance stops each cell's growth, a cell's own."""
         law = self.model.conductance
-        own = np.exp(self.model.switching.ceiling_ln_sigma * self._normals(randomness.CEILING)[cells])
+        own = np.exp(self.model.switching.ceiling_ln_sigma * self._normals(randomness.CEILING, cells))
         return np.asarray(law.typical_S * law.gate_factor(gate_V) * own * self.born.column_factor[cells % self.columns])
 
     def _wear_out(self, some: Bools, pulses: int) -> None:
@@ -274,7 +274,7 @@ class Pulsing:
         if np.log(pulses) < np.log(switching.endurance_pulses) - _SIGMAS * switching.endurance_ln_sigma:
             return
         cells = np.flatnonzero(some)
-        life = switching.endurance_pulses * np.exp(switching.endurance_ln_sigma * self._normals(randomness.LIFE)[cells])
+        life = switching.endurance_pulses * np.exp(switching.endurance_ln_sigma * self._normals(randomness.LIFE, cells))
         self._break(cells[pulses >= life])
 
     # half-selected cells ------------------------------------------------------------------------------------------
@@ -361,13 +361,13 @@ class Pulsing:
         words = self._words[key]
         return randomness.split(words if cells.size == self.size else words[cells])
 
-    def _normals(self, purpose: int, count: int | None = None) -> Floats:
-        """Draw for every cell of the block; without ``count``: what cells are born with."""
+    def _normals(self, purpose: int, cells: Cells, count: int | None = None) -> Floats:
+        """Draw for some cells of the block; without ``count``: what they are born with."""
         if count is not None:
-            return randomness.normals(self.seed, purpose, count, self.start, self.size)
+            return randomness.normals_of(randomness.words(self.seed, purpose, count, self.start, self.size)[cells])
         if purpose not in self._known:
-            self._known[purpose] = randomness.normals(self.seed, purpose, 0, self.start, self.size)
-        return self._known[purpose]
+            self._known[purpose] = randomness.words(self.seed, purpose, 0, self.start, self.size)
+        return randomness.normals_of(self._known[purpose][cells])
 
 
 def _effective_V(part: Forming | Switching, volts: float, width_s: float) -> float:

@@ -33,13 +33,21 @@ def words(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDA
 
 def uniforms(seed: int, purpose: int, draw: int, start: int, count: int) -> Floats:
     """Return numbers in (0, 1), 53 bits each, never 0 or 1."""
-    raw = words(seed, purpose, draw, start, count)
-    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return _fine(words(seed, purpose, draw, start, count))
 
 
 def normals(seed: int, purpose: int, draw: int, start: int, count: int) -> Floats:
     """Return standard normals by inverting the distribution function."""
-    return np.asarray(ndtri(uniforms(seed, purpose, draw, start, count)))
+    return normals_of(words(seed, purpose, draw, start, count))
+
+
+def normals_of(raw: npt.NDArray[np.uint64]) -> Floats:
+    """Return of each word the standard normal that :func:`normals` makes of it."""
+    return np.asarray(ndtri(_fine(raw)))
+
+
+def _fine(raw: npt.NDArray[np.uint64]) -> Floats:
+    return ((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def split(raw: npt.NDArray[np.uint64]) -> tuple[Floats, npt.NDArray[np.uint16], npt.NDArray[np.uint16]]:
