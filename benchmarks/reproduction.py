@@ -61,9 +61,8 @@ def section(found, before):
     ``before``: what was kept so far. Of the same settings, its rows and numbers stay beside those found now; its pictures
     too, of what these do not hold.
     """
-    settings = {**found.settings, "recipe": with_defaults(found.settings["recipe"])}
     outcomes, pictures = {}, {}
-    if before and before["settings"] | {"recipe": with_defaults(before["settings"]["recipe"])} == settings:
+    if before and before["settings"] | {"recipe": with_defaults(before["settings"]["recipe"])} == found.settings:
         outcomes = {(each["row"], each["number"]): each for each in before["outcomes"]}
         pictures = dict(before["pictures"])
     outcomes |= {(each.row, each.number): each.model_dump(mode="json") for each in found.outcomes}
@@ -75,7 +74,7 @@ def section(found, before):
             file = f"{name}-{picture.name}.png"
             picture.figure(title=False).savefig(folder / file, dpi=110)
             pictures[file] = f"{picture.title}. {picture.caption}".strip()
-    return {"settings": settings, "pictures": list(pictures.items()), "outcomes": ordered}
+    return {"settings": found.settings, "pictures": list(pictures.items()), "outcomes": ordered}
 
 
 def results_of(each):

@@ -94,7 +94,7 @@ class Results:
         Raises:
             DataError: there is none, or a file is damaged.
         """
-        settings = read_object(folder / SETTINGS, "task", "memory", "quick", "recipe", "classes")
+        settings = _settings(folder)
         found = tuple(outcomes.load(path) for path in sorted((folder / "outcomes").glob("*.json")))
         shown = load_arrays(folder / SHOWN) if (folder / SHOWN).exists() else {}
         return cls(
@@ -120,9 +120,7 @@ def begin(folder: Path, settings: dict[str, Any]) -> None:
         UsageError: it is of something else; nothing was changed.
     """
     if (folder / SETTINGS).exists():
-        known = read_object(folder / SETTINGS)
-        if isinstance(known.get("recipe"), dict):
-            known["recipe"] = with_defaults(known["recipe"])
+        known = _settings(folder)
         other = sorted(key for key in settings.keys() | known.keys() if known.get(key) != settings.get(key))
         if other:
             raise UsageError(
@@ -133,6 +131,14 @@ def begin(folder: Path, settings: dict[str, Any]) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty and is no reproduction; choose another --out")
     write_json(folder / SETTINGS, settings)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Read what a folder is of; its recipe may have been written down before there were all of today's keys."""
+    found = read_object(folder / SETTINGS, "task", "memory", "quick", "recipe", "classes")
+    if not isinstance(found["recipe"], dict):
+        raise DataError(f"{folder / SETTINGS} is damaged: its recipe is no object; restore it from a copy")
+    return {**found, "recipe": with_defaults(found["recipe"])}
 
 
 def keep(

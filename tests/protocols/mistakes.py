@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -254,6 +255,11 @@ def written_by_hand() -> Iterator[Wrong]:
         yield Wrong(f"file-{name}", text, line, word)
     for name, step, word in STEPS:
         yield Wrong(f"step-{name}", f"{GOOD}  - {step}\n", 5, word)
+
+
+def one_in(number: int) -> int:
+    """Return of how many mistakes one is to be tried: ``number``, or 1 with ``RRAMLAB_ALL_MISTAKES=1`` in the environment."""
+    return 1 if os.environ.get("RRAMLAB_ALL_MISTAKES") else number
 
 
 def broken_shipped() -> Iterator[Wrong]:

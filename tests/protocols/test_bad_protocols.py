@@ -4,12 +4,11 @@ The mistakes are those of ``mistakes.py``: all that were written by hand, and of
 (1,300 and more) every thirteenth; with ``RRAMLAB_ALL_MISTAKES=1`` in the environment all of them.
 """
 
-import os
 import re
 
 import numpy as np
 import pytest
-from mistakes import broken_shipped, written_by_hand
+from mistakes import broken_shipped, one_in, written_by_hand
 from workbench import hidden
 
 import rramlab
@@ -19,7 +18,7 @@ from rramlab.engine.guard import check_worst_case
 from rramlab.macro.geometry import Geometry
 from rramlab.protocols.files import load_protocol
 
-BROKEN = list(broken_shipped())[:: 1 if os.environ.get("RRAMLAB_ALL_MISTAKES") else 13]
+BROKEN = list(broken_shipped())[:: one_in(13)]
 WRONG = [*written_by_hand(), *BROKEN]
 # In what words a file is refused: what was found, or what is wrong with it.
 SAID = re.compile(r"found|unknown|missing|twice|not valid YAML|the limit|without a pilot|no earlier|which has|has no")

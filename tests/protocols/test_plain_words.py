@@ -5,11 +5,11 @@ Of the broken protocols every fourth is tried; with ``RRAMLAB_ALL_MISTAKES=1`` i
 
 import copy
 import itertools
-import os
 import re
 
 import pytest
 import yaml
+from mistakes import one_in
 
 from rramlab.base.errors import RramlabError
 from rramlab.base.folders import shipped
@@ -147,7 +147,7 @@ def test_protocols_are_refused_in_plain_words(tmp_path):
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
         load_protocol(tmp_path, str(path)).plan(Geometry(), {})
 
-    every = 1 if os.environ.get("RRAMLAB_ALL_MISTAKES") else 4
+    every = one_in(4)
     assert_plain(refusals(PROTOCOL, read, every), 500 // every)
 
 
