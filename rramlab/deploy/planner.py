@@ -8,7 +8,7 @@ import numpy as np
 
 from rramlab.base.errors import SourceRef
 from rramlab.macro.cells import CellSelection
-from rramlab.macro.masks import Mask
+from rramlab.macro.masks import Mask, lines_of
 from rramlab.macro.placement import Placement
 from rramlab.macro.pulses import Pulse
 from rramlab.macro.regions import Region
@@ -29,8 +29,7 @@ def pruned_cells(placement: Placement, mask: Mask, reset: Collection[str], die: 
     for tile in placement.on(die):
         if tile.layer in reset:
             part = kept[tile.row_slice, tile.pair_slice]
-            lines = part.any(axis=1, keepdims=True) & part.any(axis=0, keepdims=True)
-            pruned[tile.row_slice, tile.pair_slice] = lines & ~part
+            pruned[tile.row_slice, tile.pair_slice] = lines_of(part) & ~part
     return CellSelection(np.repeat(pruned, 2, axis=1))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from rramlab.deploy.deployment import Deployment
 from rramlab.deploy.planner import pruned_cells
 from rramlab.macro.cells import is_conducting
+from rramlab.macro.masks import lines_of
 from rramlab.macro.protocol import Macro
 
 # Share of kept cells that may have changed sides of the threshold, and of pruned cells that may still conduct.
@@ -83,7 +84,7 @@ def _product_error(macros: Mapping[str, Macro], deployment: Deployment) -> float
         measured = macros[deployment.dies[tile.die]].multiply(ones, 1, tile, gates).mean(axis=0)
         kept = deployment.mask.layers[tile.layer][tile.of_layer]
         if tile.layer in deployment.reset:  # what was reset is a small weight, not none; whole lines are gated
-            kept = np.asarray(kept.any(axis=1, keepdims=True) & kept.any(axis=0, keepdims=True))
+            kept = lines_of(kept)
         expected = (weights[tile.layer][tile.of_layer] * kept).sum(axis=0)
         deviation += float(np.sum((measured - expected) ** 2))
         size += float(np.sum(expected**2))

@@ -15,6 +15,14 @@ from rramlab.macro.cells import Bools
 Granularity = Literal["edge", "phase", "line"]
 
 
+def lines_of(kept: Bools) -> Bools:
+    """Return, of kept pairs bool[rows, pairs], which lie on a row and a pair that keep anything, kept themselves or not.
+
+    They are what gates by themselves leave on in one phase: of them, the pruned ones only a reset can take out.
+    """
+    return np.asarray(kept.any(axis=1, keepdims=True) & kept.any(axis=0, keepdims=True))
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
     """Kept weights by layer: ``layers[name]`` is bool[inputs, outputs], True = kept, rows in torch unfold order."""

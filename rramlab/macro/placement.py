@@ -13,7 +13,7 @@ from rramlab.base.errors import UsageError
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
-from rramlab.macro.masks import Mask
+from rramlab.macro.masks import Mask, lines_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -193,6 +193,13 @@ class Placement:
     def used(self, die: int = 0) -> CellSelection:
         """Return every cell of a die that a tile holds."""
         return self.cells(Mask({name: np.ones(shape, np.bool_) for name, shape in self.layers.items()}), die)
+
+    def lines(self, mask: Mask) -> Mask:
+        """Return what stays on where the pruned cells are reset: every pair on the lines of its tile that keep anything."""
+        found = {name: np.zeros_like(layer) for name, layer in mask.layers.items()}
+        for tile in self.tiles:
+            found[tile.layer][tile.of_layer] = lines_of(mask.layers[tile.layer][tile.of_layer])
+        return Mask(found)
 
     def gates(self, mask: Mask, reset: Collection[str] = ()) -> dict[Tile, GatePattern]:
         """Return each tile's gate pattern, on the tile's die.

@@ -4,7 +4,7 @@ from rramlab.nn.conventional import learn_weights, run_as_written, wanted_S
 from rramlab.nn.convert import convert
 from rramlab.nn.layers import MaskedConv2d, MaskedConvTranspose2d, MaskedLinear, MaskedRNN
 from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply
-from rramlab.nn.models import configure, load_weights, masked_layers, masks, regroup, share_kept, vectors_of
+from rramlab.nn.models import configure, fix_masks, load_weights, masked_layers, masks, regroup, share_kept, vectors_of
 from rramlab.nn.popup import kept_count, pop_up, top_fraction
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment
@@ -22,6 +22,7 @@ __all__ = [
     "UnsignedQuantiser",
     "configure",
     "convert",
+    "fix_masks",
     "kept_count",
     "learn_weights",
     "load_weights",

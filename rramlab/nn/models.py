@@ -26,6 +26,21 @@ def masks(model: nn.Module) -> dict[str, npt.NDArray[np.bool_]]:
     return {name: layer.mask().cpu().numpy() for name, layer in masked_layers(model).items()}
 
 
+def fix_masks(model: nn.Module, kept: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+    """Let the scores of masked layers say that just ``kept`` stays: name -> bool[inputs, outputs]. What was learned is lost.
+
+    Raises:
+        UsageError: a layer keeps rows or lines and no single weights, or would keep none.
+    """
+    for name, layer in masked_layers(model).items():
+        if layer.granularity != "edge" or not kept[name].any():
+            raise UsageError(f"layer {name!r} of granularity {layer.granularity!r} can keep no mask but its own")
+        with torch.no_grad():
+            layer.scores.copy_(torch.from_numpy(kept[name]))
+            layer.kept_weights.fill_(int(np.count_nonzero(kept[name])))
+        layer.hysteresis = 0.0
+
+
 def load_weights(
     model: nn.Module,
     weights_S: Mapping[str, npt.NDArray[np.float32]],

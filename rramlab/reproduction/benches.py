@@ -62,6 +62,14 @@ def formed(
     return describe_bench(folder, dies)
 
 
+def again(formed: Path, folder: Path, dies: Sequence[str]) -> BenchDescription:
+    """Return a bench in ``folder`` with everything that the one in ``formed`` has; what stood there is thrown away."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    shutil.copytree(formed, folder)
+    return describe_bench(folder, dies)
+
+
 def rest(description: BenchDescription, memory: str) -> None:
     """Leave dies alone after their last pulse, for ``REST_S`` of bench time, where their memory is one that drifts.
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rramlab.base.errors import DataError
 from rramlab.base.files import write_json
 
-Row = Literal["edge", "phases", "random", "read-out", "write-verify", "single-shot", "ideal", "dense"]
+Row = Literal["edge", "phases", "reset", "random", "read-out", "write-verify", "single-shot", "ideal", "dense"]
 
 
 class Outcome(BaseModel):

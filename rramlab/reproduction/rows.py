@@ -18,11 +18,21 @@ from rramlab.engine.session import Session
 from rramlab.macro.board import BoardTable
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
-from rramlab.nn import configure, learn_weights, load_weights, masked_layers, run_as_written, vectors_of, wanted_S
+from rramlab.nn import (
+    configure,
+    fix_masks,
+    learn_weights,
+    load_weights,
+    masked_layers,
+    masks,
+    run_as_written,
+    vectors_of,
+    wanted_S,
+)
 from rramlab.plan import cost
 from rramlab.plan.energy import by_component
 from rramlab.reproduction import writing
-from rramlab.reproduction.benches import formed, rest, virgin
+from rramlab.reproduction.benches import again, formed, rest, virgin
 from rramlab.reproduction.outcomes import Outcome, Row
 from rramlab.reproduction.tasks import Task
 from rramlab.training.chiploop import REPEATS, load_dies, read_dies
@@ -73,6 +83,11 @@ class Place:
             self.folder / f"dies-{self.number}" / "formed", self.dies, self.recipe, self.memory, self.task.die
         )
 
+    def formed_again(self, purpose: str) -> BenchDescription:
+        """Return a bench of its own with the formed dies as they are now, for a row that pulses them further."""
+        there = self.folder / f"dies-{self.number}"
+        return again(there / "formed", there / purpose, self.dies)
+
     def virgin(self, purpose: str) -> BenchDescription:
         """Return a bench with the same dies, virgin."""
         return virgin(self.folder / f"dies-{self.number}" / purpose, self.dies, self.memory, self.task.die)
@@ -90,8 +105,8 @@ def row(name: Row, place: Place) -> Outcome:
     return found.model_copy(update={"seconds": round(time.perf_counter() - begun, 1)})
 
 
-def _topology(name: Row, place: Place) -> Outcome:
-    """Learn a mask on the dies' weights, deploy it by gates, run it on the macro."""
+def _learned(name: Row, place: Place) -> tuple[BenchDescription, Experiment, nn.Module, Training]:
+    """Learn a mask on the weights of the formed dies."""
     changes: dict[str, object] = {"seed": place.number}
     if name == "phases":
         changes |= {"granularity": "phase", "phases": place.task.phases}
@@ -106,6 +121,12 @@ def _topology(name: Row, place: Place) -> Outcome:
     place.say(f"  train {recipe.epochs} epochs")
     model, training = experiment.train(place.data, resume=True, stop=place.stop, device=place.device)
     _require_whole(training)
+    return description, experiment, model, training
+
+
+def _topology(name: Row, place: Place) -> Outcome:
+    """Learn a mask on the dies' weights, deploy it by gates, run it on the macro."""
+    description, experiment, model, training = _learned(name, place)
     host, ideal = _on_host(model, place.data)
     place.say("  deploy, and run on the macro")
     with Session(description) as session:
@@ -128,25 +149,27 @@ def _topology(name: Row, place: Place) -> Outcome:
     )
 
 
+def _reset(name: Row, place: Place) -> Outcome:
+    """Learn as ``edge`` does, then give each pruned cell one reset: all that is left runs at once, what resets leave, too."""
+    _, experiment, model, _ = _learned("edge", place)
+    place.say("  reset the pruned cells")
+    description = place.formed_again(name)
+    with Session(description) as session:
+        here = Experiment.load(description.data / "checkpoints" / experiment.name)
+        deployment, _, _ = put_on_chip(session, here, tuple(masked_layers(model)), name, ",".join(place.dies))
+    rest(description, place.memory)
+    fix_masks(model, place.placement.lines(deployment.mask).layers)
+    _settle_on(model, place, description)
+    found = _on_macro(name, place, model, description)
+    return found.model_copy(update={"kept": deployment.mask.kept})
+
+
 def _random(name: Row, place: Place) -> Outcome:
     """Run every weight of the formed dies on the macro."""
     recipe = place.recipe.changed({"seed": place.number})
     description = place.formed()
-    model, placement = _read(place, recipe, description), place.placement
-    model = unpruned(model, place.data)
-    place.say("  run on the macro")
-    host, ideal = _on_host(model, place.data)
-    return Outcome(
-        row=name,
-        number=place.number,
-        scores=_everything_on_chip(place, model, placement, description),
-        samples=_samples(place),
-        host=host,
-        ideal=ideal,
-        pulses=writing.pulses(description),
-        **_sizes(model, everything=True),
-        **_costs(place, model, _all_of(model), description),
-    )
+    model = unpruned(_read(place, recipe, description), place.data)
+    return _on_macro(name, place, model, description)
 
 
 def _read_out(name: Row, place: Place) -> Outcome:
@@ -159,20 +182,7 @@ def _read_out(name: Row, place: Place) -> Outcome:
     learn_weights(model, only=last, seed=recipe.seed)
     place.say(f"  train the layer {last}")
     training = _fit(place, model, recipe, name)
-    host, ideal = _on_host(model, place.data)
-    place.say("  run on the macro")
-    return Outcome(
-        row=name,
-        number=place.number,
-        scores=_everything_on_chip(place, model, place.placement, description, digital=last),
-        samples=_samples(place),
-        host=host,
-        ideal=ideal,
-        pulses=writing.pulses(description),
-        history=_history(training),
-        **_sizes(model, everything=True),
-        **_costs(place, model, _all_of(model), description, digital=last),
-    )
+    return _on_macro(name, place, model, description, training, digital=last)
 
 
 def _written(name: Row, place: Place) -> Outcome:
@@ -182,32 +192,46 @@ def _written(name: Row, place: Place) -> Outcome:
     model, training = _conventional(place, recipe, exact=False)
     place.say("  write them")
     description = place.virgin(name)
-    placement = place.placement
-    targets_S = placement.targets(wanted_S(model, writing.LOWEST_S, writing.HIGHEST_S))
+    targets_S = place.placement.targets(wanted_S(model, writing.LOWEST_S, writing.HIGHEST_S))
     if name == "write-verify":
-        pulses = writing.with_verify(description, place.dies, targets_S, place.budget)
+        writing.with_verify(description, place.dies, targets_S, place.budget)
     else:
-        gates = writing.gate_curve(place.folder, place.memory)
-        pulses = writing.once(description, place.dies, targets_S, gates)
+        writing.once(description, place.dies, targets_S, writing.gate_curve(place.folder, place.memory))
     rest(description, place.memory)
     run_as_written(model)
-    with Session(description) as session:
-        conductance_S, taken = read_dies(session.macros, place.dies, placement, REPEATS)
-    load_dies(model, placement, conductance_S, taken)
-    settle_statistics(model, place.data.settling(SETTLED))
+    _settle_on(model, place, description)
+    return _on_macro(name, place, model, description, training)
+
+
+def _on_macro(
+    name: Row,
+    place: Place,
+    model: nn.Module,
+    description: BenchDescription,
+    training: Training | None = None,
+    digital: str | None = None,
+) -> Outcome:
+    """Run what the network's masks leave of the dies; ``digital``: the layer that stays software."""
     host, ideal = _on_host(model, place.data)
     place.say("  run on the macro")
+    with (
+        Session(description) as session,
+        multiplied_by(model, session.macros, place.dies, place.placement),
+    ):
+        if digital is not None:
+            masked_layers(model)[digital].multiply = None
+        on_chip = _require(scores(model, place.data, place.samples, stop=place.stop))
     return Outcome(
         row=name,
         number=place.number,
-        scores=_everything_on_chip(place, model, placement, description),
+        scores=on_chip,
         samples=_samples(place),
         host=host,
         ideal=ideal,
-        pulses=pulses,
-        history=_history(training),
-        **_sizes(model, everything=True),
-        **_costs(place, model, _all_of(model), description),
+        pulses=writing.pulses(description),
+        history=() if training is None else _history(training),
+        **_sizes(model),
+        **_costs(place, model, Mask(masks(model)), description, digital),
     )
 
 
@@ -227,9 +251,7 @@ def _ideal(name: Row, place: Place) -> Outcome:
     place.say(f"  train {recipe.epochs} epochs")
     training = _fit(place, model, recipe, name)
     found = _require(scores(model, place.data, stop=place.stop))
-    return Outcome(
-        row=name, number=place.number, scores=found, history=_history(training), **_sizes(model, everything=False)
-    )
+    return Outcome(row=name, number=place.number, scores=found, history=_history(training), **_sizes(model))
 
 
 def _dense(name: Row, place: Place) -> Outcome:
@@ -238,14 +260,13 @@ def _dense(name: Row, place: Place) -> Outcome:
     place.say(f"  train {recipe.epochs} epochs")
     model, training = _conventional(place, recipe, exact=True)
     found = _require(scores(model, place.data, stop=place.stop))
-    return Outcome(
-        row=name, number=place.number, scores=found, history=_history(training), **_sizes(model, everything=True)
-    )
+    return Outcome(row=name, number=place.number, scores=found, history=_history(training), **_sizes(model))
 
 
 _ROWS: Mapping[Row, Callable[[Row, Place], Outcome]] = {
     "edge": _topology,
     "phases": _topology,
+    "reset": _reset,
     "random": _random,
     "read-out": _read_out,
     "write-verify": _written,
@@ -283,24 +304,21 @@ def _require(found: Scores | None) -> Scores:
 
 def _read(place: Place, recipe: Recipe, description: BenchDescription) -> nn.Module:
     """Return the recipe's network with the weights of the dies."""
-    model, placement = recipe.model(), place.placement
-    with Session(description) as session:
-        conductance_S, taken = read_dies(session.macros, place.dies, placement, REPEATS)
-    load_dies(model, placement, conductance_S, taken)
+    model = recipe.model()
+    _load(model, place, description)
     return model.to(device_named(place.device))
 
 
-def _everything_on_chip(
-    place: Place, model: nn.Module, placement: Placement, description: BenchDescription, digital: str | None = None
-) -> Scores:
-    """Return the scores with every product on the macro, nothing pruned; ``digital``: the layer that stays software."""
-    with (
-        Session(description) as session,
-        multiplied_by(model, session.macros, place.dies, placement),
-    ):
-        if digital is not None:
-            masked_layers(model)[digital].multiply = None
-        return _require(scores(model, place.data, place.samples, stop=place.stop))
+def _load(model: nn.Module, place: Place, description: BenchDescription) -> None:
+    with Session(description) as session:
+        conductance_S, taken = read_dies(session.macros, place.dies, place.placement, REPEATS)
+    load_dies(model, place.placement, conductance_S, taken)
+
+
+def _settle_on(model: nn.Module, place: Place, description: BenchDescription) -> None:
+    """Read what pulses made of the dies, and measure the statistics that the network has with it."""
+    _load(model, place, description)
+    settle_statistics(model, place.data.settling(SETTLED))
 
 
 def _on_host(model: nn.Module, data: Data) -> tuple[Scores, Scores]:
@@ -317,14 +335,9 @@ def _samples(place: Place) -> int:
     return min(place.data.tests, place.samples or place.data.tests)
 
 
-def _all_of(model: nn.Module) -> Mask:
-    return Mask({name: np.ones(layer.shape, np.bool_) for name, layer in masked_layers(model).items()})
-
-
-def _sizes(model: nn.Module, everything: bool) -> dict[str, int]:
-    layers = masked_layers(model).values()
-    weights = sum(layer.scores.numel() for layer in layers)
-    return {"weights": weights, "kept": weights if everything else sum(int(layer.kept_weights) for layer in layers)}
+def _sizes(model: nn.Module) -> dict[str, int]:
+    found = Mask(masks(model))
+    return {"weights": found.weights, "kept": found.kept}
 
 
 def _history(training: Training) -> tuple[dict[str, float], ...]:

@@ -13,6 +13,7 @@ from rramlab.reproduction.tasks import Task
 TITLES: dict[Row, str] = {
     "edge": "topology learned, any connection",
     "phases": "topology learned, gate phases",
+    "reset": "topology learned, pruned cells reset",
     "random": "random network, unpruned",
     "read-out": "random network, read-out trained in software",
     "write-verify": "weights trained, written with verify",
@@ -20,7 +21,7 @@ TITLES: dict[Row, str] = {
     "ideal": "topology learned, ideal software",
     "dense": "dense float32 software",
 }
-OURS: tuple[Row, ...] = ("edge", "phases")
+OURS: tuple[Row, ...] = ("edge", "phases", "reset")
 
 
 @dataclass(frozen=True)

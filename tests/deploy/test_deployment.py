@@ -40,6 +40,7 @@ def test_reset_takes_out_just_what_gates_cannot(seed, kept):
         driven |= gates.cells
     # With the lines gated and the cells reset, exactly the kept cells are left to multiply.
     assert np.array_equal(driven & ~gone, staying)
+    assert np.array_equal(driven, placement.cells(placement.lines(mask)).bits)
 
 
 def test_gating_plans_no_pulse(placement):

@@ -14,7 +14,7 @@ from rramlab.base.errors import UsageError
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
-from rramlab.nn import MaskedLinear, Masking, masks, regroup
+from rramlab.nn import MaskedLinear, Masking, fix_masks, masks, regroup, share_kept
 
 from .test_layers import one_of_pair
 
@@ -157,3 +157,26 @@ def test_lines_learn_too() -> None:
     assert made.scores.grad is not None
     assert bool(made.scores.grad.any())
     assert masks(made).keys() == {""}
+
+
+@given(seed=st.integers(0, 99), share=st.floats(0.02, 1.0))
+@settings(deadline=None)
+def test_a_fixed_mask_stays_whatever_was_learned(seed: int, share: float) -> None:
+    model = torch.nn.Sequential(layer((9, 5), seed), torch.nn.ReLU(), layer((5, 4), seed))
+    share_kept(model)
+    rng = np.random.default_rng(seed)
+    wanted = {name: rng.random(found.shape) < share for name, found in masks(model).items()}
+    for found in wanted.values():
+        found[0, 0] = True
+    fix_masks(model, wanted)
+    with torch.no_grad():
+        model.train()(torch.rand(6, 9))  # as when statistics are measured
+    for name, found in masks(model.eval()).items():
+        np.testing.assert_array_equal(found, wanted[name])
+
+
+def test_a_mask_is_fixed_of_single_weights_alone_and_keeps_some() -> None:
+    with pytest.raises(UsageError, match="can keep no mask but its own"):
+        fix_masks(layer((9, 4), granularity="phase", phases=2), {"": np.ones((9, 4), np.bool_)})
+    with pytest.raises(UsageError, match="can keep no mask but its own"):
+        fix_masks(layer((9, 4)), {"": np.zeros((9, 4), np.bool_)})

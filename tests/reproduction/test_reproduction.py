@@ -52,7 +52,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Task:
 
 
 def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset, small: Task) -> None:
-    rows: tuple[Row, ...] = ("edge", "random", "dense")
+    rows: tuple[Row, ...] = ("edge", "reset", "random", "dense")
     folder, said = tmp_path / "out", []
     asked = iter([False] * 30 + [True] * 1000)
     with pytest.raises(Stopped, match="stopped after epoch 1"):
@@ -60,11 +60,17 @@ def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset
     assert not outcomes.path_of(folder, "edge", 0).exists()
     found = reproduce(folder, small, digits, [0], rows, quick=True, say=said.append)
     assert [outcome.row for outcome in sorted(found.outcomes, key=lambda each: rows.index(each.row))] == list(rows)
-    edge, random, dense = found.lines
+    edge, reset, random, dense = found.lines
     assert edge.scores["accuracy"].mean > random.scores["accuracy"].mean + 0.3
     assert (edge.samples, dense.samples) == (40, 0)
     assert edge.pulses == random.pulses == {"electroform": 131072}  # no row sent a pulse after forming
     assert edge.pulses_after_forming == 0
+    # Of every pruned pair one cell conducts, so half of the network's weights take one reset each.
+    assert reset.pulses["electroform"] == 131072
+    assert 0.48 * reset.weights < reset.pulses_after_forming == reset.pulses["reset"] < 0.52 * reset.weights
+    assert reset.scores["accuracy"].mean > edge.scores["accuracy"].mean - 0.15
+    assert (reset.kept, reset.weights) == (edge.kept, edge.weights)
+    assert reset.time_s <= random.time_s < edge.time_s  # one gate pattern a tile, as with nothing pruned
     assert edge.repruning.keys() == {"set", "reset"}
     assert edge.conversions > 0
     assert edge.energy_J.keys() == SOURCES.keys()
@@ -140,7 +146,7 @@ def test_a_page_of_every_row_names_it_and_is_one_file(tmp_path: Path) -> None:
     results.begin(tmp_path / "out", settings("spoken-digits"))
     for number in range(2):
         for place, row in enumerate(TITLES):
-            more = {"samples": 5, "energy_J": {"array": 1e-3}, "macs": 1000} if place < 6 else {}
+            more = {"samples": 5, "energy_J": {"array": 1e-3}, "macs": 1000} if place < 7 else {}
             outcomes.save(
                 tmp_path / "out", outcome(row, number, 0.5 + 0.05 * place, history=[{"accuracy": 0.3}] * 3, **more)
             )
@@ -158,10 +164,12 @@ def test_a_page_of_every_row_names_it_and_is_one_file(tmp_path: Path) -> None:
         assert title in text
     assert "http" not in text.replace("http://www.w3.org", "")  # it needs no network
     assert text.count("<svg") == 7
-    scores, costs, gains = (table.splitlines() for table in markdown(found).split("\n\n"))
+    scores, costs, gains, saved = (table.splitlines() for table in markdown(found).split("\n\n"))
     assert len(scores) == 2 + len(TITLES)
-    assert len(costs) == 2 + 6  # software costs the macro nothing
-    assert len(gains) == 2 + len(TITLES) - 2  # nobody is compared with himself
+    assert len(costs) == 2 + 7  # software costs the macro nothing
+    assert len(gains) == 2 + len(TITLES) - 3  # nobody is compared with himself
+    assert len(saved) == 2 + 7 - 3
+    assert {cell.strip() for cell in saved[2].split("|")[2:5]} == {"energy 0.0%"}  # nobody here sent a pulse
 
 
 def test_a_row_whose_training_is_another_rows_has_no_picture_of_epochs(tmp_path: Path) -> None:

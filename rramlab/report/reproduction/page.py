@@ -59,9 +59,9 @@ def headline(found: Results) -> str:
     if not ours:
         return "nothing was measured yet"
     score = found.task.score
-    best = max(ours, key=lambda line: line.scores[score].mean)
-    where, pulses = "macro" if best.samples else "host", f"{best.pulses_after_forming:,.0f} pulses after forming"
-    return f"{pictures.SPOKEN[score]} {spell(best.scores[score])} on the {where}, {pulses}"
+    first = ours[0]
+    where, pulses = "macro" if first.samples else "host", f"{first.pulses_after_forming:,.0f} pulses after forming"
+    return f"{pictures.SPOKEN[score]} {spell(first.scores[score])} on the {where}, {pulses}"
 
 
 def page(found: Results, shown: Sequence[Picture]) -> str:
@@ -160,43 +160,42 @@ def costs(found: Results) -> list[list[Content]]:
 
 
 def _gains(found: Results) -> list[Content]:
-    """The gain over every other row, beside the published one."""
-    head, rows = gain_table(found)
-    return [tag("p", _fair(found)), table(head, rows, numbers=range(1, len(head))) if rows and len(head) > 1 else None]
+    """The gain over every other row, beside the published one, and what is saved."""
+    tables = [table(head, rows, numbers=range(1, len(head))) for head, rows in gain_tables(found) if rows]
+    return [tag("p", _fair(found)), *tables]
 
 
-def gain_table(found: Results) -> tuple[list[str], list[list[Content]]]:
-    """Return heads and rows of the table of what our rows gain over each other one."""
+def gain_tables(found: Results) -> list[tuple[list[str], list[list[Content]]]]:
+    """Return heads and rows of two tables: what our rows gain over each other one, and what pulses and energy they save."""
     ours = [line for line in found.lines if line.row in OURS]
-    rows: list[list[Content]] = []
-    for line in found.lines:
-        if line.row not in OURS:
-            over = [gain(found.task, each, line) for each in ours]
-            rows.append([line.title, *map(_spell_gain, over), *(_spell_saved(over[0]) if over else ())])
-    return ["over", *(line.title for line in ours), *(("pulses saved", "energy saved") if ours else ())], rows
+    others = [line for line in found.lines if line.row not in OURS] if ours else []
+    over = {line.row: [gain(found.task, each, line) for each in ours] for line in others}
+    titles = [line.title for line in ours]
+    gained: list[list[Content]] = [[line.title, *map(_spell_gain, over[line.row])] for line in others]
+    saved: list[list[Content]] = [[line.title, *map(_spell_saved, over[line.row])] for line in others if line.samples]
+    return [(["over", *titles], gained), (["saved", *titles], saved)]
 
 
 def _spell_gain(found: Gain) -> str:
     return f"{100 * found.points:+.1f} points ({found.relative:+.1%}{', host' if found.host else ''})"
 
 
-def _spell_saved(found: Gain) -> tuple[str, str]:
-    return _spell_share(found.pulses), _spell_share(found.energy)
-
-
-def _spell_share(saved: float | None) -> str:
-    """Write a share that is saved, or how many times as much is spent."""
-    if saved is None:
-        return ""
-    return f"{saved:.1%}" if saved >= 0 else f"{1 - saved:.1f} × as much"
+def _spell_saved(found: Gain) -> str:
+    """Write which shares are saved, or how many times as much is spent."""
+    shares = (("pulses", found.pulses), ("energy", found.energy))
+    return "; ".join(
+        f"{what} {max(saved, 0.0):.1%}" if saved > -0.0005 else f"{what} {1 - saved:.1f} × as much"
+        for what, saved in shares
+        if saved is not None
+    )
 
 
 def _fair(found: Results) -> str:
     published = found.task.published
     unit = "points of accuracy" if published.score == "accuracy" else "% of PR-AUC"
     return (
-        f"In points of {pictures.SPOKEN[found.task.score]}, in brackets as a share of what the other has; savings are those of "
-        f"the first of our rows. Published: +{published.gain} {unit} and "
+        f"In points of {pictures.SPOKEN[found.task.score]}, in brackets as a share of what the other has; saved is "
+        f"a share of what the other spends. Published: +{published.gain} {unit} and "
         f"{published.energy_reduction:.1%} less energy; the public text does not say over what. The fair comparison is with "
         "weights that were trained in the usual way and written once into each cell: the same macro, the same converters, and "
         "like ours one pulse a cell and no read on the way. The random network unpruned has learned nothing at all, so a gain "
@@ -213,8 +212,8 @@ def markdown(found: Results) -> str:
     """Return the tables for people who read text."""
     return "\n".join(
         _markdown(head, rows)
-        for head, rows in ((SCORED, scored(found)), (COSTS, costs(found)), gain_table(found))
-        if rows and len(head) > 1
+        for head, rows in ((SCORED, scored(found)), (COSTS, costs(found)), *gain_tables(found))
+        if rows
     )
 
 
