@@ -39,9 +39,9 @@ def with_verify(
     ``targets_S``: float32[dies, rows, columns], 0 or NaN for cells that stay pristine. ``budget``: pulses a
     cell, at most.
     """
-    for die, target_S in zip(dies, targets_S, strict=True):
-        cells = written_cells(target_S)
-        with Session(description) as session:
+    with Session(description) as session:
+        for die, target_S in zip(dies, targets_S, strict=True):
+            cells = written_cells(target_S)
             session.run("electroform", {"cells": Region.of(cells).text, **WINDOW}, arm=die, die=die)
             session.run(write_verify_plan(target_S, TOLERANCE_S, budget), arm=die, die=die)
     return pulses(description)
@@ -51,10 +51,10 @@ def once(description: BenchDescription, dies: Sequence[str], targets_S: Floats, 
     """Give each written cell of virgin dies one electroforming pulse, at the gate that should bring its target."""
     levels_S = np.geomspace(LOWEST_S, HIGHEST_S, LEVELS)
     edges_S = np.sqrt(levels_S[1:] * levels_S[:-1])
-    for die, target_S in zip(dies, targets_S, strict=True):
-        cells = written_cells(target_S)
-        level = np.digitize(np.nan_to_num(target_S), edges_S)
-        with Session(description) as session:
+    with Session(description) as session:
+        for die, target_S in zip(dies, targets_S, strict=True):
+            cells = written_cells(target_S)
+            level = np.digitize(np.nan_to_num(target_S), edges_S)
             for number in np.unique(level[cells.bits]).tolist():
                 chosen = CellSelection(cells.bits & (level == number))
                 settings = {"cells": Region.of(chosen).text, "gate": f"{gate_for(levels_S[number], curve)} V"}

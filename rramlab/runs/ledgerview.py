@@ -216,13 +216,18 @@ class LedgerView:
 
     def _replay(self) -> None:
         """Take the whole life in: how often each cell was pulsed, and what is not decided."""
+        undecided = False  # of hardly any die: then nothing of what follows needs to be kept
         for entry in self.entries():
-            self._last[entry.cells.bits] = entry.op_id
+            meant, spent = entry.cells, entry.spent
+            np.copyto(self._last[meant.span], entry.op_id, where=meant.in_span)
             if entry.outcome == "intended":
                 self._open.add(entry.op_id)
-            self._pulses += entry.spent.bits
-            self._unknown = (self._unknown & ~entry.done.bits) | entry.unknown.bits
-            self._doubtful = (self._doubtful & ~entry.done.bits) | (entry.cells.bits & entry.unknown.bits.any())
+            self._pulses[spent.span] += spent.in_span
+            unknown = bool(entry.unknown.in_span.any())
+            undecided |= unknown
+            if undecided:
+                self._unknown = (self._unknown & ~entry.done.bits) | entry.unknown.bits
+                self._doubtful = (self._doubtful & ~entry.done.bits) | (entry.cells.bits & unknown)
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Entry]:
         """Yield entries by id; ``where`` is one of the constant clauses above."""
