@@ -33,8 +33,7 @@ test samples on the host's model of the chip. What each row is: [the three tasks
 
 Made by `rramlab reproduce TASK`, rows and numbers side by side in folders of their own (`--rows`, `--only`). DRIVE's number
 0 learned topology on two cores in 41 minutes; its number 1 and software rows were trained with `--device cuda`; these and its
-unpruned rows were computed with torch 2.11, everything else with the pinned version. Not measured yet: DRIVE's weights
-written with verify and its gate phases, and what the tables of other memories lack.
+unpruned rows were computed with torch 2.11, everything else with the pinned version.
 
 Every outcome is in `reproduction.json`; the page is made by `python benchmarks/reproduction.py FOLDER…`.
 """

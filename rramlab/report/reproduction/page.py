@@ -183,11 +183,13 @@ def _spell_gain(found: Gain) -> str:
 def _spell_saved(found: Gain) -> str:
     """Write which shares are saved, or how many times as much is spent."""
     shares = (("pulses", found.pulses), ("energy", found.energy))
-    return "; ".join(
-        f"{what} {max(saved, 0.0):.1%}" if saved > -0.0005 else f"{what} {1 - saved:.1f} × as much"
-        for what, saved in shares
-        if saved is not None
-    )
+    return "; ".join(f"{what} {_spell_share(saved)}" for what, saved in shares if saved is not None)
+
+
+def _spell_share(saved: float) -> str:
+    if saved < -0.05:
+        return f"{1 - saved:.1f} × as much"
+    return f"{-saved:.1%} more" if saved <= -0.0005 else f"{max(saved, 0.0):.1%}"
 
 
 def _fair(found: Results) -> str:
