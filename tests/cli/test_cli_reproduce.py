@@ -13,7 +13,7 @@ from rramlab.cli.app import app
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["drive", "--rows", "edge,best"], "there is no row 'best'; known: edge, phases, random"),
+        (["drive", "--rows", "edge,best"], "there is no row 'best'; known: edge, phases, reset, random"),
         (["spoken-digits", "--data", "."], "free-spoken-digit-dataset"),
         (["drive", "--data", "."], "drive.grand-challenge.org"),
     ],
