@@ -164,12 +164,13 @@ def test_a_page_of_every_row_names_it_and_is_one_file(tmp_path: Path) -> None:
         assert title in text
     assert "http" not in text.replace("http://www.w3.org", "")  # it needs no network
     assert text.count("<svg") == 7
-    scores, costs, gains, saved = (table.splitlines() for table in markdown(found).split("\n\n"))
+    scores, costs, gains, pulses, energy = (table.splitlines() for table in markdown(found).split("\n\n"))
     assert len(scores) == 2 + len(TITLES)
     assert len(costs) == 2 + 7  # software costs the macro nothing
     assert len(gains) == 2 + len(TITLES) - 3  # nobody is compared with himself
-    assert len(saved) == 2 + 7 - 3
-    assert {cell.strip() for cell in saved[2].split("|")[2:5]} == {"energy 0.0%"}  # nobody here sent a pulse
+    assert len(pulses) == len(energy) == 2 + 7 - 3
+    assert pulses[2].count("|") == 2  # nobody here sent a pulse
+    assert {cell.strip() for cell in energy[2].split("|")[2:5]} == {"0.0%"}
 
 
 def test_a_row_whose_training_is_another_rows_has_no_picture_of_epochs(tmp_path: Path) -> None:

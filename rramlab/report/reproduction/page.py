@@ -166,27 +166,31 @@ def _gains(found: Results) -> list[Content]:
 
 
 def gain_tables(found: Results) -> list[tuple[list[str], list[list[Content]]]]:
-    """Return heads and rows of two tables: what our rows gain over each other one, and what pulses and energy they save."""
+    """Return heads and rows of what our rows gain over each other one, and of the pulses and the energy that they save."""
     ours = [line for line in found.lines if line.row in OURS]
     others = [line for line in found.lines if line.row not in OURS] if ours else []
     over = {line.row: [gain(found.task, each, line) for each in ours] for line in others}
     titles = [line.title for line in ours]
     gained: list[list[Content]] = [[line.title, *map(_spell_gain, over[line.row])] for line in others]
-    saved: list[list[Content]] = [[line.title, *map(_spell_saved, over[line.row])] for line in others if line.samples]
-    return [(["over", *titles], gained), (["saved", *titles], saved)]
+    tables = [(["over", *titles], gained)]
+    for what in ("pulses", "energy"):
+        saved: list[list[Content]] = [
+            [line.title, *(_spell_saved(getattr(each, what)) for each in over[line.row])]
+            for line in others
+            if line.samples
+        ]
+        tables.append(([f"{what} saved over", *titles], saved))
+    return tables
 
 
 def _spell_gain(found: Gain) -> str:
     return f"{100 * found.points:+.1f} points ({found.relative:+.1%}{', host' if found.host else ''})"
 
 
-def _spell_saved(found: Gain) -> str:
-    """Write which shares are saved, or how many times as much is spent."""
-    shares = (("pulses", found.pulses), ("energy", found.energy))
-    return "; ".join(f"{what} {_spell_share(saved)}" for what, saved in shares if saved is not None)
-
-
-def _spell_share(saved: float) -> str:
+def _spell_saved(saved: float | None) -> str:
+    """Write which share is saved, or how many times as much is spent."""
+    if saved is None:
+        return ""
     if saved < -0.05:
         return f"{1 - saved:.1f} × as much"
     return f"{-saved:.1%} more" if saved <= -0.0005 else f"{max(saved, 0.0):.1%}"
