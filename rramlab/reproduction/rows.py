@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from rramlab.reproduction.tasks import Task
 from rramlab.training.chiploop import REPEATS, load_dies, read_dies
 from rramlab.training.datasets import Data, Scores
 from rramlab.training.deploying import put_on_chip
-from rramlab.training.device import CPU, device_named
+from rramlab.training.device import CPU, device_named, forked_randomness
 from rramlab.training.experiment import Experiment
 from rramlab.training.loop import Training, fit, scores, settle_statistics, unpruned
 from rramlab.training.onchip import multiplied_by, scores_on_chip
@@ -127,7 +128,7 @@ def _learned(name: Row, place: Place) -> tuple[BenchDescription, Experiment, nn.
 def _topology(name: Row, place: Place) -> Outcome:
     """Learn a mask on the dies' weights, deploy it by gates, run it on the macro."""
     description, experiment, model, training = _learned(name, place)
-    host, ideal = _on_host(model, place.data)
+    host, ideal = _on_host(model, place)
     place.say("  deploy, and run on the macro")
     with Session(description) as session:
         deployment, _, _ = put_on_chip(session, experiment, (), name)
@@ -212,7 +213,7 @@ def _on_macro(
     digital: str | None = None,
 ) -> Outcome:
     """Run what the network's masks leave of the dies; ``digital``: the layer that stays software."""
-    host, ideal = _on_host(model, place.data)
+    host, ideal = _on_host(model, place)
     place.say("  run on the macro")
     with (
         Session(description) as session,
@@ -318,17 +319,27 @@ def _load(model: nn.Module, place: Place, description: BenchDescription) -> None
 def _settle_on(model: nn.Module, place: Place, description: BenchDescription) -> None:
     """Read what pulses made of the dies, and measure the statistics that the network has with it."""
     _load(model, place, description)
-    settle_statistics(model, place.data.settling(SETTLED))
+    with _same_noise(place):
+        settle_statistics(model, place.data.settling(SETTLED))
 
 
-def _on_host(model: nn.Module, data: Data) -> tuple[Scores, Scores]:
+def _on_host(model: nn.Module, place: Place) -> tuple[Scores, Scores]:
     """Return the scores of all test samples on the host: with the paper's read noise, and without."""
-    ideal = _require(scores(model, data))
+    ideal = _require(scores(model, place.data))
     configure(model, evaluation_noise=READ_NOISE)
     try:
-        return _require(scores(model, data)), ideal
+        with _same_noise(place):
+            return _require(scores(model, place.data)), ideal
     finally:
         configure(model, evaluation_noise=0.0)
+
+
+@contextmanager
+def _same_noise(place: Place) -> Iterator[None]:
+    """Within the block, torch draws what it draws for this number every time: a row done again comes to the same."""
+    with forked_randomness(device_named(place.device)):
+        torch.manual_seed(place.number)
+        yield
 
 
 def _samples(place: Place) -> int:

@@ -77,6 +77,9 @@ def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset
     assert len(found.outcomes[0].history) == 2
     assert found.confusion is not None
     assert found.confusion.sum() == 40
+    outcomes.path_of(folder, "reset", 0).unlink()
+    again = reproduce(folder, small, digits, [0], rows, quick=True)
+    assert again.lines == found.lines
     before = {path.name: path.read_bytes() for path in (folder / "outcomes").iterdir()}
     said.clear()
     reproduce(folder, small, digits, [0], rows, quick=True, say=said.append)
