@@ -194,6 +194,13 @@ class MaskedLayer(nn.Module):
             self.phase.copy_(torch.from_numpy(found))
         self._units = None
 
+    def fix(self, kept: Bools) -> None:
+        """Let just ``kept`` stay, bool[inputs, outputs], whatever was learned and in whatever granularity."""
+        with torch.no_grad():
+            self.scores.copy_(torch.from_numpy(kept))
+            self.kept_weights.fill_(int(np.count_nonzero(kept)))
+        self.granularity, self.hysteresis, self._units = "edge", 0.0, None
+
     def mask(self) -> Tensor:
         """Return the weights that stay, bool[inputs, outputs]."""
         if self.keep_all or self.learns == "weights":

@@ -27,18 +27,16 @@ def masks(model: nn.Module) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 def fix_masks(model: nn.Module, kept: Mapping[str, npt.NDArray[np.bool_]]) -> None:
-    """Let the scores of masked layers say that just ``kept`` stays: name -> bool[inputs, outputs]. What was learned is lost.
+    """Let just ``kept`` stay of some masked layers: name -> bool[inputs, outputs]. What they have learned is lost.
 
     Raises:
-        UsageError: a layer keeps rows or lines and no single weights, or would keep none.
+        UsageError: a layer is to keep nothing.
     """
-    for name, layer in masked_layers(model).items():
-        if layer.granularity != "edge" or not kept[name].any():
-            raise UsageError(f"layer {name!r} of granularity {layer.granularity!r} can keep no mask but its own")
-        with torch.no_grad():
-            layer.scores.copy_(torch.from_numpy(kept[name]))
-            layer.kept_weights.fill_(int(np.count_nonzero(kept[name])))
-        layer.hysteresis = 0.0
+    layers = masked_layers(model)
+    for name, wanted in kept.items():
+        if not wanted.any():
+            raise UsageError(f"layer {name!r} is to keep nothing, expected a weight at least")
+        layers[name].fix(wanted)
 
 
 def load_weights(

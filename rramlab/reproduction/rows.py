@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -17,11 +18,11 @@ from rramlab.base.errors import Stopped
 from rramlab.drivers.bench import BenchDescription
 from rramlab.engine.session import Session
 from rramlab.macro.board import BoardTable
+from rramlab.macro.conditions import Conditions
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
 from rramlab.nn import (
     configure,
-    fix_masks,
     learn_weights,
     load_weights,
     masked_layers,
@@ -41,12 +42,11 @@ from rramlab.training.datasets import Data, Scores
 from rramlab.training.deploying import put_on_chip
 from rramlab.training.device import CPU, device_named, forked_randomness
 from rramlab.training.experiment import Experiment
-from rramlab.training.loop import Training, fit, scores, settle_statistics, unpruned
-from rramlab.training.onchip import multiplied_by, scores_on_chip
+from rramlab.training.loop import STATISTICS_IMAGES, Training, fit, scores, settle_statistics, unpruned
+from rramlab.training.onchip import multiplied_by, scores_on_chip, with_resets
 from rramlab.training.recipes import Recipe
 
 READ_NOISE = 0.02  # of the published die model: what the host's model of the chip is evaluated with
-SETTLED = 6000  # training inputs at most that the statistics of written weights are measured on
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,9 @@ def _reset(name: Row, place: Place) -> Outcome:
         here = Experiment.load(description.data / "checkpoints" / experiment.name)
         deployment, _, _ = put_on_chip(session, here, tuple(masked_layers(model)), name, ",".join(place.dies))
     rest(description, place.memory)
-    fix_masks(model, place.placement.lines(deployment.mask).layers)
-    _settle_on(model, place, description)
-    found = _on_macro(name, place, model, description)
-    return found.model_copy(update={"kept": deployment.mask.kept})
+    conductance_S, _ = _reading(place, description)
+    model = with_resets(model, replace(deployment, conductance_S=conductance_S), place.data)
+    return _on_macro(name, place, model, description).model_copy(update={"kept": deployment.mask.kept})
 
 
 def _random(name: Row, place: Place) -> Outcome:
@@ -306,21 +305,20 @@ def _require(found: Scores | None) -> Scores:
 def _read(place: Place, recipe: Recipe, description: BenchDescription) -> nn.Module:
     """Return the recipe's network with the weights of the dies."""
     model = recipe.model()
-    _load(model, place, description)
+    load_dies(model, place.placement, *_reading(place, description))
     return model.to(device_named(place.device))
 
 
-def _load(model: nn.Module, place: Place, description: BenchDescription) -> None:
+def _reading(place: Place, description: BenchDescription) -> tuple[npt.NDArray[np.float32], tuple[Conditions, ...]]:
     with Session(description) as session:
-        conductance_S, taken = read_dies(session.macros, place.dies, place.placement, REPEATS)
-    load_dies(model, place.placement, conductance_S, taken)
+        return read_dies(session.macros, place.dies, place.placement, REPEATS)
 
 
 def _settle_on(model: nn.Module, place: Place, description: BenchDescription) -> None:
     """Read what pulses made of the dies, and measure the statistics that the network has with it."""
-    _load(model, place, description)
+    load_dies(model, place.placement, *_reading(place, description))
     with _same_noise(place):
-        settle_statistics(model, place.data.settling(SETTLED))
+        settle_statistics(model, place.data.settling(STATISTICS_IMAGES))
 
 
 def _on_host(model: nn.Module, place: Place) -> tuple[Scores, Scores]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,9 +16,9 @@ from rramlab.macro.cells import Bools
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.placement import Placement, Tile
 from rramlab.macro.protocol import Macro
-from rramlab.nn import MaskedLayer, masked_layers, masks
+from rramlab.nn import MaskedLayer, configure, fix_masks, load_weights, masked_layers, masks
 from rramlab.training.datasets import Data, Scores
-from rramlab.training.loop import scores
+from rramlab.training.loop import STATISTICS_IMAGES, scores, settle_statistics
 
 Macros = Mapping[str, Macro]  # by die id
 
@@ -29,6 +30,12 @@ def chip_in_the_loop(model: nn.Module, macros: Macros, deployment: Deployment) -
     Raises:
         UsageError: the deployment is of another network or another die.
     """
+    _require_deployed(model, macros, deployment)
+    with multiplied_by(model, macros, deployment.dies, deployment.placement, deployment.reset):
+        yield
+
+
+def _require_deployed(model: nn.Module, macros: Macros, deployment: Deployment) -> None:
     missing = [die for die in deployment.dies if die not in macros]
     if missing:
         raise UsageError(f"the deployment is of die {', '.join(missing)!r}, on the bench is {', '.join(macros)!r}")
@@ -37,8 +44,6 @@ def chip_in_the_loop(model: nn.Module, macros: Macros, deployment: Deployment) -
         raise UsageError(
             f"deployment {deployment.name!r} has another mask than the network: it was trained again since. Deploy it again"
         )
-    with multiplied_by(model, macros, deployment.dies, deployment.placement, deployment.reset):
-        yield
 
 
 @contextmanager
@@ -98,11 +103,36 @@ class _Products:
         return self._gates[1]
 
 
+def with_resets(model: nn.Module, deployment: Deployment, data: Data) -> nn.Module:
+    """Return the network as resets have left it on its dies.
+
+    In the layers that are deployed so a pruned pair is a small weight, not none. A copy computes with what was read when it was
+    deployed, and has batch norm statistics and activation ranges measured for that on the training inputs.
+    """
+    found, placement = copy.deepcopy(model), deployment.placement
+    left = placement.lines(deployment.mask).layers
+    fix_masks(found, {name: left[name] for name in deployment.reset})
+    load_weights(
+        found, placement.weights(deployment.conductance_S), loudness_S=placement.loudness(deployment.conductance_S)
+    )
+    configure(found, read_noise=0.0, multiply=None)
+    settle_statistics(found, data.settling(STATISTICS_IMAGES))
+    return found
+
+
 def scores_on_chip(
     model: nn.Module, macros: Macros, deployment: Deployment, data: Data, count: int | None = None
 ) -> Scores:
-    """Return how good the network is with every product on the dies; ``count``: on the first so many test samples."""
-    with chip_in_the_loop(model, macros, deployment):
-        found = scores(model, data, count)
+    """Return how good the network is with every product on the dies; ``count``: on the first so many test samples.
+
+    Deployed by reset it runs with the statistics of :func:`with_resets`.
+
+    Raises:
+        UsageError: the deployment is of another network or another die.
+    """
+    _require_deployed(model, macros, deployment)
+    here = with_resets(model, deployment, data) if deployment.reset else model
+    with multiplied_by(here, macros, deployment.dies, deployment.placement):
+        found = scores(here, data, count)
     assert found is not None  # nobody asks it to stop
     return found

@@ -13,7 +13,8 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
 from rramlab.nn import MaskedConv2d, MaskedLinear, load_weights, masked_layers, masks
-from rramlab.training.onchip import chip_in_the_loop
+from rramlab.training import Dataset
+from rramlab.training.onchip import chip_in_the_loop, multiplied_by, with_resets
 
 DIES = ("small-1", "small-2")
 EVERY = ("conv", "middle", "last")
@@ -122,6 +123,28 @@ def test_the_chip_computes_what_the_host_does(formed, network, reset):
     assert np.corrcoef(host.flatten(), chip.flatten())[0, 1] > 0.98
     assert float((chip - host).norm() / host.norm()) < 0.2
     assert np.array_equal(counts(session), before)
+
+
+@pytest.mark.parametrize("reset", MIXTURES[1:])
+def test_what_resets_leave_is_part_of_the_network(formed, network, reset):
+    session, placement, mask = formed
+    deployment, _ = put(session, placement, mask, reset)
+    x, y = np.random.default_rng(0).random((60, 1, 5, 5), np.float32), np.zeros(60, np.int64)
+    here = with_resets(network, deployment, Dataset("d", x, y, x, y, ("a",)))
+    lines = placement.lines(mask).layers
+    for name, found in masks(here).items():
+        assert np.array_equal(found, (lines if name in reset else mask.layers)[name])
+    assert all(np.array_equal(found, mask.layers[name]) for name, found in masks(network).items())  # as it was
+    with torch.no_grad():
+        host = here(torch.as_tensor(x))
+        with multiplied_by(here, session.macros, DIES, placement):
+            chip = here(torch.as_tensor(x))
+        with multiplied_by(network, session.macros, DIES, placement, reset):
+            unaware = network(torch.as_tensor(x))
+        trained = network(torch.as_tensor(x))
+    error = float((chip - host).norm() / host.norm())
+    assert error < 0.08  # one read a cell is known to 2 %, gains to 0.5 %
+    assert error < 0.9 * float((unaware - trained).norm() / trained.norm())
 
 
 def test_resets_need_arming_for_each_die(formed):

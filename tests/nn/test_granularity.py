@@ -175,8 +175,13 @@ def test_a_fixed_mask_stays_whatever_was_learned(seed: int, share: float) -> Non
         np.testing.assert_array_equal(found, wanted[name])
 
 
-def test_a_mask_is_fixed_of_single_weights_alone_and_keeps_some() -> None:
-    with pytest.raises(UsageError, match="can keep no mask but its own"):
-        fix_masks(layer((9, 4), granularity="phase", phases=2), {"": np.ones((9, 4), np.bool_)})
-    with pytest.raises(UsageError, match="can keep no mask but its own"):
-        fix_masks(layer((9, 4)), {"": np.zeros((9, 4), np.bool_)})
+@pytest.mark.parametrize("masking", [{}, {"granularity": "phase", "phases": 2}, {"granularity": "line"}])
+def test_any_mask_can_be_fixed_but_an_empty_one(masking: Any) -> None:
+    model = torch.nn.Sequential(layer((9, 4), **masking), torch.nn.ReLU(), layer((4, 3), **masking))
+    wanted = np.random.default_rng(0).random((9, 4)) < 0.3
+    other = masks(model)["2"]
+    fix_masks(model, {"0": wanted})
+    np.testing.assert_array_equal(masks(model)["0"], wanted)
+    np.testing.assert_array_equal(masks(model)["2"], other)
+    with pytest.raises(UsageError, match="'2' is to keep nothing"):
+        fix_masks(model, {"2": np.zeros((4, 3), np.bool_)})

@@ -58,7 +58,10 @@ def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset
     with pytest.raises(Stopped, match="stopped after epoch 1"):
         reproduce(folder, small, digits, [0], rows, quick=True, stop=lambda: next(asked))
     assert not outcomes.path_of(folder, "edge", 0).exists()
+    once = reproduce(folder, small, digits, [0], rows[:2], quick=True)
+    outcomes.path_of(folder, "reset", 0).unlink()  # as if it had been killed while dies were pulsed
     found = reproduce(folder, small, digits, [0], rows, quick=True, say=said.append)
+    assert found.lines[:2] == once.lines
     assert [outcome.row for outcome in sorted(found.outcomes, key=lambda each: rows.index(each.row))] == list(rows)
     edge, reset, random, dense = found.lines
     assert edge.scores["accuracy"].mean > random.scores["accuracy"].mean + 0.3
@@ -77,9 +80,6 @@ def test_rows_are_kept_and_the_same_call_goes_on(tmp_path: Path, digits: Dataset
     assert len(found.outcomes[0].history) == 2
     assert found.confusion is not None
     assert found.confusion.sum() == 40
-    outcomes.path_of(folder, "reset", 0).unlink()
-    again = reproduce(folder, small, digits, [0], rows, quick=True)
-    assert again.lines == found.lines
     before = {path.name: path.read_bytes() for path in (folder / "outcomes").iterdir()}
     said.clear()
     reproduce(folder, small, digits, [0], rows, quick=True, say=said.append)
