@@ -32,8 +32,8 @@ product computed by the simulated macro with its published non-idealities, in br
 test samples on the host's model of the chip. What each row is: [the three tasks](../reproduction.md).
 
 Made by `rramlab reproduce TASK`, rows and numbers side by side in folders of their own (`--rows`, `--only`). DRIVE's number
-0 learned topology for any connection on two cores in 41 minutes; number 1 and the software rows were trained with
-`--device cuda`; these and the unpruned rows were computed with torch 2.11, everything else with the pinned version, on one core.
+0 learned topology for any connection on two cores in 41 minutes; number 1 of that row and the software rows were trained with
+`--device cuda`; these and the unpruned rows were computed with torch 2.11, everything else with the pinned version.
 
 Every outcome is in `reproduction.json`; the page is made by `python benchmarks/reproduction.py FOLDER…`.
 """
