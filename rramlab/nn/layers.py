@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from rramlab.base.errors import UsageError
 from rramlab.nn.masked import MaskedLayer, Masking
-from rramlab.nn.measured import joined
+from rramlab.nn.measured import joined, on_chip
 
 # Codes of one call of ``multiply``: bounds the memory that an unfolded convolution takes.
 CODES_AT_ONCE = 1 << 24
@@ -42,7 +42,7 @@ class MaskedLinear(MaskedLayer):
     def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
         codes = self.quantiser.codes(x).flatten(end_dim=-2)
         rows = max(1, CODES_AT_ONCE // codes.shape[1])
-        sums = torch.cat([self.on_chip(part, mask) for part in torch.split(codes, rows)])
+        sums = torch.cat([on_chip(self, part, mask) for part in torch.split(codes, rows)])
         return sums.view(*x.shape[:-1], -1)
 
 
@@ -78,7 +78,7 @@ class MaskedConv2d(MaskedLayer):
         codes = self.quantiser.codes(x)
         height, width = self.positions(x.shape[2], x.shape[3])
         images = max(1, CODES_AT_ONCE // (height * width * self.shape[0]))
-        sums = torch.cat([self.on_chip(self.unfold(part), mask) for part in torch.split(codes, images)])
+        sums = torch.cat([on_chip(self, self.unfold(part), mask) for part in torch.split(codes, images)])
         return sums.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
@@ -136,7 +136,7 @@ class MaskedConvTranspose2d(MaskedLayer):
     def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
         pixels = self.quantiser.codes(x).permute(0, 2, 3, 1).reshape(-1, self.shape[0])
         rows = max(1, CODES_AT_ONCE // self.shape[0])
-        sums = torch.cat([self.on_chip(part, mask) for part in torch.split(pixels, rows)])
+        sums = torch.cat([on_chip(self, part, mask) for part in torch.split(pixels, rows)])
         return functional.fold(
             sums.view(x.shape[0], -1, self.shape[1]).transpose(1, 2),
             self.positions(x.shape[2], x.shape[3]),

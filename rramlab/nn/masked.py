@@ -361,20 +361,6 @@ class MaskedLayer(nn.Module):
             return weights, self.mask() if self.keep_all else self.last_mask
         return None, self.mask()
 
-    def on_chip(self, codes: Tensor, mask: Tensor) -> Tensor:
-        """Multiply ``codes`` uint8[batch, inputs] elsewhere; returns float32[batch, outputs] in activations.
-
-        Raises:
-            ValueError: what came back has another shape.
-        """
-        assert self.multiply is not None
-        sums = np.asarray(self.multiply(codes.cpu().numpy(), mask.cpu().numpy()), np.float32)
-        expected = (codes.shape[0], self.shape[1])
-        if sums.shape != expected:
-            raise ValueError(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
-        factor = self.quantiser.step * float(self.scale)
-        return torch.from_numpy(sums * np.float32(factor)).to(codes.device)
-
     def get_extra_state(self) -> dict[str, str]:
         return dict(self.origin)
 

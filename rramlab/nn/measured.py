@@ -1,11 +1,14 @@
-"""The value of a product as the chip measured it, with the gradient of the host's."""
+"""The value of a product as the chip measured it, and the gradient of the host's with it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from rramlab.nn.masked import MaskedLayer
 
 
 class _Measured(torch.autograd.Function):
@@ -26,3 +29,18 @@ def joined(host: Tensor | None, chip: Tensor | None) -> Tensor:
         return found
     measured: Tensor = _Measured.apply(host, chip)  # type: ignore[no-untyped-call]
     return measured
+
+
+def on_chip(layer: MaskedLayer, codes: Tensor, mask: Tensor) -> Tensor:
+    """Multiply ``codes`` uint8[batch, inputs] where ``layer.multiply`` does; return float32[batch, outputs] in activations.
+
+    Raises:
+        ValueError: what came back has another shape.
+    """
+    assert layer.multiply is not None
+    sums = np.asarray(layer.multiply(codes.cpu().numpy(), mask.cpu().numpy()), np.float32)
+    expected = (codes.shape[0], layer.shape[1])
+    if sums.shape != expected:
+        raise ValueError(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
+    factor = layer.quantiser.step * float(layer.scale)
+    return torch.from_numpy(sums * np.float32(factor)).to(codes.device)

@@ -31,10 +31,8 @@ Floats = npt.NDArray[np.float32]
 Curve = tuple[Sequence[float], Sequence[float]]  # gates in V, and the median conductance of one pulse in S
 
 
-def with_verify(
-    description: BenchDescription, dies: Sequence[str], targets_S: Floats, budget: int = BUDGET
-) -> dict[str, int]:
-    """Form the written cells of virgin dies and bring each to its target; return pulses by kind.
+def with_verify(description: BenchDescription, dies: Sequence[str], targets_S: Floats, budget: int = BUDGET) -> None:
+    """Form the written cells of virgin dies and bring each to its target.
 
     ``targets_S``: float32[dies, rows, columns], 0 or NaN for cells that stay pristine. ``budget``: pulses a
     cell, at most.
@@ -44,10 +42,9 @@ def with_verify(
             cells = written_cells(target_S)
             session.run("electroform", {"cells": Region.of(cells).text, **WINDOW}, arm=die, die=die)
             session.run(write_verify_plan(target_S, TOLERANCE_S, budget), arm=die, die=die)
-    return pulses(description)
 
 
-def once(description: BenchDescription, dies: Sequence[str], targets_S: Floats, curve: Curve) -> dict[str, int]:
+def once(description: BenchDescription, dies: Sequence[str], targets_S: Floats, curve: Curve) -> None:
     """Give each written cell of virgin dies one electroforming pulse, at the gate that should bring its target."""
     levels_S = np.geomspace(LOWEST_S, HIGHEST_S, LEVELS)
     edges_S = np.sqrt(levels_S[1:] * levels_S[:-1])
@@ -59,7 +56,6 @@ def once(description: BenchDescription, dies: Sequence[str], targets_S: Floats, 
                 chosen = CellSelection(cells.bits & (level == number))
                 settings = {"cells": Region.of(chosen).text, "gate": f"{gate_for(levels_S[number], curve)} V"}
                 session.run("electroform", {**settings, **WINDOW, "within": 0.2}, arm=die, die=die)
-    return pulses(description)
 
 
 def gate_for(conductance_S: float, curve: Curve) -> float:

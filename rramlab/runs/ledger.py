@@ -224,10 +224,7 @@ class Ledger(LedgerView):
                 raise DataError(f"operation {op_id} of die {self.die_id!r} already has an outcome; it is left as it is")
         self._open.discard(op_id)
         self._pulses -= entry.cells.bits & ~(done.bits | undecided.bits)
-        # A cell whose last pulse is decided is no longer unknown, whatever was before.
-        self._unknown = (self._unknown & ~done.bits) | undecided.bits
-        doubtful = entry.cells.bits if undecided.count else self._nothing.bits
-        self._doubtful = (self._doubtful & ~done.bits) | doubtful
+        self._decide(entry.cells, done, undecided)
 
 
 def _check_copy(path: Path, die_id: str) -> None:

@@ -216,18 +216,20 @@ class LedgerView:
 
     def _replay(self) -> None:
         """Take the whole life in: how often each cell was pulsed, and what is not decided."""
-        undecided = False  # of hardly any die: then nothing of what follows needs to be kept
         for entry in self.entries():
             meant, spent = entry.cells, entry.spent
             np.copyto(self._last[meant.span], entry.op_id, where=meant.in_span)
             if entry.outcome == "intended":
                 self._open.add(entry.op_id)
             self._pulses[spent.span] += spent.in_span
-            unknown = bool(entry.unknown.in_span.any())
-            undecided |= unknown
-            if undecided:
-                self._unknown = (self._unknown & ~entry.done.bits) | entry.unknown.bits
-                self._doubtful = (self._doubtful & ~entry.done.bits) | (entry.cells.bits & unknown)
+            self._decide(meant, entry.done, entry.unknown)
+
+    def _decide(self, cells: CellSelection, done: CellSelection, unknown: CellSelection) -> None:
+        """Take in what came of an operation: a cell whose last pulse is decided is no longer unknown, whatever was before."""
+        if not (unknown.count or self._unknown.any() or self._doubtful.any()):
+            return  # as on hardly any other die: there is nothing to keep
+        self._unknown = (self._unknown & ~done.bits) | unknown.bits
+        self._doubtful = (self._doubtful & ~done.bits) | (cells if unknown.count else self._nothing).bits
 
     def _select(self, where: str, values: tuple[object, ...]) -> Iterator[Entry]:
         """Yield entries by id; ``where`` is one of the constant clauses above."""
