@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from recorded import BOARD, Recorded
+from calibrated import BOARD, Recorded
 
 from rramlab.calibration.budget import of_read, read_code_S
 from rramlab.macro.calibration import BoardCalibration

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from recorded import BOARD, DIE, Recorded
+from calibrated import BOARD, DIE, Recorded
 
 
 @pytest.fixture

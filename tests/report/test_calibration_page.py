@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from calibrated import BOARD, DIE, IDENTITY, MEASURED, Recorded
 from looking import Looked, assert_alone
-from recorded import BOARD, DIE, IDENTITY, MEASURED, Recorded
 
 from rramlab.base.errors import DataError
 from rramlab.drivers.bench import describe_bench
