@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import secrets
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import typer.testing
 from hypothesis import HealthCheck, settings
 from workbench import SmallBench
 
+from rramlab.base.host import STATE
 from rramlab.drivers.bench import describe_bench
 from rramlab.macro.geometry import Geometry
 
@@ -36,6 +38,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("rramlab")
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path_factory, monkeypatch):
+    """Each test is a computer's user of its own: what one test has witnessed or holds is nothing to another."""
+    monkeypatch.setenv(STATE, str(tmp_path_factory.getbasetemp() / f"state-{secrets.token_hex(8)}"))
 
 
 @pytest.fixture(scope="session")
