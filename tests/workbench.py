@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import rramlab
@@ -13,8 +14,28 @@ from rramlab.base.folders import shipped
 from rramlab.macro.cells import CellSelection
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ContactStep, ExpectStep, Pilot, PulseStep, ReadStep, Window
+from rramlab.runs.ledger import view_ledger
+from rramlab.runs.ledger.copies import make_its_own
+from rramlab.runs.ledger.witnesses import beside
 
 FORM = {"voltage": 3.75, "width": 1e-6, "gate": 1.6}
+
+
+def copy_bench(folder: Path, to: Path) -> Path:
+    """Copy a bench with its simulated dies: the copies are other dies, whose ledgers go on by themselves."""
+    shutil.copytree(folder, to, dirs_exist_ok=True)
+    for ledger in to.rglob("ledger.db"):
+        make_its_own(ledger)
+    return to
+
+
+def without_outcome(ledger: Path, op_id: int) -> None:
+    """Make a closed ledger one whose operation ``op_id`` was intended, as a crash leaves it."""
+    with view_ledger(ledger) as view:
+        now = view.moment
+        image = view.image(replace(now, dangling=(*now.dangling, op_id)))
+    ledger.write_bytes(image)
+    beside(ledger).unlink(missing_ok=True)
 
 
 @dataclass

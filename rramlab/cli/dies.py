@@ -136,6 +136,122 @@ def wear(
     out.finish({"die": die, "region": region, **asdict(found), "share": found.share, "png": str(png) if png else None})
 
 
+@app.command("check")
+@command
+def check(die: DieId, bench: BenchPath = None, as_json: Json = False) -> None:
+    """Compare all that a die's ledger says: every row with its sum, the counts, the index, every witness, every run."""
+    from contextlib import closing
+
+    from rramlab.base.errors import BenchLocked
+    from rramlab.base.times import now
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.runs.ledger import Ledger, view_ledger
+    from rramlab.runs.ledger.check import check as compare
+    from rramlab.runs.ledger.writer import CHECKED
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    path = _ledger_of(description, die)
+    with view_ledger(path) as view:
+        found = compare(view, description.data / "runs")
+        geometry = view.geometry
+    if found.problems:
+        raise DataError(f"die {die!r}: " + "; and: ".join(found.problems))
+    noted = True
+    try:
+        with closing(Ledger(path, die, geometry)) as ledger:
+            ledger.put(CHECKED, now())
+    except BenchLocked:
+        noted = False  # whoever works with it checks it again when it is old
+    out.say(
+        f"{die}: {found.rows:,} rows of {found.operations:,} operations, counts, index and {len(found.witnesses):,} witnesses "
+        "agree."
+    )
+    out.finish(
+        {
+            "die": die,
+            "rows": found.rows,
+            "operations": found.operations,
+            "witnesses": list(found.witnesses),
+            "noted": noted,
+        }
+    )
+
+
+@app.command("adopt")
+@command
+def adopt(
+    die: DieId,
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who says so.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why this ledger is the die's.")],
+    cells: Annotated[
+        str | None,
+        typer.Option(
+            "--cells",
+            metavar="CELLS",
+            help="Cells that may have had other pulses, where a person knows it: 'rows 0-63'.",
+        ),
+    ] = None,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Say that the ledger of this bench folder is the die's, where another one is, or was, elsewhere.
+
+    Cells that the other one may have pulsed become unknown and are left alone; no cell has fewer pulses than before. Without
+    --cells they are found in the other ledger, or are all cells where nobody can tell. The other is refused from then on.
+    """
+    from contextlib import closing
+
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.drivers.lock import BenchLock
+    from rramlab.macro.regions import Region
+    from rramlab.runs.ledger import Ledger, view_ledger
+    from rramlab.runs.ledger.adopting import foreign_to
+    from rramlab.runs.ledger.life import check_life
+
+    out = Output(as_json)
+    description = describe_bench(bench)
+    path = _ledger_of(description, die)
+    if not by.strip() or not reason.strip():
+        raise UsageError("who adopts the ledger, and why, must be said: --by NAME --reason TEXT; nothing was changed")
+    lock = BenchLock(description.data)
+    lock.acquire()
+    try:
+        with view_ledger(path) as view:
+            check_life(view)
+            foreign, geometry = foreign_to(view), view.geometry
+        touched = foreign.cells if cells is None else Region(cells).bound(geometry)
+        with closing(Ledger(path, die, geometry, believe=True)) as ledger:
+            ledger.adopt(touched, by, reason)
+            unknown = ledger.unknown().count
+    finally:
+        lock.release()
+    missing = "nobody can tell how many" if foreign.operations is None else f"{foreign.operations:,}"
+    out.say(
+        f"The ledger {path} is the die's now, by {by}. Operations that it does not know: {missing} ({foreign.told_by}). "
+        f"{touched.count:,} cells may have had pulses that it does not know; {unknown:,} cells are unknown and are left alone."
+    )
+    out.finish(
+        {"die": die, "by": by, "reason": reason, "missing_operations": foreign.operations, "told_by": foreign.told_by,
+         "cells": touched.count, "unknown": unknown}
+    )  # fmt: skip
+
+
+def _ledger_of(description: BenchDescription, die: str) -> Path:
+    """Return the path of a die's ledger.
+
+    Raises:
+        DataError: it has none here.
+    """
+    from rramlab.base.names import checked
+    from rramlab.engine.session import LEDGER
+
+    path = description.data / "dies" / checked(die, "die id") / LEDGER
+    if not path.exists():
+        raise DataError(f"die {die!r} is not enrolled: it has no ledger {path}")
+    return path
+
+
 def _say_wear(out: Output, die: str, region: str, found: Wear) -> None:
     several = "the bench sets no budget" if found.budget is None else (
         f"the budget of {found.budget:,} is used up in {found.used_up:,} cells, the most worn cell has used {found.share:.2%}"
@@ -167,7 +283,7 @@ def life_in(description: BenchDescription, die: str) -> tuple[Life, dict[str, An
     from rramlab.base.names import checked
     from rramlab.engine.guard import CONTACT_KEY
     from rramlab.engine.session import LEDGER
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
     from rramlab.runs.life import life_of
 
     folder = description.data / "dies" / checked(die, "die id")

@@ -115,7 +115,7 @@ def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepA
     from rramlab.engine.session import LEDGER
     from rramlab.engine.wear import check_wear
     from rramlab.plan.limits import intersect
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
 
     budget = intersect(description.limits, plan.limits).pulses_per_cell
     if len(description.file.dies) != 1:

@@ -109,7 +109,7 @@ def _compare_pulses(run: Run, repetition: Repetition, die_folder: Path, whole: b
     """Compare what each operation pulsed, by the two ledgers. ``whole``: the run went as far as its repeat."""
     from rramlab.engine.session import LEDGER
     from rramlab.runs.comparing import pulses_by_position
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
 
     try:
         with view_ledger(die_folder / LEDGER) as ledger:
@@ -128,7 +128,7 @@ def _compare_cells(run: Run, repetition: Repetition, die_folder: Path) -> tuple[
     import numpy as np
 
     from rramlab.engine.session import LEDGER
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
     from rramlab.sim.backend import STATE_FILE
     from rramlab.sim.state import read_state
 

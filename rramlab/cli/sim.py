@@ -1,4 +1,4 @@
-"""``sim new``, ``sim age``, ``sim info``: what only a simulated bench can do to its dies."""
+"""``sim new``, ``sim fork``, ``sim age``, ``sim info``: what only a simulated bench can do to its dies."""
 
 from __future__ import annotations
 
@@ -80,6 +80,32 @@ def new(
             "entered_in": str(description.located.path) if enter else None,
         }
     )
+
+
+@app.command("fork")
+@command
+def fork(bench: BenchPath = None, as_json: Json = False) -> None:
+    """Make the dies of a bench folder that was copied others than those of the folder that it was copied from.
+
+    A simulated die is copied with its folder, which no real one is: from now on each goes its own way.
+    """
+    from rramlab.drivers.lock import BenchLock
+    from rramlab.engine.session import LEDGER
+    from rramlab.runs.ledger.copies import make_its_own
+
+    out = Output(as_json)
+    description = _described(bench)
+    lock = BenchLock(description.data)
+    lock.acquire()
+    try:
+        paths = sorted((description.data / "dies").glob(f"*/{LEDGER}"))
+        for path in paths:
+            make_its_own(path)
+    finally:
+        lock.release()
+    dies = [path.parent.name for path in paths]
+    out.say(f"{len(dies):,} dies have a life of their own now: {', '.join(dies) or 'none'}.")
+    out.finish({"dies": dies})
 
 
 @app.command("age")

@@ -79,6 +79,7 @@ class Guard:
                 self._check_capability(operation)
         self._check_history(plan, expanded, run)
         if plan.destructive:
+            self.ledger.refuse_doubt()
             self._check_armed(plan.name)
             if not self._tests_contact_first(plan):
                 self._check_contact()

@@ -15,8 +15,7 @@ from rramlab.drivers.bench import BenchDescription, describe_bench
 from rramlab.engine.guard import CONTACT_KEY
 from rramlab.engine.results import Listener
 from rramlab.engine.session import LEDGER, Session
-from rramlab.runs.ledger import Ledger
-from rramlab.runs.ledgerview import Moment, view_ledger
+from rramlab.runs.ledger import Ledger, Moment, view_ledger
 from rramlab.runs.snapshot import DRIVERS, MOMENT, load_snapshot
 from rramlab.runs.store import Run, list_runs
 

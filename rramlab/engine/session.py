@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -27,8 +28,8 @@ from rramlab.protocols.files import load_protocol
 from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of, refuse_faults
 from rramlab.records.files import history
 from rramlab.runs.lastread import LAST_READ
-from rramlab.runs.ledger import Ledger
-from rramlab.runs.ledgerview import LOG
+from rramlab.runs.ledger import LOG, Ledger, LedgerNote
+from rramlab.runs.ledger.witnesses import beside
 from rramlab.runs.provenance import collect
 from rramlab.runs.store import Run, find_run, list_runs, remove_leftovers
 
@@ -79,6 +80,8 @@ class Session:
             self.description.root, identity.board_serial, board, identity.temperature_C, self._policy
         )
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
+        for note in [*ledger.notes, *([ledger.doubt] if ledger.doubt else [])]:
+            warnings.warn(note, LedgerNote, stacklevel=2)
         smus = self.bench.smus
         files = {name: self.description.smu_files[name] for name in smus}
         guard = Guard(die_id, self.bench.limits, board, ledger, identity, files)
@@ -107,7 +110,11 @@ class Session:
         if (folder / LEDGER).exists():
             return
         # A log without its ledger: it holds the newest operations of one.
-        traces = [str(path) for path in (folder / LAST_READ, folder / f"{LEDGER}{LOG}") if path.exists()]
+        traces = [
+            str(path)
+            for path in (folder / LAST_READ, folder / f"{LEDGER}{LOG}", beside(folder / LEDGER))
+            if path.exists()
+        ]
         traces += [run.id for run in list_runs(self.runs) if run.die == die_id]
         if traces:
             raise DataError(
@@ -207,6 +214,8 @@ class Session:
         with self._armed(arm):
             self._identify(station)
             plan = self.plan(what, parameters)
+            if plan.destructive:
+                station.ledger.check_if_old()
             bounds = station.guard.admit_plan(plan)
             about = self._about(station, bounds)
             run = Run.create(self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id)
@@ -230,6 +239,7 @@ class Session:
         with self._armed(arm):
             self._identify(station)
             plan = run.plan
+            station.ledger.check()  # what was pulsed is found in all of it
             bounds = station.guard.admit_plan(plan, run.id)
             run.resumed(self._about(station, bounds))
             return self._execute(station, run, plan, bounds, listen)

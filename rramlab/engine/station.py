@@ -116,7 +116,7 @@ class Station:
             return PulseReport(operation.cells)
         pulse = operation.pulse
         amplitude, gate = self.calibration.dac_code(pulse.amplitude_V), self.calibration.dac_code(pulse.gate_V)
-        op_id = self.ledger.intend(operation, run, position, self.identity.boot_nonce)
+        op_id = self.ledger.intend(operation, run, position, self.identity.boot_nonce, self.identity.board_serial)
         self.conductance_S[operation.cells.bits] = np.nan
         with self._undelivered_if_refused(op_id):
             report = self.controller.pulse(
@@ -230,7 +230,7 @@ class Station:
         gate = self.calibration.dac_code(operation.gate_V)
         if pulse is None:
             return probe.sweep(operation, gate, 0)
-        op_id = self.ledger.intend(pulse, run, position, self.identity.boot_nonce)
+        op_id = self.ledger.intend(pulse, run, position, self.identity.boot_nonce, self.identity.board_serial)
         self.conductance_S[operation.cells.bits] = np.nan
         with self._undelivered_if_refused(op_id):
             curve = probe.sweep(operation, gate, op_id)
@@ -325,13 +325,10 @@ class Station:
             )
 
     def _reconcile(self, entry: Entry) -> dict[str, Any]:
-        nothing = self._nothing
-        history = self.controller.history(entry.op_id, self.interrupts.tick)
-        unknown = nothing
-        if isinstance(history, CellSelection):
-            done, how = history, "the controller's history"
-        elif history is History.NEVER and entry.boot_nonce == self.identity.boot_nonce:
-            done, how = nothing, "the controller never received it"
+        unknown = self._nothing
+        told = self._told(entry)
+        if told is not None:
+            done, how = told
         else:
             block = self.read(Read(entry.cells, 1, "reconcile"))
             rows = entry.cells.rows
@@ -341,7 +338,7 @@ class Station:
             proven = now & (self.ledger.pulse_counts() == 1) & entry.cells.bits
             done, how = CellSelection(proven), "reading, the controller has forgotten"
             unknown = entry.cells - done
-        self.ledger.finish(entry.op_id, done, unknown)
+        self.ledger.finish(entry.op_id, done, unknown, how)
         self.conductance_S[entry.cells.bits] = np.nan
         self.controller.acknowledge(entry.op_id)
         return {
@@ -353,6 +350,17 @@ class Station:
             "unknown": unknown.count,
             "decided_by": how,
         }
+
+    def _told(self, entry: Entry) -> tuple[CellSelection, str] | None:
+        """Return what the board knows of an operation, and how; None where it has forgotten, or is another board."""
+        if entry.board not in ("", self.identity.board_serial):
+            return None
+        history = self.controller.history(entry.op_id, self.interrupts.tick)
+        if isinstance(history, CellSelection):
+            return history, "the controller's history"
+        if history is History.NEVER and entry.boot_nonce == self.identity.boot_nonce:
+            return self._nothing, "the controller never received it"
+        return None
 
     def keep_last_read(self) -> None:
         """Write the last read of every cell beside the ledger, for the next session and for maps."""

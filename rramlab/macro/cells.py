@@ -43,7 +43,7 @@ class CellSelection:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def _of_rows(cls, bits: Bools, first: int, rows: int) -> CellSelection:
+    def of_rows(cls, bits: Bools, first: int, rows: int) -> CellSelection:
         """Return the cells of ``bits``, whose rows are row ``first`` and on of an array of ``rows``."""
         start, stop = _ends(np.logical_or.reduce(bits, axis=1))
         found = object.__new__(cls)
@@ -118,7 +118,7 @@ class CellSelection:
     def within(self, start: int, stop: int) -> CellSelection:
         """Return the part of the selection in rows start … stop - 1."""
         first, stop = max(start, self.span.start), min(stop, self.span.stop)
-        return self._of_rows(self._between(first, stop), first, self.shape[0])
+        return self.of_rows(self._between(first, stop), first, self.shape[0])
 
     def _between(self, start: int, stop: int) -> Bools:
         """Return rows start … stop - 1, which lie in the span: bool[stop - start, columns]; none where stop is no larger."""
@@ -133,7 +133,7 @@ class CellSelection:
 
     def __and__(self, other: CellSelection) -> CellSelection:
         start, stop = max(self.span.start, other.span.start), min(self.span.stop, other.span.stop)
-        return self._of_rows(self._between(start, stop) & other._between(start, stop), start, self.shape[0])
+        return self.of_rows(self._between(start, stop) & other._between(start, stop), start, self.shape[0])
 
     def __or__(self, other: CellSelection) -> CellSelection:
         return CellSelection(self.bits | other.bits)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.macro.cells import Bools
-from rramlab.runs.ledgerview import Entry, view_ledger
+from rramlab.runs.ledger import Entry, view_ledger
 
 
 @dataclass

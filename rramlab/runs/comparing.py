@@ -14,7 +14,7 @@ from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import read_json
 from rramlab.macro.cells import CellSelection, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
-from rramlab.runs.ledgerview import Entry
+from rramlab.runs.ledger import Entry
 from rramlab.runs.store import Block, Run
 
 Floats = npt.NDArray[np.float32]

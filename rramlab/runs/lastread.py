@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError
 from rramlab.macro.geometry import Geometry
-from rramlab.runs.ledgerview import LedgerView
+from rramlab.runs.ledger import LedgerView
 
 LAST_READ = "last_read.npz"
 _NOT_KNOWN = -1

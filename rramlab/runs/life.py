@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rramlab.macro.cells import CellState, is_conducting
 from rramlab.macro.pulses import PulseKind
 from rramlab.runs.lastread import last_known
-from rramlab.runs.ledgerview import Entry, LedgerView
+from rramlab.runs.ledger import Entry, LedgerView
 
 
 @dataclass

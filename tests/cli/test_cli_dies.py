@@ -1,11 +1,9 @@
 """``rramlab dies …``: the life of each die, read from files alone."""
 
 import json
-import shutil
-import sqlite3
 
 import pytest
-from workbench import SmallBench, forming_plan, plain_plan, pulse_step
+from workbench import SmallBench, copy_bench, forming_plan, plain_plan, pulse_step, without_outcome
 
 from rramlab.base.files import read_json
 from rramlab.plan.steps import ReadStep
@@ -43,7 +41,7 @@ def dies(rramlab, bench):
 @pytest.fixture
 def lived(bench, worked_on):
     """The ids of the runs that the bench has: forming and a reset."""
-    shutil.copytree(worked_on, bench, dirs_exist_ok=True)
+    copy_bench(worked_on, bench)
     return [run.id for run in list_runs(bench / "data" / "runs")]
 
 
@@ -168,10 +166,7 @@ def test_a_bench_that_is_held_can_be_looked_at_and_stays_held(rramlab, dies, ben
 
 
 def test_an_intent_without_outcome_is_told(dies, bench, lived):
-    database = sqlite3.connect(bench / "data" / "dies" / "small-1" / "ledger.db")
-    database.execute("UPDATE operations SET outcome = 'intended', finished_at = NULL WHERE id = 2")
-    database.commit()
-    database.close()
+    without_outcome(bench / "data" / "dies" / "small-1" / "ledger.db", 2)
     (entry,) = json.loads(dies("show", "small-1", "--json").stdout)["dangling"]
     assert (entry["operation"], entry["kind"]) == (2, "electroform")
     assert "has no outcome" in dies("show", "small-1").stdout

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from typer.testing import CliRunner
+from workbench import copy_bench
 
 import rramlab as package
 from rramlab.base.arrays import load_arrays
@@ -31,7 +31,7 @@ def formed_once(tmp_path_factory):
 
 @pytest.fixture
 def formed(formed_once, tmp_path, rramlab):
-    shutil.copytree(formed_once / "data", tmp_path / "data")
+    copy_bench(formed_once / "data", tmp_path / "data")
     return rramlab
 
 

@@ -1,11 +1,9 @@
 """A network that needs two dies, from the command line: trained, deployed and evaluated as one."""
 
-import shutil
-
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from workbench import SmallBench, ledger_of
+from workbench import SmallBench, copy_bench, ledger_of
 
 from rramlab.cli.app import app
 
@@ -38,7 +36,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def lab(made, tmp_path, rramlab):
     """Call ``lab(*words)`` on a copy of that bench."""
-    shutil.copytree(made, tmp_path / "lab")
+    copy_bench(made, tmp_path / "lab")
     return lambda *words: rramlab(*words, "--bench", tmp_path / "lab")
 
 

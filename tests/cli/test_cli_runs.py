@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from workbench import SmallBench, child, forming_plan, hidden, plain_plan, pulse_step
+from workbench import SmallBench, child, copy_bench, forming_plan, hidden, plain_plan, pulse_step
 
 from rramlab.drivers.bench import describe_bench
 from rramlab.plan.plan import Plan
@@ -49,7 +49,7 @@ def runs(rramlab, bench):
 @pytest.fixture
 def two(bench, worked_on):
     """The ids of the two runs that the bench has: forming and a reset."""
-    shutil.copytree(worked_on, bench, dirs_exist_ok=True)
+    copy_bench(worked_on, bench)
     return [run.id for run in list_runs(bench / "data" / "runs")]
 
 

@@ -4,14 +4,13 @@ import csv
 import json
 import re
 import shlex
-import shutil
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from workbench import SmallBench, ledger_of
+from workbench import SmallBench, copy_bench, ledger_of
 
 import rramlab as package
 from rramlab.base.folders import shipped
@@ -40,7 +39,7 @@ def made(tmp_path_factory):
 @pytest.fixture
 def lab(made, tmp_path, rramlab):
     """Call ``lab(*words)`` on a copy of it."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    copy_bench(made, tmp_path)
     return rramlab
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import selections
-from workbench import SmallBench, child, hidden, ledger_of, plain_plan, pulse_step, tampered
+from workbench import SmallBench, child, copy_bench, hidden, ledger_of, plain_plan, pulse_step, tampered
 
 import rramlab
 from rramlab.base.errors import DataError, OutOfLimits, Refused, Stopped
@@ -78,7 +78,7 @@ def copy(prepared, tmp_path_factory):
 
     def make(limits=""):
         folder = tmp_path_factory.mktemp("copy") / "bench"
-        shutil.copytree(prepared, folder)
+        copy_bench(prepared, folder)
         if limits:
             path = folder / "bench.yaml"
             path.write_text(re.sub(r"limits: .*", f"limits: {{{LIMITS}, {limits}}}", path.read_text()))

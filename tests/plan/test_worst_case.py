@@ -1,7 +1,6 @@
 """A plan's worst case holds whatever the data, is exact where there are none, and adds up over loops."""
 
 import json
-import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
-from workbench import SmallBench, hidden, ledger_of, plain_plan, pulse_step
+from workbench import SmallBench, copy_bench, hidden, ledger_of, plain_plan, pulse_step
 
 from rramlab.base.errors import RramlabError
 from rramlab.cli.app import app
@@ -206,7 +205,7 @@ def fresh(prepared, tmp_path_factory):
 
     def make():
         folder = tmp_path_factory.mktemp("copy") / "bench"
-        shutil.copytree(prepared, folder)
+        copy_bench(prepared, folder)
         return SmallBench(folder).open()
 
     return make

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sqlite3
 from pathlib import Path
 
 import h5py
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from looking import Looked, assert_alone
 from typer.testing import CliRunner
-from workbench import SmallBench, child, forming_plan, plain_plan, pulse_step
+from workbench import SmallBench, child, forming_plan, plain_plan, pulse_step, without_outcome
 
 from rramlab.base.errors import OutOfLimits, Refused, Stopped
 from rramlab.cli.app import app
@@ -252,9 +251,7 @@ def test_a_killed_run_is_told_from_what_it_wrote(lab):
 
 def test_a_pulse_that_nobody_decided_is_counted_as_unknown(lab):
     run = lab.run(plain_plan(pulse_step("row 0"), ReadStep()))
-    with sqlite3.connect(lab.data / "dies" / DIE / "ledger.db") as ledger:
-        ledger.execute("UPDATE operations SET outcome = 'intended', done = NULL")
-    ledger.close()
+    without_outcome(lab.data / "dies" / DIE / "ledger.db", 1)
     assert "cells unknown 16" in lab.page(run).text
 
 

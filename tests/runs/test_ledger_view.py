@@ -12,8 +12,7 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse
 from rramlab.macro.regions import Region
 from rramlab.plan.operations import PulseOp
-from rramlab.runs.ledger import Ledger
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import Ledger, view_ledger
 from rramlab.runs.life import life_of, wear_of
 
 GEOMETRY = Geometry(8, 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from workbench import SmallBench, forming_plan, ledger_of, tampered
+from workbench import SmallBench, copy_bench, forming_plan, ledger_of, tampered
 
 import rramlab
 from rramlab.base.errors import InstrumentError, UsageError
@@ -55,7 +54,7 @@ def formed(tmp_path_factory):
 @contextmanager
 def opened(folder, copy):
     """Open a copy; whatever is done with it, no die may get a pulse."""
-    shutil.copytree(folder, copy)
+    copy_bench(folder, copy)
     with rramlab.open_bench(copy) as session:
         before = pulses(session)
         yield session

@@ -1,0 +1,77 @@
+"""Everything that a ledger says, compared with everything that is known of it: what opening leaves out, to be quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rramlab.base.errors import DataError
+from rramlab.base.files import read_object
+from rramlab.runs.ledger.life import check_file, check_life
+from rramlab.runs.ledger.view import LedgerView
+from rramlab.runs.ledger.witnesses import Witness, beside, outside, testimony
+from rramlab.runs.ledger.writer import contradiction
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was compared. ``witnesses``: the files that agree. ``problems``: for a person; none is what one hopes for."""
+
+    rows: int
+    operations: int
+    witnesses: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def check(view: LedgerView, runs: Path | None = None) -> Checked:
+    """Compare the whole chain of rows, the counts and index that follow from it, and every witness.
+
+    ``runs``: the folder of the bench's runs, whose records are witnesses, too.
+    """
+    problems: list[str] = []
+    for duty in (check_file, check_life):
+        try:
+            duty(view)
+        except DataError as error:
+            problems.append(str(error))
+    agreed = []
+    for path, witness, damaged in _witnesses(view, runs):
+        if damaged:
+            problems.append(f"the witness {path} is damaged, in part or as a whole")
+        if witness is None:
+            continue
+        try:
+            doubt = contradiction(view, path, witness)
+        except DataError as error:
+            doubt = str(error)
+        if doubt:
+            problems.append(doubt)
+        else:
+            agreed.append(str(path))
+    return Checked(view.head.seq, view.head.op, tuple(agreed), tuple(dict.fromkeys(problems)))
+
+
+def _witnesses(view: LedgerView, runs: Path | None) -> list[tuple[Path, Witness | None, bool]]:
+    found = []
+    for path in (beside(view.path), outside(view.head.ledger)):
+        seen = testimony(path)
+        found.append((path, seen.witness, seen.damaged))
+    for record in sorted(runs.glob("*/run.json")) if runs is not None else ():
+        try:
+            found.append((record, of_run(read_object(record), view), False))
+        except DataError:
+            found.append((record, None, True))
+    return found
+
+
+def of_run(record: dict[str, Any], view: LedgerView) -> Witness | None:
+    """Return what a run's record has witnessed of a ledger; None: nothing, or it is of another die."""
+    seen = record.get("ledger")
+    if record.get("die") != view.die_id or not isinstance(seen, dict):
+        return None
+    try:
+        witness = Witness(**seen)
+    except TypeError:
+        return None
+    return witness if witness.ledger in {view.head.ledger, *view.identities()} else None
