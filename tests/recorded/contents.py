@@ -29,7 +29,11 @@ from rramlab.plan.operations import Operation, describe
 from rramlab.plan.plan import Plan, leaves, operations, selection
 from rramlab.records.files import Kept
 from rramlab.runs.export import export
-from rramlab.runs.ledgerview import view_ledger
+
+try:
+    from rramlab.runs.ledger import view_ledger
+except ImportError:  # version 0.1.0, with which make.py is run
+    from rramlab.runs.ledgerview import view_ledger
 from rramlab.runs.store import Run, list_runs
 
 # Of a block or a record: when, not what; and numbers of the ledger, which may count otherwise one day.
