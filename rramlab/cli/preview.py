@@ -110,10 +110,8 @@ def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepA
     Raises:
         Refused: as the run would be.
     """
-    import numpy as np
-
     from rramlab.engine.session import LEDGER
-    from rramlab.engine.wear import check_wear
+    from rramlab.engine.wear import Past, check_wear
     from rramlab.plan.limits import intersect
     from rramlab.runs.ledger import view_ledger
 
@@ -122,10 +120,10 @@ def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepA
         return  # it is not said which one is meant: the run will ask
     ledger = description.data / "dies" / description.file.dies[0].id / LEDGER
     if not ledger.exists():
-        check_wear(plan, expanded, budget, np.zeros(description.board.geometry.shape, np.uint32))
+        check_wear(plan, expanded, budget, Past.virgin(description.board.geometry))
         return
     with view_ledger(ledger) as view:
-        check_wear(plan, expanded, budget, view.pulse_counts())
+        check_wear(plan, expanded, budget, Past.unseen(view.pulse_counts(), view.unknown().bits))
 
 
 def preview(out: Output, description: BenchDescription, plan: Plan) -> None:

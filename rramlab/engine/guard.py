@@ -6,14 +6,26 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import numpy.typing as npt
+
 from rramlab.base.errors import Refused, SourceRef, UsageError
 from rramlab.base.units import show
 from rramlab.drivers.controller import Identity
 from rramlab.drivers.smu.smufile import SmuFile
-from rramlab.engine.wear import check_cells, check_unformed, check_wear
+from rramlab.engine.wear import (
+    Past,
+    SingleShot,
+    check_cells,
+    check_known,
+    check_single_shot,
+    check_unformed,
+    check_wear,
+)
 from rramlab.macro.board import BoardTable
+from rramlab.macro.cells import Bools
 from rramlab.plan.limits import Limits, check, intersect
-from rramlab.plan.operations import Operation, Route, Sweep, capability_of, describe, pulse_of
+from rramlab.plan.operations import Operation, PulseOp, Route, Sweep, capability_of, describe, pulse_of
 from rramlab.plan.plan import Plan, leaves
 from rramlab.plan.steps import ContactStep
 from rramlab.plan.worst import Bounds, StepAtWorst, bounds, worst_case
@@ -44,6 +56,7 @@ class Guard:
         self.identity = identity  # of the controller as it said last
         self.armed = False
         self.run_began: datetime | None = None  # a contact test that the run itself has made holds until it ends
+        self.single_shot: SingleShot = "always"
         self._without_pilot: set[int] = set()  # rows electroformed one by one in this session
 
     def met(self, identity: Identity) -> None:
@@ -64,10 +77,11 @@ class Guard:
             )
         self.armed = True
 
-    def admit_plan(self, plan: Plan, run: str | None = None) -> Bounds:
+    def admit_plan(self, plan: Plan, seen: Bools, run: str | None = None) -> Bounds:
         """Check the whole plan at its worst case, and what it needs before a first pulse; return its bounds.
 
-        ``run``: the run that goes on with this plan, whose own pulses are part of it.
+        ``seen``: bool[rows, columns], cells that were read in this session since their last pulse. ``run``: the run that goes
+        on with this plan, whose own pulses are part of it.
 
         Raises:
             Refused: a limit, missing arming, no pilot block, or no recent contact test. UsageError: a region off the die,
@@ -77,7 +91,7 @@ class Guard:
         for each in expanded:
             for operation in each.operations:
                 self._check_capability(operation)
-        self._check_history(plan, expanded, run)
+        self._check_history(plan, expanded, seen, run)
         if plan.destructive:
             self.ledger.refuse_doubt()
             self._check_armed(plan.name)
@@ -85,10 +99,17 @@ class Guard:
                 self._check_contact()
         return bounds(expanded, self.board)
 
-    def admit(self, operation: Operation, plan_limits: Limits | None = None, planned: bool = True) -> None:
+    def admit(
+        self,
+        operation: Operation,
+        plan_limits: Limits | None = None,
+        planned: bool = True,
+        seen: Bools | None = None,
+    ) -> None:
         """Check one operation as it is sent.
 
-        ``planned``: it is of a plan, which has crossed :meth:`admit_plan`; otherwise it is single, from Python.
+        ``planned``: it is of a plan, which has crossed :meth:`admit_plan`; otherwise it is single, from Python. ``seen``: as in
+        :meth:`admit_plan`; None: no cell.
 
         Raises:
             Refused, UsageError: nothing was energised by it.
@@ -104,6 +125,8 @@ class Guard:
             check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
             if isinstance(operation, Sweep) and pulse.kind == "electroform":
                 check_unformed(operation.cells, pulses, operation.source)
+            if isinstance(operation, PulseOp):
+                self._check_single_shot(operation, pulses, seen)
             self._check_armed(pulse.kind)
             self._check_contact()
             if pulse.kind == "electroform" and not planned:
@@ -151,13 +174,30 @@ class Guard:
                 f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
             )
 
-    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], run: str | None) -> None:
+    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], seen: Bools, run: str | None) -> None:
         """Compare the whole plan with what the cells have been through, by the ledger, its own steps added up."""
         budget = intersect(self.limits, plan.limits).pulses_per_cell
         before = self.ledger.pulse_counts()  # as of when the run began
         for entry in self.ledger.of_run(run) if run else ():
             before -= entry.spent.bits
-        check_wear(plan, expanded, budget, before)
+        check_wear(plan, expanded, budget, Past(before, self.ledger.unknown().bits, seen), self.single_shot)
+
+    def _check_single_shot(self, operation: PulseOp, pulses: npt.NDArray[np.uint32], seen: Bools | None) -> None:
+        """A cell is electroformed once in its life, on every path, unless a person says ``again`` of what was read since."""
+        if operation.kind != "electroform":
+            if operation.again:
+                raise UsageError(
+                    f"found 'again' for a {operation.kind} pulse, expected it with electroform only: {operation.kind} may be "
+                    "repeated as it is; nothing was energised",
+                    operation.source,
+                )
+            return
+        cells, unknown = operation.cells.bits, self.ledger.unknown().bits
+        if self.single_shot == "always":
+            looked = np.zeros_like(unknown) if seen is None else seen
+            check_single_shot(cells, pulses, operation.again, unknown, looked, operation.source)
+        elif self.single_shot == "unless unknown":
+            check_known(cells & (pulses > 0), unknown, operation.source)
 
     @staticmethod
     def _tests_contact_first(plan: Plan) -> bool:

@@ -87,16 +87,25 @@ class SessionMacro:
         with self._working():
             return self._station.contact(Contact(CellSelection.everything(self.geometry)))
 
-    def pulse(self, kind: PulseKind, cells: Cells, pulse: Pulse) -> PulseReport:
+    def pulse(self, kind: PulseKind, cells: Cells, pulse: Pulse, again: bool = False) -> PulseReport:
         """Give each selected cell exactly one pulse; the session must be armed for this die.
 
-        Electroforming more than a few rows needs a pilot block: run a plan or protocol for that.
+        Electroforming more than a few rows needs a pilot block: run a plan or protocol for that. A cell is electroformed once
+        in its life. ``again``: cells that had a pulse are meant, too; each was read in this session since, and none is
+        ``unknown``.
+
+        Raises:
+            Refused: nothing was pulsed by it. UsageError: ``again`` with another kind, which may be repeated as it is.
         """
+        if again and kind != "electroform":
+            raise UsageError(
+                f"found again=True for a {kind} pulse, expected it with electroform only; nothing was pulsed"
+            )
         selection = self._resolve(cells)
         if not selection.count:
             return PulseReport(selection)
         run, position = self._next()
-        operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse)
+        operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse, again=again)
         with self._working():
             return self._station.pulse(operation, run.id, position, planned=False)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rramlab.base.errors import DataError, OutOfLimits
 from rramlab.engine.contact import ContactReport
+from rramlab.engine.earlier import Earlier
 from rramlab.engine.expectation import ages, compare, compare_bystanders, say_ages
 from rramlab.engine.guard import chosen_smu
 from rramlab.engine.probing import Curve, summary
@@ -52,6 +53,7 @@ class Performer:
     """
 
     def __init__(self, station: Station, run: Run, limits: Limits, result: RunResult, resumed: bool) -> None:
+        self.earlier = Earlier(run, station.ledger, resumed=False)  # of a resumed run the runner puts what there was
         self._behind = resumed  # an earlier attempt may have done what comes now, and things after it
         self.station, self.run, self.limits, self.result = station, run, limits, result
         self.seen_S = station.conductance_S.copy()
@@ -68,6 +70,7 @@ class Performer:
             OutOfLimits: what was read is not as expected. DataError: the run's folder or the ledger is gone.
         """
         self.run.check_there()
+        self.earlier.come_to(at.position)
         match operation:
             case PulseOp():
                 self._pulse(operation, at.position)
@@ -110,22 +113,23 @@ class Performer:
         self._tested = True
 
     def _sweep(self, operation: Sweep, at: Place) -> None:
-        curve = self._known(at.position, operation.dataset)
+        curve = self._known(operation, at.position)
         if operation.as_pulse is not None:
             self.seen_S[operation.cells.bits] = np.nan
         if curve is None:
-            had_its_pulse = any(entry.spent.count for entry in self.station.ledger.of_run(self.run.id, at.position))
-            if had_its_pulse:
+            if not self._unspent(operation.cells).count:
                 lost = {"dataset": operation.dataset, "kind": operation.purpose, "lost": True}
                 target = operation.target
                 self.result.sweeps.append({**lost, "row": target.row, "column": target.column})
                 return
+            if operation.as_pulse is not None:
+                self.earlier.before_new(operation, at.position)
             curve = self.station.sweep(operation, self.run.id, at.position, self.limits)
             self._keep(operation, at, curve, operation.purpose)
         self.result.sweeps.append(self._summary(operation, curve))
 
     def _route(self, operation: Route, at: Place) -> None:
-        curve = self._known(at.position, operation.dataset)
+        curve = self._known(operation, at.position)
         if curve is None:
             curve = self.station.route(operation, self.limits)
             self._keep(operation, at, curve, "route")
@@ -141,8 +145,19 @@ class Performer:
             return False
         return True
 
-    def _known(self, position: str, dataset: str) -> Curve | None:
-        return self.run.block(position, dataset).load() if self.run.has(position, dataset) else None
+    def _known(self, operation: Sweep | Route, position: str) -> npt.NDArray[Any] | None:
+        """Return what an earlier attempt has measured of an operation, None for nothing."""
+        if not self.run.has(position, operation.dataset):
+            return None
+        block = self.run.block(position, operation.dataset)
+        array = block.load()
+        self.earlier.check(operation, block, array)
+        return array
+
+    def _unspent(self, cells: CellSelection) -> CellSelection:
+        """Return those of an operation's cells that did not have its pulse in an earlier attempt."""
+        spent = self.earlier.spent
+        return cells if spent is None else CellSelection(cells.bits & ~spent)
 
     def _summary(self, operation: Sweep | Route, curve: Curve) -> dict[str, Any]:
         found = summary(operation, curve, self.station.board.read_voltage_V)
@@ -166,16 +181,15 @@ class Performer:
         )
 
     def _pulse(self, operation: PulseOp, position: str) -> None:
-        spent = np.zeros(self.station.board.geometry.shape, np.bool_)
-        for entry in self.station.ledger.of_run(self.run.id, position):
-            spent |= entry.spent.bits
         self.seen_S[operation.cells.bits] = np.nan
         self.pulsed |= operation.cells.bits
-        remaining = CellSelection(operation.cells.bits & ~spent)
+        remaining = self._unspent(operation.cells)
         if not remaining.count:
             return
-        left = PulseOp(operation.kind, remaining, operation.pulse, operation.cells_per_pulse, operation.source)
-        self.station.pulse(left, self.run.id, position, self.limits)
+        self.earlier.before_new(operation, position)
+        for entry in self.earlier.missed:
+            self.station.missed(entry)
+        self.station.pulse(replace(operation, cells=remaining), self.run.id, position, self.limits)
 
     def _read(self, operation: Read, at: Place) -> None:
         position = at.position
@@ -190,6 +204,7 @@ class Performer:
                 if any((operation.cells & entry.spent).count for entry in pulsed):
                     raise
             else:
+                self.earlier.check(operation, known, block)
                 self._see(operation, block, start)
                 if operation.is_last:
                     look = Look(self.run.id, known.attributes["written_at"])
@@ -230,7 +245,9 @@ class Performer:
     def _reference(self, operation: ReferenceRead, at: Place) -> None:
         """Read a resistor once; it stays what it is, so a block that is damaged is measured again."""
         if self.knows(at.position, operation.dataset):
-            block = self.run.block(at.position, operation.dataset).load()
+            known = self.run.block(at.position, operation.dataset)
+            block = known.load()
+            self.earlier.check(operation, known, block)
         else:
             block = self.station.reference_read(operation, self.limits)
             self.run.append(
@@ -251,7 +268,9 @@ class Performer:
     def _multiply(self, operation: Multiply, at: Place) -> None:
         if self.run.has(at.position, operation.dataset):
             known = self.run.block(at.position, operation.dataset)
-            self._count(operation, known.load()["product"], int(known.attributes["saturated"]))
+            array = known.load()
+            self.earlier.check(operation, known, array)
+            self._count(operation, array["product"], int(known.attributes["saturated"]))
             return
         columns = np.flatnonzero(operation.pattern.enabled)
         sums, products = self.station.multiply(operation, columns, self.limits)
@@ -293,6 +312,7 @@ class Performer:
         """Judge once what passed: cells that were pulsed since would be judged by another read."""
         known = self.run.judged(at.position)
         if known is not None:
+            self.earlier.check_judgement(operation, at.position, known)
             self.result.checks.append(known)
             return
         found = {**self.judgement(operation), **_loop(at)}
@@ -312,9 +332,12 @@ class Performer:
 
     def _wait(self, operation: Wait, position: str) -> None:
         """Time that has passed is not waited again."""
-        if self.run.judged(position) is None:
-            self.station.wait(operation)
-            self.run.judge(position, {"waited_s": operation.time_s})
+        known = self.run.judged(position)
+        if known is not None:
+            self.earlier.check_judgement(operation, position, known)
+            return
+        self.station.wait(operation)
+        self.run.judge(position, {"waited_s": operation.time_s})
 
     def _unchanged(self, operation: Unchanged, at: Place) -> None:
         before_S = np.full(self.seen_S.shape, np.nan, np.float32)

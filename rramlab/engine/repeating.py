@@ -15,8 +15,9 @@ from rramlab.drivers.bench import BenchDescription, describe_bench
 from rramlab.engine.guard import CONTACT_KEY
 from rramlab.engine.results import Listener
 from rramlab.engine.session import LEDGER, Session
+from rramlab.macro.cells import CellSelection
 from rramlab.runs.ledger import Ledger, Moment, view_ledger
-from rramlab.runs.snapshot import DRIVERS, MOMENT, load_snapshot
+from rramlab.runs.snapshot import DRIVERS, MOMENT, SEEN, load_snapshot
 from rramlab.runs.store import Run, list_runs
 
 _BOARD = "board"
@@ -41,6 +42,7 @@ def repeat(run: Run, folder: Path, listen: Listener) -> Repetition:
     if run.record["name"] == "interactive":
         raise UsageError(f"run {run.id} was interactive: it has no plan that could be executed again")
     files, plan = load_snapshot(run), run.plan
+    seen = files.pop(SEEN, None)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty; nothing was done. Name a new folder")
     if MOMENT in files:  # older snapshots hold a whole ledger
@@ -52,7 +54,10 @@ def repeat(run: Run, folder: Path, listen: Listener) -> Repetition:
             write_atomic(die_folder / Path(name).name, data)
     _renew_contact(die_folder / LEDGER, run.die, description)
     why = ""
-    with Session(description) as session:
+    # What was electroformed again, then, is so again. 0.1.0 did not ask what had been read.
+    with Session(description) as session, session.single_shot("never" if seen is None else "always"):
+        if seen is not None:
+            session.stations[run.die].look_back(_cells(seen, run, session))
         try:
             session.run(plan, arm=run.die, die=run.die, listen=listen)
         except Stopped:
@@ -63,6 +68,13 @@ def repeat(run: Run, folder: Path, listen: Listener) -> Repetition:
             why = str(error)
     (again,) = list_runs(description.data / "runs")
     return Repetition(again, die_folder, why)
+
+
+def _cells(packed: bytes, run: Run, session: Session) -> CellSelection:
+    try:
+        return CellSelection.from_packed(packed, session.description.board.geometry)
+    except ValueError as error:
+        raise DataError(f"the snapshot of run {run.id} is damaged ({error}); restore it from a copy") from error
 
 
 def _bench(run: Run, folder: Path, files: dict[str, bytes]) -> BenchDescription:

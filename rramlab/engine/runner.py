@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from rramlab.base.errors import DataError, InstrumentError, Refused, RramlabError, Stopped
 from rramlab.base.times import now
+from rramlab.engine.earlier import Earlier
 from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.pace import Pace
 from rramlab.engine.performing import Performer, Place
@@ -64,10 +65,12 @@ class Runner:
         self._move(State.RUNNING)
         try:
             self.result.reconciled = self.station.reconcile()
+            self._performer.earlier = Earlier(self.run, self.station.ledger, self._resumed)
             self._refuse_strangers()
             for index, step in enumerate(self.plan.steps):
                 self._top = index
                 self._timed(step, place("", index, len(self.plan.steps)))
+            self._performer.earlier.leave()
             self._tell(len(self.plan.steps), "done")
         except BaseException as error:
             # Safe before anything is written; and what is written is written even if that failed.
@@ -187,8 +190,11 @@ class Runner:
             self._program(step, cells, path, attributes)
             return
         board, block_rows = self.station.board, self.plan.block_rows
-        for number, operation in enumerate(operations(step, cells, board, block_rows, self._patterns)):
-            self._do(operation, Place(f"{path}.{number:05d}", attributes))
+        batch = list(operations(step, cells, board, block_rows, self._patterns))
+        places = [Place(f"{path}.{number:05d}", attributes) for number in range(len(batch))]
+        self._begin(batch, places)
+        self._do_all(batch, places)
+        self._performer.earlier.leave(path)
 
     def _program(self, step: ProgramStep, cells: CellSelection, path: str, attributes: dict[str, Any]) -> None:
         """Read, pulse what is out of tolerance, again; each verification is a round of its data set."""
@@ -199,15 +205,18 @@ class Runner:
             board, block_rows = self.station.board, self.plan.block_rows
             batch = list(operations(step, verify.pending, board, block_rows, self._patterns))
             places = [Place(f"{path}.{number + index:05d}", here) for index in range(len(batch))]
+            self._begin(batch, places)
             self._refuse_lost(step, path, places)
-            for operation, at in zip(batch, places, strict=True):
-                self._do(operation, at)
+            self._do_all(batch, places)
             number += len(batch)
             verify.see(np.where(verify.pending.bits, self._performer.seen_S, np.float32(np.nan)))
-            for pulse in verify.pulses(self.plan.block_rows):
-                self._do(pulse, Place(f"{path}.{number:05d}"))
-                number += 1
+            pulses = verify.pulses(self.plan.block_rows)
+            places = [Place(f"{path}.{number + index:05d}") for index in range(len(pulses))]
+            self._begin(pulses, places)
+            self._do_all(pulses, places)
+            number += len(pulses)
             rounds += 1
+        self._performer.earlier.leave(path)
         self.result.programs.append(_outcome(step, verify, rounds))
 
     def _refuse_lost(self, step: ProgramStep, path: str, places: list[Place]) -> None:
@@ -223,6 +232,13 @@ class Runner:
                 "often each cell may be pulsed again is not to be told. Nothing was pulsed. Start a new run for what is out of "
                 "tolerance"
             )
+
+    def _begin(self, batch: Sequence[Operation], places: Sequence[Place]) -> None:
+        self._performer.earlier.begin(batch, [at.position for at in places])
+
+    def _do_all(self, batch: Sequence[Operation], places: Sequence[Place]) -> None:
+        for operation, at in zip(batch, places, strict=True):
+            self._do(operation, at)
 
     def _do(self, operation: Operation, at: Place) -> None:
         self.interrupts.between()

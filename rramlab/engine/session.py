@@ -20,6 +20,7 @@ from rramlab.engine.results import Listener, Progress, RunResult
 from rramlab.engine.runner import Runner
 from rramlab.engine.snapshots import capture
 from rramlab.engine.station import Station
+from rramlab.engine.wear import SingleShot
 from rramlab.macro.crossbar import LineResistances
 from rramlab.plan.limits import intersect
 from rramlab.plan.plan import Plan
@@ -187,6 +188,18 @@ class Session:
             for station, armed in before.items():
                 station.guard.armed = armed
 
+    @contextmanager
+    def single_shot(self, rule: SingleShot) -> Iterator[None]:
+        """Let another rule hold for electroforming cells again: for what was begun under that one."""
+        guards = [station.guard for station in self.stations.values()]
+        for guard in guards:
+            guard.single_shot = rule
+        try:
+            yield
+        finally:
+            for guard in guards:
+                guard.single_shot = "always"
+
     def plan(self, what: Plan | Path | str, parameters: Mapping[str, object] | None = None) -> Plan:
         """Return a plan: as given, or from a protocol by name or path."""
         if isinstance(what, Plan):
@@ -216,7 +229,7 @@ class Session:
             plan = self.plan(what, parameters)
             if plan.destructive:
                 station.ledger.check_if_old()
-            bounds = station.guard.admit_plan(plan)
+            bounds = station.guard.admit_plan(plan, station.seen)
             about = self._about(station, bounds)
             run = Run.create(self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id)
             return self._execute(station, run, plan, bounds, listen, begins=True)
@@ -236,11 +249,12 @@ class Session:
         if record["die"] not in self.stations:
             raise UsageError(f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}")
         station = self.stations[record["die"]]
-        with self._armed(arm):
+        rule: SingleShot = "unless unknown" if run.before_single_shot else "always"
+        with self._armed(arm), self.single_shot(rule):
             self._identify(station)
             plan = run.plan
             station.ledger.check()  # what was pulsed is found in all of it
-            bounds = station.guard.admit_plan(plan, run.id)
+            bounds = station.guard.admit_plan(plan, station.seen, run.id)
             run.resumed(self._about(station, bounds))
             return self._execute(station, run, plan, bounds, listen)
 

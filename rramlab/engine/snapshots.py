@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 from rramlab.base.folders import find
 from rramlab.drivers.bench import BenchDescription
 from rramlab.engine.station import Station
+from rramlab.macro.cells import CellSelection
 from rramlab.runs.lastread import LAST_READ
-from rramlab.runs.snapshot import DRIVERS, MOMENT, keep_snapshot
+from rramlab.runs.snapshot import DRIVERS, MOMENT, SEEN, keep_snapshot
 from rramlab.runs.store import Run
 
 
@@ -37,6 +38,7 @@ def capture(run: Run, station: Station, description: BenchDescription) -> None:
     controller.settle()
     station.keep_last_read()
     files = {
+        SEEN: CellSelection(station.seen).packed(),
         MOMENT: json.dumps(asdict(station.ledger.moment)).encode(),
         LAST_READ: (station.folder / LAST_READ).read_bytes(),
         controller.path.name: controller.path.read_bytes(),

@@ -19,7 +19,7 @@ from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.probing import Curve, Probe
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
-from rramlab.macro.cells import CellSelection, CellState, is_conducting
+from rramlab.macro.cells import Bools, CellSelection, CellState, is_conducting
 from rramlab.macro.pulses import PulseReport
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import (
@@ -66,6 +66,8 @@ class Station:
         self.ledger, self.guard, self.calibration = ledger, guard, calibration
         self.folder = folder
         self.last_read = last_known(folder, ledger)
+        self._looked_at = np.zeros(self.last_read.conductance_S.shape, np.bool_)  # in this session
+        self._missed = np.zeros(self.last_read.conductance_S.shape, np.int64)  # the operation that did not reach a cell
         self.interrupts = interrupts
         self._acknowledged = False  # whether the board was told of all outcomes before this session
 
@@ -73,6 +75,21 @@ class Station:
     def conductance_S(self) -> Floats:
         """The last read of each cell, float32[rows, columns] in siemens, NaN where not known; a pulse makes it unknown."""
         return self.last_read.conductance_S
+
+    @property
+    def seen(self) -> Bools:
+        """Which cells were read in this session, or by the run that it goes on with, since their last pulse."""
+        missed: Bools = (self._missed > 0) & (self._missed == self.ledger.last_operation())
+        return missed | (self._looked_at & ~np.isnan(self.conductance_S))
+
+    def look_back(self, cells: CellSelection) -> None:
+        """Take what is known of cells as read in this session, which goes on where another one was."""
+        self._looked_at |= cells.bits
+
+    def missed(self, entry: Entry) -> None:
+        """Take the cells that an operation did not reach for as well known as they were when it was admitted."""
+        cells = entry.cells.bits & ~entry.spent.bits & (self.ledger.last_operation() == entry.op_id)
+        self._missed[cells] = entry.op_id
 
     @property
     def board(self) -> BoardTable:
@@ -111,7 +128,7 @@ class Station:
             Refused: nothing was intended or pulsed.
         """
         self.reconcile()
-        self.guard.admit(operation, limits, planned)
+        self.guard.admit(operation, limits, planned, self.seen)
         if not operation.cells.count:
             return PulseReport(operation.cells)
         pulse = operation.pulse
@@ -184,6 +201,7 @@ class Station:
         current = block["valid"].copy()
         if operation is not None:
             current &= self.ledger.last_operation()[start : start + len(block)] <= operation
+        self._looked_at[start : start + len(block)] |= current
         self.last_read.take(block, start, current, look)
 
     def reference_read(self, operation: ReferenceRead, limits: Limits | None = None) -> Block:

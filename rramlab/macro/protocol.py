@@ -33,10 +33,13 @@ class Macro(Protocol):
         """Return under which conditions a read is taken now."""
         ...
 
-    def pulse(self, kind: PulseKind, cells: CellSelection | Region | str, pulse: Pulse) -> PulseReport:
+    def pulse(
+        self, kind: PulseKind, cells: CellSelection | Region | str, pulse: Pulse, again: bool = False
+    ) -> PulseReport:
         """Give each selected cell exactly one pulse.
 
-        On failure half-way the ledger knows which cells were pulsed; calling again pulses them again.
+        On failure half-way the ledger knows which cells were pulsed; a second call pulses them a second time, or is refused:
+        a cell is electroformed once. ``again``: cells that were electroformed, and read since, are meant, too.
         """
         ...
 

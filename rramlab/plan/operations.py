@@ -20,13 +20,17 @@ from rramlab.plan.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class PulseOp:
-    """Exactly one pulse for each selected cell; the controller fires ``cells_per_pulse`` at once, in row order."""
+    """Exactly one pulse for each selected cell; the controller fires ``cells_per_pulse`` at once, in row order.
+
+    ``again``: cells that had a pulse before are electroformed, too; see the engine's guard.
+    """
 
     kind: PulseKind
     cells: CellSelection
     pulse: Pulse
     cells_per_pulse: int
     source: SourceRef = SourceRef()
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ def _pulse(step: PulseStep, part: CellSelection, cells: CellSelection, board: Bo
     beside = bystanders(part, cells, step.bystanders)
     if beside.count:
         yield Read(beside, 1, BEFORE, source=step.source)
-    yield PulseOp(step.kind, part, step.pulse, shots, step.source)
+    yield PulseOp(step.kind, part, step.pulse, shots, step.source, step.again)
     if beside.count:
         yield Read(beside, 1, AFTER, source=step.source)
         rows = part.rows

@@ -40,11 +40,13 @@ class PulseStep(StepModel):
     pilot: Pilot | None = None
     # Unselected cells on the same lines that are read before and after each block of rows, and must not have changed.
     bystanders: int = Field(default=32, ge=0, le=4096)
+    again: bool = False  # also electroform cells that had a pulse: each was read since, and none is unknown
 
     @model_validator(mode="after")
-    def _pilot_forms(self) -> PulseStep:
-        if self.pilot is not None and self.kind != "electroform":
-            raise ValueError(f"found a pilot block in a {self.kind} step, expected it with electroform only")
+    def _of_forming(self) -> PulseStep:
+        for key, given in (("a pilot block", self.pilot is not None), ("'again'", self.again)):
+            if given and self.kind != "electroform":
+                raise ValueError(f"found {key} in a {self.kind} step, expected it with electroform only")
         return self
 
     @property

@@ -93,7 +93,7 @@ class _Expansion:
         match step:
             case PulseStep():
                 shots = step.cells_per_pulse or self._board.cells_per_pulse
-                pulse = PulseOp(step.kind, cells, step.pulse, shots, step.source)
+                pulse = PulseOp(step.kind, cells, step.pulse, shots, step.source, step.again)
                 count, looks, others = self._shape(step, cells)
                 total = looks + cost.of(pulse, self._board)
                 return StepAtWorst(path, values, step, times, cells, (pulse, *others), count, total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,13 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PULSE_KINDS
 from rramlab.plan.limits import Limits
 from rramlab.plan.plan import Plan
+from rramlab.plan.steps import ForEachStep, PulseStep, RepeatStep, Step
 from rramlab.protocols.attached import Attached
 from rramlab.protocols.building import STEPS, Builder
 from rramlab.protocols.parameters import Named, Parameter, Value, references, settle
+
+# Of the ramp as 0.1.0 shipped it, whose copies lie in bench folders: cells could be electroformed again without a word.
+_BEFORE_AGAIN = {"11e6a8c8e72b190a461cef94a1afdf57328bdbbe87a1dec01094e26ce075ac91"}
 
 
 class ProtocolFile(BaseModel):
@@ -80,12 +85,15 @@ class Protocol:
         attached = Attached((self.path.parent, self.root, Path.cwd()), geometry)
         steps = Builder(self.document, attached, geometry).steps(self.document.data["steps"], ("steps",), known)
         self._refuse_unused()  # last: a misspelt reference is told as what it is
+        text = self.path.read_text(encoding="utf-8")
+        if hashlib.sha256(text.encode()).hexdigest() in _BEFORE_AGAIN:
+            steps = tuple(map(_said_again, steps))
         return Plan(
             name=self.file.name,
             steps=steps,
             block_rows=self.file.block_rows,
             limits=self.file.limits,
-            protocol=self.path.read_text(encoding="utf-8"),
+            protocol=text,
             parameters={name: declared[name].spell(value) for name, value in values.items()},
         )
 
@@ -123,6 +131,19 @@ class Protocol:
 
     def _declared_at(self, name: str | None) -> SourceRef:
         return self.document.at(("parameters",) if name is None else ("parameters", name))
+
+
+def _said_again(step: Step) -> Step:
+    match step:
+        case PulseStep(kind="electroform"):
+            return step.model_copy(update={"again": True})
+        case RepeatStep():
+            return step.model_copy(update={"steps": tuple(map(_said_again, step.steps))})
+        case ForEachStep():
+            rounds = (each.model_copy(update={"steps": tuple(map(_said_again, each.steps))}) for each in step.rounds)
+            return step.model_copy(update={"rounds": tuple(rounds)})
+        case _:
+            return step
 
 
 def _changes(steps: Any) -> Literal["no", "yes", "depends"]:

@@ -45,6 +45,8 @@ KEYS = {
     "cells_per_pulse": "how many cells of a row are fired at once; the board's own figure unless given",
     "pilot": "these rows first; the run stops unless they come out as expected",
     "bystanders": "how many unselected cells on the same lines must read the same before and after; 0 for none",
+    "again": "yes: also cells that had a pulse before; each must have been read in this run or session since, and none of them "
+    "be unknown. Otherwise a cell is electroformed once",
     "isolated": "yes: every other row's cells are cut off, and only the source lines of the cells read are connected; it is "
     "not taken as their last read",
     "repeats": "how many reads of each cell; the mean is reported",
@@ -170,6 +172,8 @@ def _step(kind: str, model: type[StepModel], parts: Schema) -> Schema:
     properties = found["properties"]
     if kind == "sweep":
         properties["kind"] = {**properties.pop("purpose"), "description": KEYS["kind"]}
+    if kind in ("set", "reset"):
+        del properties["again"]  # of electroform alone
     if kind == "program":
         properties["target"] = {"type": "string", "description": KEYS["target"]}
     if "steps" in properties:

@@ -15,6 +15,7 @@ from rramlab.runs.store import Run
 SNAPSHOT = Path("snapshot") / "die.zip"
 DRIVERS = "drivers/"  # of the source-measure units that were on the bench, beside the files of the die
 MOMENT = "ledger.json"  # what tells how the die's ledger was
+SEEN = "seen.bits"  # which cells the session had read since their last pulse; snapshots of 0.1.0 have none
 _LEVEL = 1
 _SAMPLE = 16384  # bytes, which tell whether the rest can be made smaller: much of a die is noise that cannot
 _WORTHWHILE = 0.75

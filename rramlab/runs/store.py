@@ -31,6 +31,8 @@ Status = Literal["running", "done", "failed", "stopped", "refused"]
 _STAMP = "%Y%m%d-%H%M%S-%f"
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_through calls a file that is not yet whole
 _BEGAN = time.time()  # of this process
+_PLACE = re.compile(r"[0-9-]+\.[0-9]+")  # path of a step with round numbers, and number of the operation
+_BLOCK = re.compile(rf"({_PLACE.pattern})-(.+)")
 
 
 class DamagedBlock(UserWarning):
@@ -145,6 +147,16 @@ class Run:
                 f"{path} is damaged; restore it from a copy, or start a new run for what is left"
             ) from error
 
+    @property
+    def before_single_shot(self) -> bool:
+        """Whether 0.1.0 began it, for which electroforming the same cells again was nothing that must be said.
+
+        Raises:
+            DataError: plan or provenance is missing or damaged.
+        """
+        plan = read_object(self.folder / "plan.json", "steps")
+        return self.provenance.get("rramlab") == "0.1.0" and _forms_without_a_word(plan["steps"])
+
     def check_there(self) -> None:
         """See that the folder is where it was: nothing is pulsed of which no run would tell.
 
@@ -205,6 +217,12 @@ class Run:
         """Return what :meth:`judge` wrote, or None."""
         path = self.folder / "judgements" / f"{position}.json"
         return read_object(path) if path.exists() else None
+
+    def judged_places(self) -> Iterator[str]:
+        """Yield the places of operations that :meth:`judge` has written of; not those where a loop was judged."""
+        for path in (self.folder / "judgements").glob("*.json"):
+            if _PLACE.fullmatch(path.stem):
+                yield path.stem
 
     def append(self, position: str, dataset: str, block: npt.NDArray[Any], **attributes: Any) -> None:
         """Add one array, or measure it anew. It exists while its ``.json`` does: the array is written, synced and renamed
@@ -267,6 +285,12 @@ class Run:
             if found is not None and dataset in (None, found.dataset):
                 yield found
 
+    def block_names(self) -> Iterator[tuple[str, str]]:
+        """Yield position and data set of every block, by the names of their files: no block is read."""
+        for path in (self.folder / "blocks").glob("*.json"):
+            if found := _BLOCK.fullmatch(path.stem):
+                yield found[1], found[2]
+
     def block(self, position: str, dataset: str) -> Block:
         """Return one block.
 
@@ -285,6 +309,17 @@ class Run:
 
         remove_leftovers(self.folder)
         return consolidate(self)
+
+
+def _forms_without_a_word(node: Any) -> bool:
+    """Return whether a stored plan has an electroform step that does not say whether ``again`` holds."""
+    if isinstance(node, list):
+        return any(map(_forms_without_a_word, node))
+    if not isinstance(node, dict):
+        return False
+    if node.get("kind") == "electroform" and "again" not in node:
+        return True
+    return any(_forms_without_a_word(node.get(key)) for key in ("steps", "rounds"))
 
 
 def remove_leftovers(folder: Path) -> None:

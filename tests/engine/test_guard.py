@@ -531,7 +531,7 @@ def test_forming_row_by_row_from_python_is_no_way_around_the_pilot_block(session
         session.macro.pulse("electroform", "cell (4, 0)", form)
     assert caught.value.exit_code == 3
     assert hidden(session).pulses.sum() == ledger_of(session).pulse_counts().sum() == 4 * 16
-    session.macro.pulse("reset", "rows 0-31", Pulse(2.0, 1e-6, 1.6))  # which forms nothing
+    session.macro.pulse("reset", "rows 0-7", Pulse(2.0, 1e-6, 1.6))  # which forms nothing
     session.run(forming_plan("rows 8-31", block_rows=8, read=False))  # a plan with its pilot block may
     assert np.all(ledger_of(session).pulse_counts("electroform")[8:] == 1)
 

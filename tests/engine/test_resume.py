@@ -220,10 +220,11 @@ def test_after_a_power_cycle_what_cannot_be_proven_is_unknown_and_not_pulsed_aga
 def test_a_cell_pulsed_before_proves_nothing_by_conducting(tmp_path):
     """Formed before, formed again, crash, power cycle: conducting says nothing about the second pulse."""
     bench = SmallBench(tmp_path).write()
-    plan = plain_plan(pulse_step("rows 0-1"), name="twice")
     with bench.open() as session:
-        session.run(plan, arm="small-1")
-    entry = crashed_second(bench, plan)
+        session.run(plain_plan(pulse_step("rows 0-1"), name="once"), arm="small-1")
+    entry = crashed_second(
+        bench, plain_plan(ReadStep(cells="rows 0-1"), pulse_step("rows 0-1", again=True), name="twice")
+    )
     with bench.open() as session:
         session.bench.controllers["small-1"].power_cycle()
     with bench.open() as session:

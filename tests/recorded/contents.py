@@ -33,7 +33,7 @@ from rramlab.runs.export import export
 try:
     from rramlab.runs.ledger import view_ledger
 except ImportError:  # version 0.1.0, with which make.py is run
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
 from rramlab.runs.store import Run, list_runs
 
 # Of a block or a record: when, not what; and numbers of the ledger, which may count otherwise one day.
