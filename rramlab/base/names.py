@@ -7,24 +7,26 @@ import re
 from rramlab.base.errors import UsageError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # becomes a folder: dies, trainings, deployments
+KEY = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"  # of a run, given by whoever schedules it
 WORD = r"^[a-z][a-z0-9_-]*$"  # data sets, values of loops
 PROTOCOL = r"^[a-z][a-z0-9-]*$"
 CLASS = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 IN_WORDS = {
     NAME: "up to 64 letters, digits, '.', '_' or '-', the first a letter or digit",
+    KEY: "up to 128 letters, digits or . _ : / @ + -, the first a letter or digit",
     WORD: "lower-case letters, digits, '_' or '-', the first a letter",
     PROTOCOL: "lower-case letters, digits or '-', the first a letter",
     CLASS: "module:Class, such as our_lab.smus:OurUnit",
 }
 
 
-def checked(name: str, what: str) -> str:
-    """Return ``name`` if it can be a folder's.
+def checked(name: str, what: str, form: str = NAME) -> str:
+    """Return ``name`` if it can be a folder's, or is of another of the forms above.
 
     Raises:
-        UsageError: it would leave its folder, or hold characters that some file system refuses.
+        UsageError: it is not: it would leave its folder, say, or hold characters that some file system refuses.
     """
-    if not re.fullmatch(NAME, name):
-        raise UsageError(f"found the {what} {name!r}, expected {IN_WORDS[NAME]}")
+    if not re.fullmatch(form, name):
+        raise UsageError(f"found the {what} {name!r}, expected {IN_WORDS[form]}")
     return name

@@ -121,7 +121,7 @@ def measure(
     Raises:
         UsageError, Refused, DataError: what is missing, before anything is energised. As :meth:`Session.run` otherwise.
     """
-    more = {} if listen is None else {"listen": listen}
+    more: dict[str, Any] = {} if listen is None else {"listen": listen}
     _refuse_unwritable(description.root / FOLDER)
     with Session(description, calibrating=True) as session:
         (die,) = session.stations

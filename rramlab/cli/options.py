@@ -24,6 +24,14 @@ DieName = Annotated[
 Arm = Annotated[
     str | None, typer.Option("--arm", metavar="DIE", help="Allow operations that change this die for good.")
 ]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="A name for one run: the first time begins it; the same command again goes on with it, or says that it is done.",
+    ),
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter, with its unit: --set voltage=3.5V."),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rramlab.plan.plan import Plan
     from rramlab.plan.worst import Bounds, StepAtWorst
     from rramlab.protocols.files import Protocol
+    from rramlab.runs.store import Run
 
 _MOST_LINES = 60  # of a dry run's table
 
@@ -104,8 +105,12 @@ def _worst(total: Bounds) -> str:
     )
 
 
-def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepAtWorst]) -> None:
+def _refuse_worn(
+    description: BenchDescription, plan: Plan, expanded: list[StepAtWorst], run: Run | None = None
+) -> None:
     """Compare a plan with what the cells of its die have been through, where a ledger says so; nothing is opened.
+
+    ``run``: that goes on with the plan, whose own pulses are part of it.
 
     Raises:
         Refused: as the run would be.
@@ -123,18 +128,18 @@ def _refuse_worn(description: BenchDescription, plan: Plan, expanded: list[StepA
         check_wear(plan, expanded, budget, Past.virgin(description.board.geometry))
         return
     with view_ledger(ledger) as view:
-        check_wear(plan, expanded, budget, Past.unseen(view.pulse_counts(), view.unknown().bits))
+        check_wear(plan, expanded, budget, Past.of(view, run))
 
 
-def preview(out: Output, description: BenchDescription, plan: Plan) -> None:
-    """Print what a plan would do, at worst; open and energise nothing."""
+def preview(out: Output, description: BenchDescription, plan: Plan, run: Run | None = None) -> None:
+    """Print what a plan would do, at worst; open and energise nothing. ``run``: that would go on with it."""
     from rramlab.base.units import show as spell
     from rramlab.base.units import show_duration
     from rramlab.engine.guard import check_worst_case
     from rramlab.plan.worst import bounds
 
     expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
-    _refuse_worn(description, plan, expanded)
+    _refuse_worn(description, plan, expanded, run)
     total = bounds(expanded, description.board)
     table = out.table(
         "step", "times", "operations", "cells", "pulses", "time", "energy", title=f"dry run of {plan.name}: at worst"

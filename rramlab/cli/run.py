@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from rramlab.base.errors import DataError, OutOfLimits, RramlabError
-from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName, Trace
+from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Key, RunName, Trace
 from rramlab.cli.output import Output, command, console, fail, going_on, note_bench, whisper
 from rramlab.cli.preview import announce, for_fraction, preview, refuse_other_die
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
     from rramlab.engine.results import Listener, Progress, RunResult
     from rramlab.engine.session import Session
+    from rramlab.plan.plan import Plan
+    from rramlab.runs.store import Run
 
 _LINE_EVERY_S = 10.0  # of progress, where nobody watches
 
@@ -38,11 +40,12 @@ def run(
             "--fraction", help="Form this share of the chosen cells: the voltage comes from the die's record."
         ),
     ] = None,
+    key: Key = None,
     trace: Trace = None,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
-    """Execute a protocol on the die."""
+    """Execute a protocol on the die. With --key it is safe to say the same again, whatever has happened to the first."""
     from rramlab.drivers.bench import describe_bench
     from rramlab.protocols.files import load_protocol, parse_assignments
 
@@ -53,12 +56,35 @@ def run(
     if fraction is not None:
         given |= for_fraction(out, description, found, given, fraction)
     plan = found.plan(description.board.geometry, given)
+    known = _under_key(description, key, plan)
+    if known is not None and known.record["status"] == "done":
+        _say_done(out, known)
+        return
+    if known is not None:
+        out.say(f"The run of key {key} is {known.id}, {known.record['status']}: this goes on with it.")
     if dry_run:
-        preview(out, description, plan)
+        preview(out, description, plan, known)
         return
     refuse_other_die(description, arm)
     announce(out, description, plan)
-    _concluded(out, description, lambda session, listen: session.run(plan, arm=arm, die=die, listen=listen))
+    _concluded(out, description, lambda session, listen: session.run(plan, arm=arm, die=die, listen=listen, key=key))
+
+
+def _under_key(description: BenchDescription, key: str | None, plan: Plan) -> Run | None:
+    """Return the run of a key before anything is opened; the session looks again when it holds the bench."""
+    from rramlab.runs.keys import begun
+
+    if key is None or len(description.file.dies) != 1:
+        return None
+    return begun(description.data / "runs", description.file.dies[0].id, key, plan)
+
+
+def _say_done(out: Output, run: Run) -> None:
+    """Say what a run came to that is done: no instrument is asked for it."""
+    from rramlab.engine.results import RunResult
+
+    result = RunResult.of(run)
+    conclude(out, result, {**tell(out, result), "record": run.record})
 
 
 @command
@@ -193,6 +219,8 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
     """Say what came of a run; return it as one document."""
     from rramlab.base.units import show as spell
 
+    if result.already_done:
+        out.say(f"The run of key {result.key} was done before; nothing was done now. What it came to:")
     out.say(
         f"[bold]{result.run_id}[/] on die [bold]{result.die}[/]: {result.pulses:,} pulses, {result.conversions:,} conversions."
     )
@@ -252,6 +280,8 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         "bystanders": result.bystanders,
         "lost": result.lost,
         "reconciled": result.reconciled,
+        "key": result.key,
+        "already_done": result.already_done,
     }
 
 

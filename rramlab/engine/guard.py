@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
 from rramlab.base.errors import Refused, SourceRef, UsageError
 from rramlab.base.units import show
@@ -30,6 +29,7 @@ from rramlab.plan.plan import Plan, leaves
 from rramlab.plan.steps import ContactStep
 from rramlab.plan.worst import Bounds, StepAtWorst, bounds, worst_case
 from rramlab.runs.ledger import Ledger
+from rramlab.runs.store import Run
 
 CONTACT_KEY = "contact_passed_at"
 CONTACT_VALID = timedelta(hours=1)
@@ -77,7 +77,7 @@ class Guard:
             )
         self.armed = True
 
-    def admit_plan(self, plan: Plan, seen: Bools, run: str | None = None) -> Bounds:
+    def admit_plan(self, plan: Plan, seen: Bools, run: Run | None = None) -> Bounds:
         """Check the whole plan at its worst case, and what it needs before a first pulse; return its bounds.
 
         ``seen``: bool[rows, columns], cells that were read in this session since their last pulse. ``run``: the run that goes
@@ -124,9 +124,9 @@ class Guard:
             pulses = self.ledger.pulse_counts()
             check_cells(pulse.kind, pulse.cells.bits, pulses, limits.pulses_per_cell, pulse.source)
             if isinstance(operation, Sweep) and pulse.kind == "electroform":
-                check_unformed(operation.cells, pulses, operation.source)
+                check_unformed(operation.cells, pulses > 0, operation.source)
             if isinstance(operation, PulseOp):
-                self._check_single_shot(operation, pulses, seen)
+                self._check_single_shot(operation, pulses > 0, seen)
             self._check_armed(pulse.kind)
             self._check_contact()
             if pulse.kind == "electroform" and not planned:
@@ -174,15 +174,12 @@ class Guard:
                 f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
             )
 
-    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], seen: Bools, run: str | None) -> None:
+    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], seen: Bools, run: Run | None) -> None:
         """Compare the whole plan with what the cells have been through, by the ledger, its own steps added up."""
         budget = intersect(self.limits, plan.limits).pulses_per_cell
-        before = self.ledger.pulse_counts()  # as of when the run began
-        for entry in self.ledger.of_run(run) if run else ():
-            before -= entry.spent.bits
-        check_wear(plan, expanded, budget, Past(before, self.ledger.unknown().bits, seen), self.single_shot)
+        check_wear(plan, expanded, budget, Past.of(self.ledger, run, seen), self.single_shot)
 
-    def _check_single_shot(self, operation: PulseOp, pulses: npt.NDArray[np.uint32], seen: Bools | None) -> None:
+    def _check_single_shot(self, operation: PulseOp, formed: Bools, seen: Bools | None) -> None:
         """A cell is electroformed once in its life, on every path, unless a person says ``again`` of what was read since."""
         if operation.kind != "electroform":
             if operation.again:
@@ -195,9 +192,9 @@ class Guard:
         cells, unknown = operation.cells.bits, self.ledger.unknown().bits
         if self.single_shot == "always":
             looked = np.zeros_like(unknown) if seen is None else seen
-            check_single_shot(cells, pulses, operation.again, unknown, looked, operation.source)
+            check_single_shot(cells, formed, operation.again, unknown, looked, operation.source)
         elif self.single_shot == "unless unknown":
-            check_known(cells & (pulses > 0), unknown, operation.source)
+            check_known(cells & formed, unknown, operation.source)
 
     @staticmethod
     def _tests_contact_first(plan: Plan) -> bool:

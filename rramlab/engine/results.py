@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
+
+from rramlab.runs.store import Run
 
 
 class State(Enum):
@@ -82,6 +84,22 @@ class RunResult:
         default_factory=list
     )  # reads whose block is gone and whose cells were pulsed since
     reconciled: list[dict[str, Any]] = field(default_factory=list)
+    key: str = ""  # that it was begun under
+    already_done: bool = False  # when it was asked for: nothing was done now
+
+    @classmethod
+    def of(cls, run: Run) -> RunResult:
+        """Return what a run that is done has come to, by its record."""
+        record = run.record
+        known = {each.name: record[each.name] for each in fields(cls) if each.name in record}
+        saturated = sum(int(each["saturated"]) for each in known.get("products", ()))
+        about: dict[str, Any] = {
+            "run_id": run.id,
+            "folder": str(run.folder),
+            "saturated": saturated,
+            "already_done": True,
+        }
+        return cls(**known, **about)
 
     @property
     def passed(self) -> bool:

@@ -43,7 +43,7 @@ class Runner:
         self.station, self.run, self.plan, self.bounds = station, run, plan, bounds
         self.interrupts, self.listen, self.make_safe = interrupts, listen, make_safe
         self.state = State.CREATED
-        self.result = RunResult(run.id, station.die_id, str(run.folder))
+        self.result = RunResult(run.id, station.die_id, str(run.folder), key=str(run.record.get("key", "")))
         self.made_safe = False  # tried, whatever came of it
         self._resumed = resumed
         self._performer = Performer(station, run, plan.limits, self.result, resumed)

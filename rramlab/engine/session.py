@@ -28,6 +28,7 @@ from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
 from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of, refuse_faults
 from rramlab.records.files import history
+from rramlab.runs.keys import begun
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import LOG, Ledger, LedgerNote
 from rramlab.runs.ledger.witnesses import beside
@@ -216,8 +217,12 @@ class Session:
         arm: str | None = None,
         die: str | None = None,
         listen: Listener = _silent,
+        key: str | None = None,
     ) -> RunResult:
         """Execute a plan, or a protocol by name or path, on one die.
+
+        ``key``: of one run. Where it was begun, this goes on with it, as :meth:`resume`; where it is done, nothing is done. So
+        whoever gives it may call again after whatever has happened.
 
         Raises:
             UsageError, Refused: before anything is energised. OutOfLimits, Stopped, …: in the safe state; what was measured
@@ -225,13 +230,18 @@ class Session:
         """
         station = self._station(die)
         with self._armed(arm):
-            self._identify(station)
             plan = self.plan(what, parameters)
+            known = begun(self.runs, station.die_id, key, plan) if key is not None else None
+            if known is not None:
+                done = known.record["status"] == "done"
+                return RunResult.of(known) if done else self.resume(known.id, listen=listen)
+            self._identify(station)
             if plan.destructive:
                 station.ledger.check_if_old()
             bounds = station.guard.admit_plan(plan, station.seen)
             about = self._about(station, bounds)
-            run = Run.create(self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id)
+            texts, last = self._texts(station, plan), station.ledger.last_id
+            run = Run.create(self.runs, plan, station.die_id, texts, about, last, key or "")
             return self._execute(station, run, plan, bounds, listen, begins=True)
 
     def resume(self, run_id: str, *, arm: str | None = None, listen: Listener = _silent) -> RunResult:
@@ -254,9 +264,11 @@ class Session:
             self._identify(station)
             plan = run.plan
             station.ledger.check()  # what was pulsed is found in all of it
-            bounds = station.guard.admit_plan(plan, station.seen, run.id)
+            bounds = station.guard.admit_plan(plan, station.seen, run)
             run.resumed(self._about(station, bounds))
-            return self._execute(station, run, plan, bounds, listen)
+            known = (run.block_names(), run.judged_places(), station.ledger.of_run(run.id))
+            begins = not any(True for found in known for _ in found)  # its process ended before anything was done
+            return self._execute(station, run, plan, bounds, listen, begins)
 
     def _identify(self, station: Station) -> None:
         """Ask the board who it is and how warm: a calibration that was in force when the session began may hold no longer.

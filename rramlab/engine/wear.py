@@ -17,6 +17,8 @@ from rramlab.macro.regions import Region
 from rramlab.plan.plan import Plan, selection
 from rramlab.plan.steps import ForEachStep, Leaf, ProgramStep, PulseStep, ReadStep, RepeatStep, Step, SweepStep
 from rramlab.plan.worst import StepAtWorst
+from rramlab.runs.ledger import LedgerView
+from rramlab.runs.store import Run
 
 Counts = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 # Whether a cell is electroformed once. What 0.1.0 has begun knew of no such rule: it goes on as it was begun, but for cells
@@ -28,8 +30,8 @@ SingleShot = Literal["always", "unless unknown", "never"]
 class Past:
     """What is known of each cell: arrays[rows, columns].
 
-    ``pulses``: by the ledger; ``unknown``: whether its last pulse could not be decided; ``seen``: whether it was read in this
-    session since its last pulse.
+    ``pulses``: by the ledger, when the run began that is to go on, or now. ``unknown``: whether its last pulse could not be
+    decided. ``seen``: whether it was read in this session since its last pulse.
     """
 
     pulses: npt.NDArray[np.uint32]
@@ -37,13 +39,20 @@ class Past:
     seen: Bools
 
     @classmethod
-    def virgin(cls, geometry: Geometry) -> Past:
-        return cls.unseen(np.zeros(geometry.shape, np.uint32), np.zeros(geometry.shape, np.bool_))
+    def of(cls, ledger: LedgerView, run: Run | None = None, seen: Bools | None = None) -> Past:
+        """Return what a ledger says. ``run``: that goes on, whose own pulses are part of its plan.
+
+        What others have pulsed since is none of what it has still to do, or it is refused for that.
+        """
+        pulses = ledger.pulse_counts()
+        for entry in ledger.since(int(run.record["operation"])) if run is not None else ():
+            pulses -= entry.spent.bits
+        return cls(pulses, ledger.unknown().bits, np.zeros(pulses.shape, np.bool_) if seen is None else seen)
 
     @classmethod
-    def unseen(cls, pulses: npt.NDArray[np.uint32], unknown: Bools) -> Past:
-        """Return what a ledger alone says."""
-        return cls(pulses, unknown, np.zeros(pulses.shape, np.bool_))
+    def virgin(cls, geometry: Geometry) -> Past:
+        nothing = np.zeros(geometry.shape, np.bool_)
+        return cls(np.zeros(geometry.shape, np.uint32), nothing, nothing)
 
 
 def check_wear(
@@ -107,7 +116,7 @@ class _Life:
         more = times * step.pulses_per_cell
         check_cells(kind, cells.in_span, so_far + (more - 1), self.budget, step.source, so_far, cells.span.start)
         if isinstance(step, SweepStep) and kind == "electroform":
-            check_unformed(cells, self.total, step.source)
+            check_unformed(cells, self.total > 0, step.source)
         if isinstance(step, PulseStep) and kind == "electroform" and self.single_shot == "always":
             if not settled:  # none of them is pristine any more
                 nothing = np.zeros_like(self.unknown)
@@ -123,7 +132,13 @@ class _Life:
             return  # which of them it will be is checked as they are sent
         rows = cells.span
         check_single_shot(
-            cells.in_span, self.total[rows], step.again, self.unknown[rows], self.seen[rows], step.source, rows.start
+            cells.in_span,
+            self.total[rows] > 0,
+            step.again,
+            self.unknown[rows],
+            self.seen[rows],
+            step.source,
+            rows.start,
         )
 
 
@@ -152,14 +167,15 @@ def check_cells(
 
 
 def check_single_shot(
-    cells: Bools, pulses: Counts, again: bool, unknown: Bools, seen: Bools, source: SourceRef, first_row: int = 0
+    cells: Bools, formed: Bools, again: bool, unknown: Bools, seen: Bools, source: SourceRef, first_row: int = 0
 ) -> None:
     """Compare cells that are to be electroformed with what they have had: each gets one such pulse in its life.
 
-    All arrays are [rows, columns]. ``pulses``: so far. ``again``: a person has said that cells which had one are meant, too;
-    that holds for what was read since (``seen``), and never for what is ``unknown``. ``first_row``: as in :func:`check_cells`.
+    All arrays are bool[rows, columns]. ``formed``: had a pulse. ``again``: a person has said that cells which had one are
+    meant, too; that holds for what was read since (``seen``), and never for what is ``unknown``. ``first_row``: as in
+    :func:`check_cells`.
     """
-    had = cells & (pulses > 0)
+    had = cells & formed
     if not again:
         what = "have had a pulse by the ledger and this plan: electroforming is for pristine cells, once"
         remedy = (
@@ -193,9 +209,9 @@ def _refuse(cells: Bools, kind: str, what: str, remedy: str, source: SourceRef, 
         )
 
 
-def check_unformed(cells: CellSelection, pulses: Counts, source: SourceRef) -> None:
+def check_unformed(cells: CellSelection, formed: Bools, source: SourceRef) -> None:
     """A forming sweep ends in the state that the unit and the gate allow: a cell has it once."""
-    if np.any(cells.in_span & (pulses[cells.span] > 0)):
+    if np.any(cells.in_span & formed[cells.span]):
         raise Refused(
             f"electroform sweep of cell {cells.first}: by the ledger it has had its pulse, and a cell is formed once; "
             "nothing was energised. A cell that was pulsed is swept with the kind set or reset",

@@ -14,6 +14,7 @@ from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import read_json
 from rramlab.macro.cells import CellSelection, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
+from rramlab.runs.keys import steps_of
 from rramlab.runs.ledger import Entry
 from rramlab.runs.store import Block, Run
 
@@ -214,7 +215,7 @@ def plan_differences(first: Run, second: Run) -> tuple[bool, dict[str, tuple[Any
         DataError: a plan is damaged.
     """
     plans = first.plan, second.plan
-    steps = [[_unplaced(step.model_dump()) for step in plan.steps] for plan in plans]
+    steps = [steps_of(plan) for plan in plans]
     given = plans[0].parameters, plans[1].parameters
     differ = {
         name: (given[0].get(name), given[1].get(name))
@@ -222,10 +223,3 @@ def plan_differences(first: Run, second: Run) -> tuple[bool, dict[str, tuple[Any
         if given[0].get(name) != given[1].get(name)
     }
     return steps[0] == steps[1] and plans[0].name == plans[1].name, differ
-
-
-def _unplaced(node: Any) -> Any:
-    """Leave out where each step was written: the same steps at other lines are the same plan."""
-    if isinstance(node, dict):
-        return {key: _unplaced(value) for key, value in node.items() if key != "source"}
-    return [_unplaced(each) for each in node] if isinstance(node, (list, tuple)) else node

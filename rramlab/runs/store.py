@@ -86,12 +86,19 @@ class Run:
 
     @classmethod
     def create(
-        cls, runs: Path, plan: Plan, die: str, texts: dict[str, str], about: dict[str, Any], operation: int = 0
+        cls,
+        runs: Path,
+        plan: Plan,
+        die: str,
+        texts: dict[str, str],
+        about: dict[str, Any],
+        operation: int = 0,
+        key: str = "",
     ) -> Run:
-        """Make the folder of a new run.
+        """Make the folder of a new run. It is one as soon as it has its ``run.json``, which is written last.
 
         ``texts``: file name → content of everything the run depends on (bench, board, protocol). ``about``: provenance.
-        ``operation``: the last operation of the die's ledger before it.
+        ``operation``: the last operation of the die's ledger before it. ``key``: see :func:`find_key`.
         """
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", plan.name).strip("-")
         folder = runs / f"{_stamp(runs)}-{name}-{secrets.token_hex(2)}"
@@ -110,6 +117,7 @@ class Run:
                 "started_at": now(),
                 "reason": "",
                 "operation": operation,
+                **({"key": key} if key else {}),
             },
         )
         return cls(folder)
@@ -388,6 +396,48 @@ def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
         what = "several runs begin with" if found else "there is no run"
         raise DataError(f"{what} {name!r} in {runs}{os.linesep}known: {', '.join(run.id for run in known) or 'none'}")
     return found[0]
+
+
+def find_key(runs: Path, die: str, key: str) -> Run | None:
+    """Return the run of a die that was begun under a key, None where there is none.
+
+    Raises:
+        DataError: there are several, or the record of a run is damaged: nobody can tell then whether it is that one.
+    """
+    return only_one([run for run in under_key(runs, key) if run.die == die], key)
+
+
+def only_one(found: list[Run], key: str) -> Run | None:
+    """Return the run of a key.
+
+    Raises:
+        DataError: there are several.
+    """
+    if len(found) > 1:
+        raise DataError(
+            f"{len(found)} runs in {found[0].folder.parent} have the key {key!r}: {', '.join(run.id for run in found)}; a key "
+            "is of one run, so some of them are copies. Move those out of the folder"
+        )
+    return found[0] if found else None
+
+
+def under_key(runs: Path, key: str) -> list[Run]:
+    """Return every run that was begun under a key, whatever its die.
+
+    Raises:
+        DataError: the record of a run is damaged.
+    """
+    found = []
+    for run in list_runs(runs):
+        try:
+            if run.record.get("key") == key:
+                found.append(run)
+        except DataError as error:
+            raise DataError(
+                f"whether a run was begun under the key {key!r} cannot be told: {error}. Nothing was energised. If the run is "
+                f"none of that key, its folder can be moved out of {runs}"
+            ) from error
+    return found
 
 
 def _last_unfinished(runs: Path, known: list[Run]) -> Run:

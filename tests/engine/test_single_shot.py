@@ -292,16 +292,17 @@ def begun_by_0_1_0(bench, plan, pulses):
 
 
 def as_stored_by_0_1_0(run):
-    stored = json.loads((run.folder / "plan.json").read_text())
-
     def forgotten(node):
         if isinstance(node, dict):
             return {key: forgotten(value) for key, value in node.items() if key != "again"}
         return [forgotten(each) for each in node] if isinstance(node, list) else node
 
-    (run.folder / "plan.json").write_text(json.dumps(forgotten(stored)))
-    about = json.loads((run.folder / "provenance.json").read_text())
-    (run.folder / "provenance.json").write_text(json.dumps({**about, "rramlab": "0.1.0"}))
+    (run.folder / "plan.json").write_text(json.dumps(forgotten(run.plan.model_dump(mode="json"))))
+    said_by(run, "0.1.0")
+
+
+def said_by(run, version):
+    (run.folder / "provenance.json").write_text(json.dumps({**run.provenance, "rramlab": version}))
 
 
 LOOP = RepeatStep(times=3, steps=(pulse_step("rows 0-1", voltage=3.2),))
@@ -318,8 +319,7 @@ def test_what_0_1_0_began_goes_on_as_it_was_begun(small_bench):
 
 def test_only_a_run_of_0_1_0_goes_on_without_the_rule(small_bench):
     run = begun_by_0_1_0(small_bench, plain_plan(LOOP, block_rows=1), 3)
-    path = small_bench.folder / "data" / "runs" / run / "provenance.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "rramlab": "0.2.0"}))
+    said_by(find_run(small_bench.folder / "data" / "runs", run), "0.2.0")
     with small_bench.open() as session:
         before = hidden(session).pulses.copy()
         with pytest.raises(Refused, match="once"):

@@ -275,7 +275,9 @@ def test_an_interactive_run_needs_no_plan(lab):
 def test_a_voltage_ramp_is_drawn_over_the_voltage(lab):
     volts = (3.1, 3.4, 3.7)
     rounds = tuple(
-        Round(value=value, unit="V", steps=(pulse_step("rows 0-3", voltage=value), ReadStep(cells="rows 0-3")))
+        Round(
+            value=value, unit="V", steps=(pulse_step("rows 0-3", voltage=value, again=True), ReadStep(cells="rows 0-3"))
+        )
         for value in volts
     )
     run = lab.run(plain_plan(ForEachStep(name="voltage", rounds=rounds)))
