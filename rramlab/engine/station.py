@@ -128,7 +128,7 @@ class Station:
             Refused: nothing was intended or pulsed.
         """
         self.reconcile()
-        self.guard.admit(operation, limits, planned, self.seen)
+        self.guard.admit(operation, limits, planned, self.seen if operation.again else None)
         if not operation.cells.count:
             return PulseReport(operation.cells)
         pulse = operation.pulse
