@@ -77,11 +77,11 @@ class Guard:
             )
         self.armed = True
 
-    def admit_plan(self, plan: Plan, seen: Bools, run: Run | None = None) -> Bounds:
+    def admit_plan(self, plan: Plan, run: Run | None = None, seen: Bools | None = None) -> Bounds:
         """Check the whole plan at its worst case, and what it needs before a first pulse; return its bounds.
 
-        ``seen``: bool[rows, columns], cells that were read in this session since their last pulse. ``run``: the run that goes
-        on with this plan, whose own pulses are part of it.
+        ``run``: that goes on with this plan, whose own pulses are part of it. ``seen``: bool[rows, columns], cells that were
+        read in this session since their last pulse; None: no cell.
 
         Raises:
             Refused: a limit, missing arming, no pilot block, or no recent contact test. UsageError: a region off the die,
@@ -91,7 +91,7 @@ class Guard:
         for each in expanded:
             for operation in each.operations:
                 self._check_capability(operation)
-        self._check_history(plan, expanded, seen, run)
+        self._check_history(plan, expanded, run, seen)
         if plan.destructive:
             self.ledger.refuse_doubt()
             self._check_armed(plan.name)
@@ -109,7 +109,7 @@ class Guard:
         """Check one operation as it is sent.
 
         ``planned``: it is of a plan, which has crossed :meth:`admit_plan`; otherwise it is single, from Python. ``seen``: as in
-        :meth:`admit_plan`; None: no cell.
+        :meth:`admit_plan`.
 
         Raises:
             Refused, UsageError: nothing was energised by it.
@@ -174,7 +174,7 @@ class Guard:
                 f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
             )
 
-    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], seen: Bools, run: Run | None) -> None:
+    def _check_history(self, plan: Plan, expanded: list[StepAtWorst], run: Run | None, seen: Bools | None) -> None:
         """Compare the whole plan with what the cells have been through, by the ledger, its own steps added up."""
         budget = intersect(self.limits, plan.limits).pulses_per_cell
         check_wear(plan, expanded, budget, Past.of(self.ledger, run, seen), self.single_shot)

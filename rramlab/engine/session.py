@@ -238,7 +238,7 @@ class Session:
             self._identify(station)
             if plan.destructive:
                 station.ledger.check_if_old()
-            bounds = station.guard.admit_plan(plan, station.seen)
+            bounds = station.guard.admit_plan(plan, seen=station.seen)
             about = self._about(station, bounds)
             texts, last = self._texts(station, plan), station.ledger.last_id
             run = Run.create(self.runs, plan, station.die_id, texts, about, last, key or "")
@@ -264,7 +264,7 @@ class Session:
             self._identify(station)
             plan = run.plan
             station.ledger.check()  # what was pulsed is found in all of it
-            bounds = station.guard.admit_plan(plan, station.seen, run)
+            bounds = station.guard.admit_plan(plan, run, station.seen)
             run.resumed(self._about(station, bounds))
             known = (run.block_names(), run.judged_places(), station.ledger.of_run(run.id))
             begins = not any(True for found in known for _ in found)  # its process ended before anything was done

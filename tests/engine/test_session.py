@@ -133,9 +133,10 @@ regions = st.sampled_from(
         "~pristine & row 2",
     ]
 )
+OF = {"electroform": " & pristine", "set": " - pristine", "reset": ""}
 pulse_steps = st.builds(
     lambda cells, kind, shots: pulse_step(
-        f"({cells}) - pristine" if kind == "set" else cells,
+        f"({cells}){OF[kind]}",
         kind,
         voltage=3.6 if kind == "electroform" else 2.0,
         cells_per_pulse=shots,
