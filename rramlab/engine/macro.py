@@ -97,6 +97,8 @@ class SessionMacro:
         Raises:
             Refused: nothing was pulsed by it. UsageError: ``again`` with another kind, which may be repeated as it is.
         """
+        if not isinstance(again, (bool, np.bool_)):
+            raise UsageError(f"found again={again!r}, expected True or False; nothing was pulsed")
         if again and kind != "electroform":
             raise UsageError(
                 f"found again=True for a {kind} pulse, expected it with electroform only; nothing was pulsed"
@@ -105,7 +107,7 @@ class SessionMacro:
         if not selection.count:
             return PulseReport(selection)
         run, position = self._next()
-        operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse, again=again)
+        operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse, again=bool(again))
         with self._working():
             return self._station.pulse(operation, run.id, position, planned=False)
 

@@ -55,7 +55,7 @@ def repeat(run: Run, folder: Path, listen: Listener) -> Repetition:
     _renew_contact(die_folder / LEDGER, run.die, description)
     why = ""
     # What was electroformed again, then, is so again. 0.1.0 did not ask what had been read.
-    with Session(description) as session, session.single_shot("never" if seen is None else "always"):
+    with Session(description) as session, session._single_shot("never" if seen is None else "always"):
         if seen is not None:
             session.stations[run.die].look_back(_cells(seen, run, session))
         try:

@@ -190,8 +190,8 @@ class Session:
                 station.guard.armed = armed
 
     @contextmanager
-    def single_shot(self, rule: SingleShot) -> Iterator[None]:
-        """Let another rule hold for electroforming cells again: for what was begun under that one."""
+    def _single_shot(self, rule: SingleShot) -> Iterator[None]:
+        """Let another rule hold for electroforming cells again: for what was begun under that one, and nothing else."""
         guards = [station.guard for station in self.stations.values()]
         for guard in guards:
             guard.single_shot = rule
@@ -260,7 +260,7 @@ class Session:
             raise UsageError(f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}")
         station = self.stations[record["die"]]
         rule: SingleShot = "unless unknown" if run.before_single_shot else "always"
-        with self._armed(arm), self.single_shot(rule):
+        with self._armed(arm), self._single_shot(rule):
             self._identify(station)
             plan = run.plan
             station.ledger.check()  # what was pulsed is found in all of it

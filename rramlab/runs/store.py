@@ -163,7 +163,7 @@ class Run:
             DataError: plan or provenance is missing or damaged.
         """
         plan = read_object(self.folder / "plan.json", "steps")
-        return self.provenance.get("rramlab") == "0.1.0" and _forms_without_a_word(plan["steps"])
+        return _forms_without_a_word(plan["steps"]) and self.provenance.get("rramlab") == "0.1.0"
 
     def check_there(self) -> None:
         """See that the folder is where it was: nothing is pulsed of which no run would tell.

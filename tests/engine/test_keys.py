@@ -139,7 +139,7 @@ def test_what_is_refused_before_its_first_pulse_is_no_run_and_can_be_put_right(s
 
 def test_what_was_refused_on_the_way_is_refused_again_by_name(session):
     broken_off(session, PLAN, 3, key=KEY)
-    with session.single_shot("never"):
+    with session._single_shot("never"):
         session.run(plain_plan(pulse_step("row 20")), arm=DIE)
     before = hidden(session).pulses.copy()
     for _ in range(2):

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import put_on_the_table
+from typer.testing import CliRunner
 from workbench import SmallBench, hidden, ledger_of, plain_plan, pulse_step
 
 from rramlab.base.errors import InstrumentError, Refused, UsageError
 from rramlab.base.folders import shipped
+from rramlab.cli.app import app
 from rramlab.engine.repeating import repeat
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.pulses import Pulse
@@ -117,6 +119,15 @@ def test_unknown_cells_are_never_formed_again(session):
     refused(session, lambda: session.run(plain_plan(RepeatStep(times=2, steps=(ReadStep(), again)))), "unknown")
     session.run(plain_plan(ReadStep(), pulse_step("rows 0-1 - unknown", again=True)))
     assert np.array_equal(hidden(session).pulses[:2, 0], [0, 1])
+
+
+@pytest.mark.parametrize("said", ["no", "yes", 1, None, np.array([True])])
+def test_again_is_yes_or_no(session, said):
+    session.macro.pulse("electroform", "row 0", LOW)
+    session.macro.read()
+    with pytest.raises(UsageError, match="expected True or False"):
+        session.macro.pulse("electroform", "row 0", LOW, again=said)
+    assert hidden(session).pulses.max() == 1
 
 
 @pytest.mark.parametrize("kind", ["set", "reset"])
@@ -268,12 +279,37 @@ def test_a_protocol_that_does_not_say_it_is_refused_with_its_line(small_bench):
     assert path.exists()
 
 
+def test_a_dry_run_says_it_too(small_bench):
+    path = protocol(small_bench)
+    words = ["run", "mine", "--dry-run", "--bench", str(small_bench.folder)]
+    dry = CliRunner()
+    assert dry.invoke(app, words).exit_code == 0  # no die was ever formed here
+    with small_bench.open() as session:
+        session.run("mine", arm=DIE)
+    form = "{electroform: {cells: row 9, voltage: 3 V, width: 1 us, gate: 1 V}}"
+    looped = f"name: mine\ndescription: x\nsteps:\n  - contact\n  - repeat: {{times: 2, steps: [{form}]}}\n"
+    for text, code in (
+        (path.read_text(), 3),
+        (path.read_text().replace("row 0", '"row 0 & pristine"'), 0),
+        (path.read_text().replace("gate: 1.6 V", "gate: 1.6 V, again: yes"), 0),
+        (path.read_text().replace("gate: 1.6 V", "gate: 1.6 V, again: yes").replace("  - read\n", ""), 3),
+        (looped, 3),
+    ):  # fmt: skip
+        path.write_text(text)
+        answer = dry.invoke(app, words)
+        assert answer.exit_code == code, answer.output
+
+
 # what 0.1.0 began -------------------------------------------------------------------------------------------------
+
+
+def without_the_rule(session):
+    return session._single_shot("never")  # as 0.1.0 was
 
 
 def begun_by_0_1_0(bench, plan, pulses):
     """A run of 0.1.0, which knew no rule of one, broken off at a pulse; return its id."""
-    with bench.open() as session, session.single_shot("never"):
+    with bench.open() as session, without_the_rule(session):
         controller, left = session.bench.controllers[DIE], [pulses]
         pulse = controller.pulse
 
@@ -375,7 +411,7 @@ def test_a_run_is_repeated_with_what_its_session_had_read(session, tmp_path):
 
 
 def test_what_0_1_0_did_is_repeated_as_it_was(session, tmp_path):
-    with session.single_shot("never"):
+    with without_the_rule(session):
         run = find_run(session.runs, session.run(plain_plan(LOOP)).run_id)
     as_stored_by_0_1_0(run)
     keep_snapshot(run, {name: data for name, data in load_snapshot(run).items() if name != SEEN})
