@@ -10,12 +10,19 @@ from rramlab.sim.routes import Terminals
 
 
 class FakeSmu:
-    """Implements what the engine asks of a unit; ``log`` holds (what, value). ``fail``: the verb that raises, and what."""
+    """Implements what the engine asks of a unit; ``log`` holds (what, value). ``fail``: the verb that raises, and what.
+
+    ``bad``: which of the points that are measured next are no measurement, by their number → what is answered.
+    """
+
+    swept = None
 
     def __init__(self, port, log):
         self.port, self.log = port, log
         self.on, self.level_V, self.limit_A = False, 0.0, 0.0
         self.fail = {}
+        self.bad = {}
+        self.measured = 0
 
     def _told(self, what, value=None):
         self.log.append((what, value))
@@ -48,6 +55,9 @@ class FakeSmu:
             volts, amperes = self.port.force_current(0.0, 10.0, 0.01)
         else:
             volts, amperes = self.port.force_voltage(self.level_V, self.limit_A, 0.01)
+        self.measured += 1
+        if said := self.bad.get(self.measured - 1):
+            return Reading(volts, np.nan, False, said)
         return Reading(volts, amperes, self.limit_A is not None and abs(amperes) >= self.limit_A)
 
     def sweep(self, program, tick=None):
@@ -58,7 +68,12 @@ class FakeSmu:
             found.append(self.port.force_voltage(volts, program.compliance_A, program.dwell_s))
         self._told("half-way")
         volts, amperes = np.array(found).T
-        return SweepCurve(volts, amperes, np.abs(amperes) >= program.compliance_A * 0.999)
+        limited = np.abs(amperes) >= program.compliance_A * 0.999
+        amperes[list(self.bad)] = np.nan
+        self.swept = SweepCurve(volts, amperes, limited, self.bad)
+        if "queue" in self.fail:
+            raise self.fail["queue"]
+        return self.swept
 
     def safe_state(self, tick=None):
         self.on = False

@@ -28,6 +28,8 @@ def cell_readings(
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], list[UnitReading]]:
     """Return rows and columns of the cells that the unit has measured, and what it read."""
     found = unit_readings(context.run, "unit", accuracy)
+    if not found:
+        raise DataError("no reading of the source-measure unit is a measurement; nothing was written. Look at the unit")
     places = np.array([[int(part) for part in _match(name)] for name in found], np.intp)
     return places[:, 0], places[:, 1], list(found.values())
 

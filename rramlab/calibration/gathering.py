@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from rramlab.drivers.smu.smufile import Accuracy
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import is_conducting
+from rramlab.runs.curves import Curve, measured
 from rramlab.runs.rounds import Layer, layers
 from rramlab.runs.store import Block, Run
 
@@ -68,10 +68,16 @@ def series_of(run: Run, dataset: str, calibration: BoardCalibration) -> tuple[Fl
     return np.array(times) - times[0], np.stack([each[common] for each in rounds])
 
 
-def curves(run: Run, dataset: str) -> Iterator[tuple[Layer, npt.NDArray[Any]]]:
-    """Yield what the unit measured at each route, with its place in the loop."""
+def curves(run: Run, dataset: str) -> Iterator[tuple[Layer, Curve]]:
+    """Yield what the unit measured at each route, with its place in the loop: the readings that are measurements.
+
+    A route without any is left out.
+    """
     for layer in layers(blocks_of(run, dataset)):
-        yield layer, layer.blocks[0].load()
+        block = layer.blocks[0].load()
+        known = measured(block)
+        if len(known) or not len(block):
+            yield layer, known
 
 
 def unit_readings(run: Run, dataset: str, accuracy: Accuracy) -> dict[str, UnitReading]:

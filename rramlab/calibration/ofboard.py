@@ -66,6 +66,12 @@ def converters(context: Context) -> Found:
     refuse_other_unit(line, "dac", unit)
     readings = unit_readings(context.run, "resistors", accuracy)
     references = {int(name.split()[-1]): each for name, each in readings.items()}
+    for index in range(len(context.table.reference_Ohm)):
+        if index not in references:
+            raise DataError(
+                f"no reading of reference resistor {index} is a measurement, so there is nothing to compare the converters "
+                "with. Nothing was written. Look at the unit, then calibrate anew"
+            )
     _refuse_other_resistors(references, context.table)
     names = ("zero", "levels", "second")
     found_looks = looks(context.run, (*names, *(f"{name}-multiply" for name in names)), context.table)

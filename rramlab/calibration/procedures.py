@@ -19,7 +19,7 @@ from rramlab.calibration.context import Context, Found
 from rramlab.calibration.forming import FEWEST_CELLS
 from rramlab.calibration.lines import known_lines
 from rramlab.drivers.bench import BenchDescription
-from rramlab.engine.results import Listener, RunResult
+from rramlab.engine.results import Flawed, Listener, RunResult
 from rramlab.engine.session import Session
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.regions import Region
@@ -103,6 +103,7 @@ class Calibrated:
     found: Found
     board: Kept | None
     die: Kept | None
+    left_out: tuple[str, ...] = ()  # what of the run is no measurement
 
     @property
     def kept(self) -> list[Kept]:
@@ -116,7 +117,7 @@ def measure(
     arm: str | None = None,
     listen: Listener | None = None,
 ) -> RunResult:
-    """Run a procedure's protocol on the die of a bench.
+    """Run a procedure's protocol on the die of a bench. Readings that are no measurement are left to the analysis.
 
     Raises:
         UsageError, Refused, DataError: what is missing, before anything is energised. As :meth:`Session.run` otherwise.
@@ -128,7 +129,10 @@ def measure(
         given = {**_cells_for(session, procedure, parameters, more), **parameters}
         if procedure.destructive:
             _refuse_used_corner(session, session.plan(procedure.protocol, given))
-        return session.run(procedure.protocol, given, arm=arm, die=die, **more)
+        try:
+            return session.run(procedure.protocol, given, arm=arm, die=die, **more)
+        except Flawed as flawed:
+            return flawed.result
 
 
 def analyse(description: BenchDescription, procedure: Procedure, run: Run) -> Calibrated:
@@ -140,7 +144,8 @@ def analyse(description: BenchDescription, procedure: Procedure, run: Run) -> Ca
     record = run.record
     if record["name"] != procedure.protocol:
         raise DataError(f"run {run.id} is of {record['name']!r}, expected one of {procedure.protocol!r}")
-    if record["status"] != "done":
+    flaws = [each for each in record.get("flaws") or () if record.get("complete")]
+    if record["status"] != "done" and not (flaws and not any(each.get("lost") for each in flaws)):
         raise DataError(
             f"run {run.id} is {record['status']}, so what it measured is not whole; nothing was written. Go on with it first: "
             f"rramlab resume {run.id}"
@@ -159,7 +164,7 @@ def analyse(description: BenchDescription, procedure: Procedure, run: Run) -> Ca
         if found.sections["board"]:
             begun = BoardRecord(serial=context.about["board_serial"], written_at=datetime.now(UTC))
             board = save(description.root, begun, found.sections["board"], found.arrays["board"], context.board)
-    return Calibrated(run.id, found, board, die)
+    return Calibrated(run.id, found, board, die, tuple(str(each["reason"]) for each in flaws))
 
 
 def _refuse_older(section: Section, name: str, context: Context) -> None:

@@ -25,6 +25,7 @@ From = Annotated[
 ]
 
 
+_MOST_SHOWN = 8  # of what was left out
 _AT_THE_UNIT = ("dac", "adc", "smu")  # what asks for a source-measure unit
 
 
@@ -100,23 +101,31 @@ def _calibrate(
 
 
 def _conclude(out: Output, found: list[Calibrated], skipped: dict[str, str] | None = None) -> None:
-    """End with what was found; a unit and a board that disagree are a measurement out of its expected limits."""
+    """End with what was found. A unit and a board that disagree, and readings that are no measurement, are out of limits."""
     sections: dict[str, Any] = {}
     records: dict[str, str] = {}
     for each in found:
         records |= {kept.record.kind: str(kept.path) for kept in each.kept}
         for whose in each.found.sections.values():
             sections |= {name: section.model_dump(mode="json") for name, section in whose.items()}
+    left_out = [said for each in found for said in each.left_out]
     document = {
         "records": records,
         "sections": sections,
         "skipped": skipped or {},
         "runs": [each.run for each in found],
+        "left_out": left_out,
     }
     if not sections.get("agreement", {}).get("agrees", True):
         message = (
             "board and source-measure unit disagree on the same cells by more than their uncertainties allow: calibrate dac "
             "and adc anew; if that does not help, one of the two is out of its specification"
+        )
+        fail(message, OutOfLimits.exit_code, out.json, document)
+    if left_out:
+        message = (
+            f"what was found rests on the readings that are measurements; {len(left_out)} are none and were left out: "
+            f"{'; '.join(left_out[:_MOST_SHOWN])}. Look at the source-measure unit, its ranges and its cable"
         )
         fail(message, OutOfLimits.exit_code, out.json, document)
     out.finish(document)

@@ -103,7 +103,10 @@ def sweep(
         title = f"die {result.die}, cell ({about['row']}, {about['column']}), {about['kind']} sweep"
         with _picture(png, result):
             save_curve(curve, png, title, compliance_A)
-    curve_document = {name: curve[name].tolist() for name in ("voltage", "current", "in_compliance")}
+    curve_document = {
+        name: [None if value != value else value for value in curve[name].tolist()]  # NaN is no JSON
+        for name in ("voltage", "current", "in_compliance", "good")
+    }
     document.update(curve=curve_document, png=str(png) if png else None)
     _say_picture(out, document)
     conclude(out, result, document)
@@ -216,15 +219,20 @@ def _say_picture(out: Output, document: dict[str, Any]) -> None:
 
 
 def _say_table(out: Output, curve: Any) -> None:
-    """Print a few points of a curve, the first and the last among them."""
+    """Print a few points of a curve, the first and the last among them, and the first that are no measurement."""
     import numpy as np
 
     from rramlab.base.units import show
 
     table = out.table("voltage", "current", "conductance", "")
-    for index in np.unique(np.linspace(0, len(curve) - 1, _ROWS).round().astype(int)).tolist():
-        volts, amperes, limited = (curve[name][index].item() for name in ("voltage", "current", "in_compliance"))
+    highest = np.abs(curve["voltage"][curve["good"]]).max(initial=0.0)
+    shown = np.linspace(0, len(curve) - 1, _ROWS).round().astype(int)
+    for index in np.unique([*shown, *np.flatnonzero(~curve["good"])[:_ROWS]]).tolist():
+        volts, amperes, limited, good = (curve[name][index].item() for name in curve.dtype.names)
+        if not good:
+            table.add_row(f"point {index}", "", "", "no measurement")
+            continue
         # Near 0 V the unit's own offsets are larger than what it measures.
-        siemens = show(amperes / volts, "S") if abs(volts) > np.abs(curve["voltage"]).max() / 100 else ""
+        siemens = show(amperes / volts, "S") if abs(volts) > highest / 100 else ""
         table.add_row(show(volts, "V"), show(amperes, "A"), siemens, "in compliance" if limited else "")
     out.say(table)

@@ -129,7 +129,11 @@ def executed(
     execute: Callable[[Session, Listener], RunResult],
     calibrating: bool = False,
 ) -> RunResult:
-    """Execute a run on the bench. Where it ends early, or the bench cannot be closed after it, what it has is said first."""
+    """Execute a run on the bench. Where it ends early, or the bench cannot be closed after it, what it has is said first.
+
+    A run that was carried out to its end is returned also where not all of it was measured: :func:`conclude` says so.
+    """
+    from rramlab.engine.results import Flawed
     from rramlab.engine.session import Session
 
     result, run = None, ""
@@ -141,7 +145,10 @@ def executed(
                 run = told.run
                 listen(told)
 
-            result = execute(session, noted)
+            try:
+                result = execute(session, noted)
+            except Flawed as flawed:
+                result = flawed.result
     except RramlabError as error:
         if result is not None:
             tell(out, result)
@@ -250,17 +257,13 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
             f"{spell(found['tolerance_S'], 'S')}, in {found['pulses']:,} pulses, at most {found['most_pulses']} a cell; "
             f"RMS error {spell(found['rms_error_S'], 'S')}."
         )
-    for gone in result.lost:
-        out.say(
-            f"The block {gone['position']} of {gone['dataset']} is lost. {gone['cells']:,} of its cells were pulsed since, so "
-            "it was not read again."
-        )
     for decided in result.reconciled:
         out.say(
             f"Operation {decided['operation']} was in doubt after a crash: {decided['pulsed']:,} cells pulsed, "
             f"{decided['unknown']:,} unknown ({decided['decided_by']})."
         )
     say_checks(out, result.checks, result.loops)
+    say_flaws(out, result.flaws)
     out.say(f"Data: {result.folder}/run.h5")
     return {
         "run": result.run_id,
@@ -279,6 +282,7 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
         "loops": result.loops,
         "bystanders": result.bystanders,
         "lost": result.lost,
+        "flaws": result.flaws,
         "reconciled": result.reconciled,
         "key": result.key,
         "already_done": result.already_done,
@@ -287,6 +291,10 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
 
 def conclude(out: Output, result: RunResult, document: dict[str, Any]) -> None:
     """End a command that ran something: with its document, and as its checks came out."""
+    if result.flaws:
+        from rramlab.engine.results import Flawed
+
+        fail(str(Flawed(result)), OutOfLimits.exit_code, out.json, document)
     if not result.passed:
         message = "the run is complete, but an expectation was not met; see the checks"
         fail(message, OutOfLimits.exit_code, out.json, document)
@@ -303,7 +311,8 @@ def probed(found: dict[str, Any]) -> str:
     if not found["points"]:
         return f"{what}: connected, nothing measured."
     several = "" if found["points"] == 1 else "s"
-    parts = [f"{found['points']} point{several}", f"at most {spell(found['max_current_A'], 'A')}"]
+    bad = f", {len(found['bad'])} of them no measurement" if found.get("bad") else ""
+    parts = [f"{found['points']} point{several}{bad}", f"at most {spell(found['max_current_A'], 'A')}"]
     if "target" in found:
         parts += [f"mean {spell(found['voltage_V'], 'V')}, {spell(found['current_A'], 'A')}"]
     if found["conductance_S"] is not None:
@@ -315,6 +324,14 @@ def probed(found: dict[str, Any]) -> str:
     if limited:
         parts.append(f"{limited} points in compliance, at the unit's limit of {spell(found['compliance_A'], 'A')}")
     return f"{what}: {'; '.join(parts)}."
+
+
+def say_flaws(out: Output, flaws: list[dict[str, Any]]) -> None:
+    """Say what a run has not as it was asked for."""
+    from rich.text import Text
+
+    for flaw in flaws:
+        out.say(Text(f"Not measured, or lost: {flaw['reason']}."))  # what a unit has answered is no markup
 
 
 def say_checks(out: Output, checks: list[dict[str, Any]], loops: list[dict[str, Any]]) -> None:

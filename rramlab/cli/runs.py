@@ -11,7 +11,7 @@ from rramlab.base.errors import DataError, RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json, RunName
 from rramlab.cli.output import Output, command, fail
 from rramlab.cli.repeat import repeat
-from rramlab.cli.run import say_checks
+from rramlab.cli.run import say_checks, say_flaws
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -114,6 +114,7 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
     if not blocks:
         out.say("It measured nothing." if record["status"] != "running" else "It has measured nothing yet.")
     say_checks(out, record.get("checks", []), record.get("loops", []))
+    say_flaws(out, record.get("flaws", []))
     provenance = read_json(found.folder / "provenance.json")
     document = {**record, "folder": str(found.folder), "blocks": blocks, "repeatable": repeatable}
     out.finish({**document, "provenance": provenance})

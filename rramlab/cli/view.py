@@ -117,11 +117,17 @@ def _histogram(known_S: npt.NDArray[np.float32]) -> Text:
 
 
 def draw_curve(out: Output, curve: npt.NDArray[Any], compliance_A: float) -> None:
-    """Print current over voltage; ``curve``: structured array with ``voltage``, ``current`` and ``in_compliance``."""
+    """Print current over voltage; ``curve``: see :mod:`rramlab.runs.curves`. Points that are no measurement are left out."""
     import numpy as np
 
     from rramlab.base.units import show
+    from rramlab.runs.curves import measured
 
+    every, curve = len(curve), measured(curve)
+    left_out = every - len(curve)
+    if not len(curve):
+        out.say(f"None of {every} points is a measurement: there is nothing to draw.")
+        return
     volts, amperes = curve["voltage"], curve["current"]
     (left, right), (low, high) = (
         (min(0.0, float(values.min())), max(0.0, float(values.max()))) for values in (volts, amperes)
@@ -145,6 +151,8 @@ def draw_curve(out: Output, curve: npt.NDArray[Any], compliance_A: float) -> Non
     out.say(_plain(f"{'':>{margin}}  {ends[0]}{ends[1]:>{_WIDTH - len(ends[0])}}"))
     if limited.any():
         out.say(_plain(f"× in compliance: the unit held the current at its limit of {show(compliance_A, 'A')}"))
+    if left_out:
+        out.say(_plain(f"left out: {left_out} of {every} points, which are no measurement"))
 
 
 def _plain(text: str) -> Text:

@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError, OutOfLimits
+from rramlab.base.units import show
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.earlier import Earlier
 from rramlab.engine.expectation import ages, compare, compare_bystanders, say_ages
 from rramlab.engine.guard import chosen_smu
-from rramlab.engine.probing import Curve, summary
+from rramlab.engine.probing import Probed, levels_of, summary
 from rramlab.engine.results import RunResult
 from rramlab.engine.station import Station
-from rramlab.macro.cells import CellSelection
+from rramlab.macro.cells import Bools, CellSelection
+from rramlab.macro.routes import RoutedCell
 from rramlab.plan.limits import Limits
 from rramlab.plan.operations import (
     Contact,
@@ -34,8 +36,11 @@ from rramlab.plan.operations import (
     Wait,
 )
 from rramlab.plan.plan import BEFORE
+from rramlab.runs.curves import Curve
 from rramlab.runs.lastread import Look
 from rramlab.runs.store import Run, in_order
+
+_SHOWN = 80  # characters of a unit's answer in an error
 
 
 @dataclass(frozen=True)
@@ -113,27 +118,76 @@ class Performer:
         self._tested = True
 
     def _sweep(self, operation: Sweep, at: Place) -> None:
-        curve = self._known(operation, at.position)
-        if operation.as_pulse is not None:
+        pulse = operation.as_pulse is not None
+        if pulse:
             self.seen_S[operation.cells.bits] = np.nan
-        if curve is None:
-            if not self._unspent(operation.cells).count:
+        if not self.run.has(at.position, operation.dataset):
+            if pulse and not self._unspent(operation.cells).count:
                 lost = {"dataset": operation.dataset, "kind": operation.purpose, "lost": True}
                 target = operation.target
                 self.result.sweeps.append({**lost, "row": target.row, "column": target.column})
+                reason = f"{_what(operation)}: the cell had its pulse and the curve is lost; it is not repeated"
+                self._flaw(at, operation.dataset, reason, lost=True)
                 return
-            if operation.as_pulse is not None:
+            if not pulse and self._is_lost(at, operation.dataset, operation.cells.bits):
+                return
+            if pulse:
                 self.earlier.before_new(operation, at.position)
-            curve = self.station.sweep(operation, self.run.id, at.position, self.limits)
-            self._keep(operation, at, curve, operation.purpose)
-        self.result.sweeps.append(self._summary(operation, curve))
+            self.station.sweep(
+                operation, self.run.id, at.position, self.limits,
+                lambda probed: self._keep(operation, at, probed, operation.purpose),
+            )  # fmt: skip
+            self._tell(operation, at, self.result.sweeps)
+            self._refuse_blind(operation, at)
+        else:
+            self._check_known(operation, at.position)
+            self._tell(operation, at, self.result.sweeps)
 
     def _route(self, operation: Route, at: Place) -> None:
-        curve = self._known(operation, at.position)
-        if curve is None:
-            curve = self.station.route(operation, self.limits)
-            self._keep(operation, at, curve, "route")
-        self.result.routes.append(self._summary(operation, curve))
+        if not self.run.has(at.position, operation.dataset):
+            connected = np.zeros(self.seen_S.shape, np.bool_)
+            if isinstance(operation.target, RoutedCell):
+                connected[operation.target.row, operation.target.column] = True
+            if self._is_lost(at, operation.dataset, connected):
+                return
+            self._keep(operation, at, self.station.route(operation, self.limits), "route")
+        else:
+            self._check_known(operation, at.position)
+        self._tell(operation, at, self.result.routes)
+
+    def _tell(self, operation: Sweep | Route, at: Place, told: list[dict[str, Any]]) -> None:
+        """Sum up what is kept of a sweep or route, and name what of it is no measurement."""
+        block = self.run.block(at.position, operation.dataset)
+        curve = block.load()
+        bad, problem = block.attributes.get("bad", ()), block.attributes.get("problem", "")
+        found = self._summary(operation, curve)
+        told.append({**found, **({"bad": bad} if bad else {}), **({"problem": problem} if problem else {})})
+        if "answer" in block.attributes:
+            answer = str(block.attributes["answer"])
+            reason = f"{_what(operation)}: its {len(bad)} points cannot be told from one another in the answer {_short(answer)}"
+            self._flaw(at, operation.dataset, reason, points=len(bad))
+        else:
+            for each in bad:
+                which = f"point {each['point']} of {len(curve)} (from 0), at {show(each['level_V'], 'V')}"
+                reason = f"{_what(operation)}: {which}, is no measurement: the unit answered {_short(each['said'])}"
+                self._flaw(at, operation.dataset, reason, **each)
+        if problem:
+            self._flaw(
+                at, operation.dataset, f"{_what(operation)}: after its points had come: {problem}", problem=problem
+            )
+
+    def _flaw(self, at: Place, dataset: str, reason: str, **more: Any) -> None:
+        self.result.flaws.append({"position": at.position, "dataset": dataset, "reason": reason, **more})
+
+    def _refuse_blind(self, operation: Sweep, at: Place) -> None:
+        """A unit that measures nothing at all tells nothing of the pulses that it gives: the next is a person's decision."""
+        if operation.as_pulse is None or self.run.block(at.position, operation.dataset).load()["good"].any():
+            return
+        raise OutOfLimits(
+            f"{self.result.flaws[-1]['reason']}. No point of it is a measurement, so the run stopped before another pulse; the "
+            "cell had its own. Find out why, then go on: no pulse is given again",
+            operation.source,
+        )
 
     def knows(self, position: str, dataset: str) -> bool:
         """Return whether a block is there and whole."""
@@ -145,14 +199,10 @@ class Performer:
             return False
         return True
 
-    def _known(self, operation: Sweep | Route, position: str) -> npt.NDArray[Any] | None:
-        """Return what an earlier attempt has measured of an operation, None for nothing."""
-        if not self.run.has(position, operation.dataset):
-            return None
+    def _check_known(self, operation: Sweep | Route, position: str) -> None:
+        """Compare what an earlier attempt has measured with what stands at its place now."""
         block = self.run.block(position, operation.dataset)
-        array = block.load()
-        self.earlier.check(operation, block, array)
-        return array
+        self.earlier.check(operation, block, block.load())
 
     def _unspent(self, cells: CellSelection) -> CellSelection:
         """Return those of an operation's cells that did not have its pulse in an earlier attempt."""
@@ -163,13 +213,13 @@ class Performer:
         found = summary(operation, curve, self.station.board.read_voltage_V)
         return {**found, "smu": chosen_smu(operation, self.station.smus)}
 
-    def _keep(self, operation: Sweep | Route, at: Place, curve: Curve, kind: str) -> None:
-        found = self._summary(operation, curve)
+    def _keep(self, operation: Sweep | Route, at: Place, probed: Probed, kind: str) -> None:
+        found = self._summary(operation, probed.curve)
         place = ("row", "column", "target", "peak_V")
         self.run.append(
             at.position,
             operation.dataset,
-            curve,
+            probed.curve,
             form="curve",
             kind=kind,
             smu=found["smu"],
@@ -177,6 +227,7 @@ class Performer:
             gate_V=operation.gate_V,
             conversions=0,
             **{name: found[name] for name in place if name in found},
+            **probed.attributes(levels_of(operation)),
             **at.attributes,
         )
 
@@ -210,28 +261,37 @@ class Performer:
                     look = Look(self.run.id, known.attributes["written_at"])
                     self.station.take(block, start, look, known.attributes["operation"])
                 return
-        since = self._pulsed_since(operation, position) if self._behind else 0
-        if since:
+        if self._is_lost(at, operation.dataset, operation.cells.bits):
             if operation.is_last:
                 self.seen_S[operation.cells.bits] = np.nan
                 self._before = None
-            # What would be read now is what came of those pulses.
-            self.result.lost.append({"position": position, "dataset": operation.dataset, "cells": since})
             return
         last = self.station.ledger.last_id
         block = self.station.read(operation, self.limits, self.run.id)
         self._see(operation, block, start)
         self.run.append_cells(at.position, operation, block, self.station.calibration.record, last, **at.attributes)
 
-    def _pulsed_since(self, operation: Read, position: str) -> int:
-        """Count the cells of a read that this run has pulsed at a later place of its plan."""
+    def _is_lost(self, at: Place, dataset: str, cells: Bools) -> bool:
+        """Say whether something harmless that is not there any more cannot be done again: what would be measured now is what
+        came of pulses that this run gave at later places of its plan.
+
+        ``cells``: bool[rows, columns], those that it is about.
+        """
+        if not self._behind:
+            return False
         later = np.zeros(self.seen_S.shape, np.bool_)
         self._behind = False
         for entry in self.station.ledger.of_run(self.run.id):
-            if in_order(entry.position) > in_order(position):
+            if in_order(entry.position) > in_order(at.position):
                 self._behind = True
                 later |= entry.spent.bits
-        return int(np.count_nonzero(later & operation.cells.bits))
+        since = int(np.count_nonzero(later & cells))
+        if not since:
+            return False
+        self.result.lost.append({"position": at.position, "dataset": dataset, "cells": since})
+        which = f"the block {at.position} of {dataset!r} is lost"
+        self._flaw(at, dataset, f"{which}, and {since:,} of its cells were pulsed since", lost=True)
+        return True
 
     def _see(self, operation: Read, block: npt.NDArray[Any], start: int) -> None:
         """Take a block of this run as what its expectations are about, whatever other runs have read since."""
@@ -272,7 +332,10 @@ class Performer:
             self.earlier.check(operation, known, array)
             self._count(operation, array["product"], int(known.attributes["saturated"]))
             return
-        columns = np.flatnonzero(operation.pattern.enabled)
+        pattern = operation.pattern
+        if self._is_lost(at, operation.dataset, pattern.driven[:, None] & pattern.enabled):
+            return
+        columns = np.flatnonzero(pattern.enabled)
         sums, products = self.station.multiply(operation, columns, self.limits)
         saturated = int(sums.saturated.sum())
         self._count(operation, products, saturated)
@@ -284,10 +347,10 @@ class Performer:
             block,
             form="products",
             columns=columns.tolist(),
-            groups=operation.pattern.groups_of(columns, self.station.board.lines_at_once).tolist(),
+            groups=pattern.groups_of(columns, self.station.board.lines_at_once).tolist(),
             bits=operation.bits,
             conversions=sums.conversions,
-            gates=operation.pattern.digest,
+            gates=pattern.digest,
             saturated=saturated,
             calibration=self.station.calibration.record,
             **at.attributes,
@@ -384,6 +447,17 @@ def _of_reference(operation: ReferenceRead, block: npt.NDArray[Any], top: int) -
         "column_spread_code": float(of_columns.std()),
         "saturated": int(np.count_nonzero((codes == 0) | (codes == top))),
     }
+
+
+def _what(operation: Sweep | Route) -> str:
+    target = operation.target
+    if isinstance(operation, Route):
+        return f"{operation.dataset!r} of {target}"
+    return f"{operation.purpose} sweep of cell ({operation.target.row}, {operation.target.column})"
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")
 
 
 def _loop(at: Place) -> dict[str, Any]:

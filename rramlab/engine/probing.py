@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rramlab.base.errors import InstrumentError
 from rramlab.drivers.controller import MacroController
@@ -17,10 +17,42 @@ from rramlab.drivers.smu.readings import Reading, SweepCurve, SweepProgram
 from rramlab.engine.interrupts import Interrupts
 from rramlab.macro.routes import RoutedDac, Target
 from rramlab.plan.operations import Route, Sweep
+from rramlab.runs.curves import Curve, curve, measured
 
 _NAP_S = 0.05  # between two signs of life while a route is held; the dead man's switch waits up to 1 s
-CURVE = [("voltage", np.float64), ("current", np.float64), ("in_compliance", np.bool_)]
-Curve = npt.NDArray[Any]  # structured array[points] of CURVE: volts, amperes, whether the unit's limit held the output
+
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """What was measured at a unit. ``said``: what it answered for each point that is no measurement, by its number from 0;
+    ``answer``: the whole of it, where points could not be told from one another; ``problem``: what failed after its points
+    came, empty where nothing did.
+    """
+
+    curve: Curve
+    said: Mapping[int, str] = field(default_factory=dict)
+    answer: str | None = None
+    problem: str = ""
+
+    def attributes(self, levels_V: Sequence[float]) -> dict[str, Any]:
+        """Return what a block says of it beside the curve: nothing where every point is a measurement.
+
+        ``levels_V``: what was asked for, point by point.
+        """
+        found: dict[str, Any] = {}
+        if self.said:
+            found["bad"] = [
+                {"point": at, "level_V": float(levels_V[at]), "said": said} for at, said in sorted(self.said.items())
+            ]
+        if self.answer is not None:
+            found["answer"] = self.answer
+        if self.problem:
+            found["problem"] = self.problem
+        return found
+
+
+class PathOpened(InstrumentError):
+    """The board has opened a path before what goes through it was measured: its points say nothing of the cell."""
 
 
 class Probe:
@@ -53,31 +85,41 @@ class Probe:
             smu.source_voltage(0.0, tick)
             smu.compliance(amperes=operation.compliance_A, tick=tick)
 
-    def sweep(self, operation: Sweep, gate: int, op_id: int) -> Curve:
-        """Sweep the cell, its word line at the DAC code ``gate``; ``op_id``: of the ledger, 0 for a read."""
-        program = SweepProgram.staircase(
-            operation.peak_V, operation.points, operation.dwell_s, operation.compliance_A, operation.both_ways
-        )
-        with self._routed(operation.target, gate, op_id):
-            found: SweepCurve = self.smu.sweep(program, self.tick)
-        return _curve(found.voltage_V, found.current_A, found.in_compliance)
+    def sweep(self, operation: Sweep, gate: int, op_id: int, came: Callable[[Probed], None]) -> None:
+        """Sweep the cell, its word line at the DAC code ``gate``; ``op_id``: of the ledger, 0 for a read.
 
-    def route(self, operation: Route, bias: int) -> Curve:
+        ``came``: told what was measured once the path is open again, also where something failed after the points came: a
+        sweep cannot be taken back.
+
+        Raises:
+            PathOpened: the points that came are not those of the cell. Whatever failed.
+        """
+        self.smu.swept = None
+        try:
+            with self._routed(operation.target, gate, op_id):
+                self.smu.swept = self.smu.sweep(program_of(operation), self.tick)
+        except PathOpened:
+            raise
+        except BaseException as error:
+            if self.smu.swept is not None:
+                came(_probed(self.smu.swept, str(error) or type(error).__name__))
+            raise
+        came(_probed(self.smu.swept))
+
+    def route(self, operation: Route, bias: int) -> Probed:
         """Connect, measure, hold, release. Without a voltage a cell or resistor is connected and not measured."""
         readings: list[Reading] = []
-        measured = operation.voltage_V > 0 or isinstance(operation.target, RoutedDac)
+        measures = operation.voltage_V > 0 or isinstance(operation.target, RoutedDac)
         with self._routed(operation.target, bias, 0):
-            if measured:
+            if measures:
                 if not isinstance(operation.target, RoutedDac):
                     self.smu.source_voltage(operation.voltage_V, self.tick)
                 self.smu.output(True, self.tick)
                 readings = [self.smu.measure(self.tick) for _ in range(operation.count)]
             self._hold(operation.hold_s)
-        return _curve(
-            [each.voltage_V for each in readings],
-            [each.current_A for each in readings],
-            [each.in_compliance for each in readings],
-        )
+        bad = {at: each.bad for at, each in enumerate(readings) if each.bad}
+        volts, amperes = [each.voltage_V for each in readings], [each.current_A for each in readings]
+        return Probed(curve(volts, amperes, [each.in_compliance for each in readings], bad), bad)
 
     def _hold(self, span_s: float) -> None:
         """Keep the route for ``span_s``, or until a stop is asked for."""
@@ -104,37 +146,52 @@ class Probe:
         status = self.controller.status()
         if not status.routed:
             said = f"; it says: {'; '.join(status.errors)}" if status.errors else ""
-            raise InstrumentError(
+            raise PathOpened(
                 f"the board has opened the path of {target} before the measurement was over{said}. What was measured is not "
                 "kept; a sweep above the read voltage counts as a pulse. Find out why (a board that was switched off, "
                 "a host that was held up for longer than the dead-man time), then start anew"
             )
 
 
-def _curve(voltage_V: Any, current_A: Any, in_compliance: Any) -> Curve:
-    block = np.zeros(len(voltage_V), CURVE)
-    block["voltage"], block["current"], block["in_compliance"] = voltage_V, current_A, in_compliance
-    return block
+def program_of(operation: Sweep) -> SweepProgram:
+    """Return what a unit is told to do for a sweep."""
+    return SweepProgram.staircase(
+        operation.peak_V, operation.points, operation.dwell_s, operation.compliance_A, operation.both_ways
+    )
+
+
+def levels_of(operation: Sweep | Route) -> list[float]:
+    """Return the level of every point in V."""
+    if isinstance(operation, Route):
+        return [operation.voltage_V] * operation.count
+    return [float(level) for level in program_of(operation).levels_V]
+
+
+def _probed(found: SweepCurve, problem: str = "") -> Probed:
+    return Probed(
+        curve(found.voltage_V, found.current_A, found.in_compliance, found.bad), found.bad, found.answer, problem
+    )
 
 
 def summary(operation: Sweep | Route, curve: Curve, read_V: float) -> dict[str, Any]:
-    """Say a curve or its measurements in a few figures: what a run's result holds.
+    """Say a curve or its measurements in a few figures: what a run's result holds. Points that are no measurement are left out.
 
     ``read_V``: the conductance of a sweep is that at the level nearest to it on the last branch, out of compliance; of one
     that changes the cell and ends at its peak, at the highest level.
     """
-    voltage, current = curve["voltage"], curve["current"]
+    voltage, current, good = curve["voltage"], curve["current"], curve["good"]
+    known = measured(curve)
     found: dict[str, Any] = {
         "dataset": operation.dataset,
         "smu": operation.smu,
         "points": len(curve),
-        "in_compliance": int(np.count_nonzero(curve["in_compliance"])),
-        "max_current_A": float(np.abs(current).max(initial=0.0)),
+        "in_compliance": int(np.count_nonzero(known["in_compliance"])),
+        "max_current_A": float(np.abs(known["current"]).max(initial=0.0)),
         "compliance_A": operation.compliance_A,
         "gate_V": operation.gate_V,
     }
     if isinstance(operation, Route):
-        volts, amperes = (float(part.mean()) if len(curve) else 0.0 for part in (voltage, current))
+        volts, amperes = (float(known[part].mean()) if len(known) else 0.0 for part in ("voltage", "current"))
         return {
             **found,
             "target": str(operation.target),
@@ -142,10 +199,10 @@ def summary(operation: Sweep | Route, curve: Curve, read_V: float) -> dict[str, 
             "current_A": amperes,
             "conductance_S": amperes / volts if volts and not isinstance(operation.target, RoutedDac) else None,
         }
-    last = voltage[operation.points - 1 :] if operation.both_ways else voltage
-    first = len(voltage) - len(last)
+    first = operation.points - 1 if operation.both_ways else 0
+    last = np.where(good, voltage, 0.0)[first:]
     # Near 0 V the unit's own offsets are larger than what it measures.
-    usable = np.flatnonzero(~curve["in_compliance"][first:] & (np.abs(last) > 0.01 * operation.peak_V)) + first
+    usable = np.flatnonzero((good & ~curve["in_compliance"])[first:] & (np.abs(last) > 0.01 * operation.peak_V)) + first
     # What a sweep one way has made of the cell shows at its end alone.
     changed = operation.as_pulse is not None and not operation.both_ways
     wanted_V = operation.peak_V if changed else read_V

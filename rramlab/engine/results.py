@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import Any
 
+from rramlab.base.errors import OutOfLimits
 from rramlab.runs.store import Run
+
+_MOST_SHOWN = 8  # flaws in an error
 
 
 class State(Enum):
@@ -63,6 +66,9 @@ class RunResult:
     ``sweeps``, ``routes``: a summary of every curve and of everything measured at a source-measure unit, see
     :func:`rramlab.engine.probing.summary`; a sweep whose curve was lost has ``lost``. ``references``: of every read of a
     reference resistor (None: of open inputs) the mean over the columns and their spread, in codes.
+
+    ``flaws``: what the plan asked for and the run does not have as it should: points that are no measurement, curves and
+    reads that are lost. Each has ``position``, ``dataset`` and, in words, ``reason``; a run with one does not end well.
     """
 
     run_id: str
@@ -84,6 +90,7 @@ class RunResult:
         default_factory=list
     )  # reads whose block is gone and whose cells were pulsed since
     reconciled: list[dict[str, Any]] = field(default_factory=list)
+    flaws: list[dict[str, Any]] = field(default_factory=list)
     key: str = ""  # that it was begun under
     already_done: bool = False  # when it was asked for: nothing was done now
 
@@ -103,4 +110,22 @@ class RunResult:
 
     @property
     def passed(self) -> bool:
-        return all(check["passed"] for check in self.checks)
+        return not self.flaws and all(check["passed"] for check in self.checks)
+
+
+class Flawed(OutOfLimits):
+    """A plan was carried out to its end, but not all that it asked for was measured, or is still there.
+
+    ``result``: what the run did.
+    """
+
+    def __init__(self, result: RunResult) -> None:
+        self.result = result
+        self.run = result.run_id
+        shown = [str(each["reason"]) for each in result.flaws[:_MOST_SHOWN]]
+        more = len(result.flaws) - len(shown)
+        listed = "; ".join([*shown, *([f"and {more:,} more, see its record"] if more else [])])
+        super().__init__(
+            f"run {result.run_id} was carried out to its end, but not all that it asked for was measured: {listed}. "
+            "What was measured is kept, and no pulse is given again: a resume would end as this does"
+        )

@@ -13,7 +13,7 @@ from rramlab.engine.earlier import Earlier
 from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.pace import Pace
 from rramlab.engine.performing import Performer, Place
-from rramlab.engine.results import TRANSITIONS, Listener, Progress, RunResult, State
+from rramlab.engine.results import TRANSITIONS, Flawed, Listener, Progress, RunResult, State
 from rramlab.engine.station import Station
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.regions import Region
@@ -44,6 +44,7 @@ class Runner:
         self.interrupts, self.listen, self.make_safe = interrupts, listen, make_safe
         self.state = State.CREATED
         self.result = RunResult(run.id, station.die_id, str(run.folder), key=str(run.record.get("key", "")))
+        self._complete = False  # every step was carried out
         self.made_safe = False  # tried, whatever came of it
         self._resumed = resumed
         self._performer = Performer(station, run, plan.limits, self.result, resumed)
@@ -60,7 +61,8 @@ class Runner:
         """Execute every operation that is not yet done.
 
         Raises:
-            Stopped, Refused, OutOfLimits or whatever failed, after the run's record says so. What was measured is kept.
+            Stopped, Refused, OutOfLimits or whatever failed, after the run's record says so. What was measured is kept. Flawed:
+            every step was carried out, and some of what was asked for is no measurement, or is lost.
         """
         self._move(State.RUNNING)
         try:
@@ -72,6 +74,9 @@ class Runner:
                 self._timed(step, place("", index, len(self.plan.steps)))
             self._performer.earlier.leave()
             self._tell(len(self.plan.steps), "done")
+            self._complete = True
+            if self.result.flaws:
+                raise Flawed(self.result)
         except BaseException as error:
             # Safe before anything is written; and what is written is written even if that failed.
             with self.interrupts.held():
@@ -119,6 +124,8 @@ class Runner:
             checks=result.checks,
             bystanders=result.bystanders,
             lost=result.lost,
+            flaws=result.flaws,
+            complete=self._complete,
             contact=result.contact,
             products=result.products,
             sweeps=result.sweeps,

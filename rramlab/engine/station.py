@@ -16,7 +16,7 @@ from rramlab.drivers.smu.instrument import Smu
 from rramlab.engine.contact import ContactReport, judge
 from rramlab.engine.guard import Guard, chosen_smu
 from rramlab.engine.interrupts import Interrupts
-from rramlab.engine.probing import Curve, Probe
+from rramlab.engine.probing import Probe, Probed
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.cells import Bools, CellSelection, CellState, is_conducting
@@ -44,6 +44,10 @@ Block = npt.NDArray[Any]
 
 
 def _forget(report: ContactReport, block: Block) -> None:
+    """Keep nothing."""
+
+
+def _drop(probed: Probed) -> None:
     """Keep nothing."""
 
 
@@ -158,12 +162,16 @@ class Station:
         return report
 
     @contextmanager
-    def _undelivered_if_refused(self, op_id: int) -> Iterator[None]:
-        """Write down that no cell felt an operation which the board, or the unit's own limits, refused."""
+    def _undelivered_if_refused(self, op_id: int, delivered: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Write down that no cell felt an operation which the board, or the unit's own limits, refused.
+
+        ``delivered``: whether its outcome is known already.
+        """
         try:
             yield
         except (NotDone, Refused):
-            self.ledger.finish(op_id, self._nothing)
+            if not delivered():
+                self.ledger.finish(op_id, self._nothing)
             raise
 
     def read(self, operation: Read, limits: Limits | None = None, run: str = "") -> npt.NDArray[Any]:
@@ -231,10 +239,17 @@ class Station:
         groups = operation.pattern.groups_of(columns, self.board.lines_at_once)
         return sums, self.calibration.products(sums.codes, columns, groups, operation.bits)
 
-    def sweep(self, operation: Sweep, run: str, position: str, limits: Limits | None = None) -> Curve:
+    def sweep(
+        self,
+        operation: Sweep,
+        run: str,
+        position: str,
+        limits: Limits | None = None,
+        keep: Callable[[Probed], None] = _drop,
+    ) -> None:
         """Sweep one cell. All but a read is one pulse of its kind in the ledger: intent, sweep, outcome.
 
-        Returns a structured array[points]: ``voltage`` in V, ``current`` in A, ``in_compliance``.
+        ``keep``: told what was measured, whatever fails after the points came.
 
         Raises:
             Refused, UsageError: nothing was energised by it.
@@ -247,16 +262,24 @@ class Station:
         probe.prepare(operation)
         gate = self.calibration.dac_code(operation.gate_V)
         if pulse is None:
-            return probe.sweep(operation, gate, 0)
+            probe.sweep(operation, gate, 0, keep)
+            return
         op_id = self.ledger.intend(pulse, run, position, self.identity.boot_nonce, self.identity.board_serial)
         self.conductance_S[operation.cells.bits] = np.nan
-        with self._undelivered_if_refused(op_id):
-            curve = probe.sweep(operation, gate, op_id)
-        self.ledger.finish(op_id, operation.cells)
-        self.controller.acknowledge(op_id)
-        return curve
 
-    def route(self, operation: Route, limits: Limits | None = None) -> Curve:
+        delivered = False
+
+        def came(probed: Probed) -> None:
+            nonlocal delivered
+            self.ledger.finish(op_id, operation.cells)
+            delivered = True
+            keep(probed)
+
+        with self._undelivered_if_refused(op_id, lambda: delivered):
+            probe.sweep(operation, gate, op_id, came)
+        self.controller.acknowledge(op_id)
+
+    def route(self, operation: Route, limits: Limits | None = None) -> Probed:
         """Connect, measure, hold and release a cell, a reference resistor or a DAC channel; see :meth:`sweep`."""
         self.guard.admit(operation, limits)
         probe = self._probe(operation)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rramlab.base.units import show
 from rramlab.report.figures import save_figure
 from rramlab.report.theme import DASHES, FIVE, FOUR, INK, ONE, SERIES, SOFT, THREE, TWO, drawing
+from rramlab.runs.curves import measured, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,13 +40,15 @@ def save_curve(curve: npt.NDArray[Any], path: Path, title: str, compliance_A: fl
 def draw_curves(figure: Figure, curves: Sequence[tuple[npt.NDArray[Any], str]], compliance_A: float) -> None:
     """Draw current over voltage, and its magnitude on a logarithmic scale, of one curve or of several with their names.
 
-    A curve: structured array[points] with ``voltage`` in V, ``current`` in A and ``in_compliance``. Points at which the
-    unit's limit held the output are marked; the arrows of a single curve say in which order its points were taken.
+    A curve: see :mod:`rramlab.runs.curves`. Points at which the unit's limit held the output are marked, those that are no
+    measurement left out and counted; the arrows of a single curve say in which order its points were taken.
     """
     linear, logarithmic = figure.subplots(1, 2)
-    unit, scale = _unit(max(float(np.abs(curve["current"]).max(initial=0.0)) for curve, _ in curves))
+    known = [(measured(whole(curve)), name) for curve, name in curves]
+    left_out = sum(len(curve) for curve, _ in curves) - sum(len(curve) for curve, _ in known)
+    unit, scale = _unit(max(float(np.abs(curve["current"]).max(initial=0.0)) for curve, _ in known))
     limited_anywhere = drawable = False
-    for number, (curve, name) in enumerate(curves):
+    for number, (curve, name) in enumerate(known):
         volts, limited, current = curve["voltage"], curve["in_compliance"], curve["current"] * scale
         magnitude = np.where(current == 0, np.nan, np.abs(current))
         drawable |= bool(np.isfinite(magnitude).any())
@@ -60,7 +63,7 @@ def draw_curves(figure: Figure, curves: Sequence[tuple[npt.NDArray[Any], str]], 
                 label = "_again" if limited_anywhere else "in compliance"
                 axes.plot(volts[limited], values[limited], "o", color=_LIMIT, fillstyle="none", label=label)
         limited_anywhere |= bool(limited.any())
-        if len(curves) == 1:
+        if len(curves) == 1 and len(curve):
             _arrows(linear, volts, current, colour)
     for axes, label in ((linear, f"current ({unit})"), (logarithmic, f"|current| ({unit})")):
         if limited_anywhere:
@@ -69,7 +72,9 @@ def draw_curves(figure: Figure, curves: Sequence[tuple[npt.NDArray[Any], str]], 
         axes.grid()
     if drawable:
         logarithmic.set_yscale("log")
-    if limited_anywhere or any(name for _, name in curves):
+    if left_out:
+        linear.plot([], [], " ", label=f"left out: {left_out} {'point' if left_out == 1 else 'points'} not measured")
+    if limited_anywhere or left_out or any(name for _, name in curves):
         linear.legend()
 
 

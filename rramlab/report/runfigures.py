@@ -20,6 +20,7 @@ from rramlab.report.probing import draw_contact, draw_curves
 from rramlab.report.rounds import Axis, Series, axis_of
 from rramlab.report.theme import DASHES, MARKERS, ONE, SERIES, SOFT
 from rramlab.report.wording import say_labels
+from rramlab.runs.curves import measured
 from rramlab.runs.store import Block
 
 if TYPE_CHECKING:
@@ -210,7 +211,12 @@ def _curves(found: Findings) -> Iterator[Picture]:
         chosen = [every[index] for index in np.unique(np.linspace(0, len(every) - 1, _MOST_CURVES).astype(int))]
         named = [(curve, _curve_name(block) if len(every) > 1 else "") for block, curve in chosen]
         compliance = float(every[0][0].attributes.get("compliance_A", 0.0))
-        peak = max(float(np.abs(curve["current"]).max(initial=0.0)) for _, curve in every)
+        peak = max(float(np.abs(measured(curve)["current"]).max(initial=0.0)) for _, curve in every)
+        left_out = sum(int(np.count_nonzero(~curve["good"])) for _, curve in every)
+        notes = [f"{len(chosen)} of {len(every)} curves are drawn, evenly chosen."] if len(chosen) < len(every) else []
+        if left_out:
+            several = "point is no measurement and is" if left_out == 1 else "points are no measurements and are"
+            notes.append(f"{left_out:,} {several} left out.")
         what = _curve_name(every[0][0]) if len(every) == 1 else f"{len(every)} curves"
         yield Picture(
             _file_name(f"curve-{step}-{dataset}"),
@@ -218,7 +224,7 @@ def _curves(found: Findings) -> Iterator[Picture]:
             f"Current over voltage, linear and logarithmic: {what}, at most {show(peak, 'A')}.",
             partial(draw_curves, curves=named, compliance_A=compliance),
             (7.2, 3.6),
-            f"{len(chosen)} of {len(every)} curves are drawn, evenly chosen." if len(chosen) < len(every) else "",
+            " ".join(notes),
         )
 
 

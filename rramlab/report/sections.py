@@ -105,11 +105,17 @@ def judged(found: Findings) -> Html | None:
     if undisturbed:
         often = "once" if compared == 1 else f"{compared:,} times"
         note = f"Cells beside those that were pulsed were compared {often}; none was disturbed."
+    flaws: Rows = [
+        (str(each.get("position")), str(each.get("dataset")), str(each.get("reason")))
+        for each in found.record.get("flaws") or []
+        if isinstance(each, dict)
+    ]
     head = ("check", "verdict", "cells", "conducting", "median", "expected")
     return section(
         "Checks",
         "checks",
         shortened(head, rows, "Every judgement of this run", (2, 3, 4)),
+        shortened(("step", "data set", "what"), flaws, "What was not measured, or is lost", ()),
         tag("p", note, class_="note") if note else None,
         *(tag("p", said, class_="note") for said in ages[:MOST_ROWS]),
     )
@@ -258,7 +264,7 @@ def probed(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
         what = each.get("target") or f"{each.get('kind')} sweep of cell ({each.get('row')}, {each.get('column')})"
         if each.get("lost"):
             rows.append(
-                (str(what), "its curve was lost with a process that was killed; it is not repeated", "", "", "", "")
+                (str(what), "its curve was lost with a process that was killed; it is not repeated", "", "", "", "", "")
             )
             continue
         conductance = each.get("conductance_S")
@@ -267,18 +273,19 @@ def probed(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
             (
                 str(what),
                 f"{int(each.get('points', 0)):,}",
+                f"{len(each['bad']):,}" if each.get("bad") else "",
                 f"{int(each.get('in_compliance', 0)):,}",
                 show(float(each.get("max_current_A", 0.0)), "A"),
                 f"{show(conductance, 'S')}{at}" if conductance is not None else "none",
                 str(each.get("smu", "")),
             )
         )
-    head = ("what", "points", "in compliance", "highest current", "conductance", "unit")
+    head = ("what", "points", "not measured", "in compliance", "highest current", "conductance", "unit")
     return section(
         "Source-measure unit",
         "probed",
         figures(pictures.get("curves", [])),
-        shortened(head, rows, "Sweeps and routes", (1, 2, 3, 4)),
+        shortened(head, rows, "Sweeps and routes", (1, 2, 3, 4, 5)),
     )
 
 

@@ -52,6 +52,10 @@ def verdict(found: Findings) -> Verdict:
         case "refused":
             headline = "Refused: a limit, a missing arming or a missing precondition forbade it"
             return Verdict("warn", headline, reason, f"Change what the reason names. {goes_on}", resume)
+        case "failed" if record.get("complete") and record.get("flaws"):
+            headline = "Carried out to its end, but not all that it asked for was measured, or is still there"
+            advice = "The table of checks lists what; the rest is whole. No pulse is given again by a resume."
+            return Verdict("bad", headline, reason, advice)
         case "failed" if failed or _contact_failed(found):
             advice = "Find out why before more cells are pulsed: the reason says where to look."
             return Verdict("bad", "Failed: a measurement was not as expected", reason, f"{advice} {goes_on}", resume)

@@ -119,7 +119,7 @@ def _table(group: Any) -> Table:
     if "product" in group:
         return _points(group, ("sums", "product"), ("vector", "output"))
     if "current" in group:
-        return _points(group, ("voltage", "current", "in_compliance"), ("point",))
+        return _points(group, ("voltage", "current", "in_compliance", "good"), ("point",))
     return _points(group, ("codes",), ("repeat", "column"))
 
 

@@ -28,7 +28,7 @@ _CELLS = (
 _CHUNK_ROWS = 64  # at most
 _NUMBERED = re.compile(r"(?:loop|code)_[0-9]+")  # coordinates, and columns of an exported table
 _PRODUCTS = (("sums", "1"), ("product", "S"))
-_CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"))
+_CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"), ("good", "1"))
 _REFERENCE = (("codes", "1"),)
 # What a curve was: its cell or target, which pulse a sweep counts as, and what the source-measure unit was set to; of a
 # product: how many bits its inputs had, and which gate pattern it ran through; of a reference read: which resistor (or
@@ -52,8 +52,8 @@ def write_h5(run: Run, target: Path) -> Path:
     uint16[row, column] and ``valid`` bool[row, column], and ``conductance`` float32[row, column] in siemens derived from
     them (the attribute ``isolated``: while other cells were cut off); ``sums`` int32[vector, output] of a multiply with
     ``product``, float32, siemens × code; ``voltage`` and ``current`` float64[point] of a sweep or route with
-    ``in_compliance``, bool, and what it was as attributes; ``codes`` uint16[repeat, column] of a reference read, and what
-    it was.
+    ``in_compliance`` and ``good``, bool (not good: that point is no measurement), and what it was as attributes; ``codes``
+    uint16[repeat, column] of a reference read, and what it was.
 
     A step in a loop, ``step-003-001-read``, has a leading dimension ``round`` with coordinates: ``loop_1`` (the number of
     the round in the outermost loop), ``loop_2`` …; one for each label of a ``for_each``, with its unit; ``time`` in s since

@@ -26,6 +26,7 @@ from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.plan.operations import Read
 from rramlab.plan.plan import Plan
+from rramlab.runs.curves import whole
 
 Status = Literal["running", "done", "failed", "stopped", "refused"]
 _STAMP = "%Y%m%d-%H%M%S-%f"
@@ -67,7 +68,8 @@ class Block:
             data = self.path.read_bytes()
             if zlib.crc32(data) != self.attributes["crc32"]:
                 raise ValueError("its checksum differs")
-            return np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+            array = np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+            return whole(array) if self.attributes.get("form") == "curve" else array
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
                 f"the block {self.path} is damaged ({error}); the other blocks are not affected. Restore it from a copy, or "

@@ -111,6 +111,34 @@ def test_reads_are_those_of_the_cells_with_the_record_and_not_without(desk):
         path.rename(path.with_name(path.name.removeprefix("not-")))
 
 
+def test_readings_that_are_no_measurement_are_left_out_and_named(desk):
+    """One of a unit's readings beyond its range costs that reading, not the procedure."""
+    path = desk.folder / "bench.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("address: simulated}", "address: simulated, options: {faults: {over: 50}}}"))
+    try:
+        desk.description = describe_bench(desk.folder)
+        for name, count in (("dac", 1), ("adc", 1), ("smu", 2)):
+            done = desk.calibrate(name)
+            assert len(done.left_out) >= count, name
+            assert all("is no measurement" in said for said in done.left_out)
+            run = find_run(desk.description.data / "runs", done.run)
+            assert run.record["status"] == "failed"
+            assert run.record["complete"]
+            assert done.kept
+        truth = desk.board
+        assert abs(desk.newest("board", "SIM-0009").record.dac.gain.value - truth._dac_gain) < 1e-3
+        blind = text.replace("address: simulated}", "address: simulated, options: {faults: {over: 1}}}")
+        path.write_text(blind)
+        desk.description = describe_bench(desk.folder)
+        for name in ("dac", "adc", "smu"):
+            with pytest.raises(DataError, match=r"measurement|levels"):
+                desk.calibrate(name)
+    finally:
+        path.write_text(text)
+        desk.description = describe_bench(desk.folder)
+
+
 def test_board_and_unit_agree_once_calibrated(desk):
     section = desk.calibrate("smu").found.sections["board"]["agreement"]
     assert section.agrees

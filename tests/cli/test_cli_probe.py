@@ -218,3 +218,53 @@ def test_a_protocol_may_have_several_sweeps_and_errors_name_their_line(lab, tmp_
     assert answer.exit_code == 2
     assert "mine.yaml:7:" in answer.stderr
     assert "raed" in answer.stderr
+
+
+# points that are no measurement --------------------------------------------------------------------------------
+
+OVER = SMU.replace('{model: "2400"}', '{model: "2400", faults: {over: 30}}')
+
+
+def test_one_reading_beyond_the_range_costs_that_point_alone(tmp_path, rramlab):
+    put(tmp_path, OVER)
+    formed = rramlab("sweep", "--cell", "3,7", "--kind", "electroform", "--voltage", "3.9V", "--points", "51",
+                     "--compliance", "200uA", "--dwell", "1ms", "--arm", DIE, "--png", "iv.png", "--json")  # fmt: skip
+    assert formed.exit_code == 5
+    document = formed.document
+    (flaw,) = document["flaws"]
+    assert flaw["point"] == 29
+    assert f"point 29 of 51 (from 0), at {0.078 * 29:.4g} V" in document["error"]
+    assert "9.9" in document["error"]
+    assert document["curve"]["current"][29] is None
+    assert document["curve"]["good"].count(False) == 1
+    assert is_picture(document["png"])
+    assert "left out: 1 of 51 points" in formed.stderr
+    run = document["run"]
+    resumed = rramlab("resume", run, "--arm", DIE)
+    assert resumed.exit_code == 5
+    assert "lost" not in resumed.stderr + resumed.stdout.replace("Not measured, or lost", "")
+    assert pulses_ever(tmp_path) == 1
+    assert "point 29 of 51" in " ".join(rramlab("runs", "show", run).stdout.split())
+    page = Path(rramlab("report", run, "--json").document["report"]).read_text()
+    assert "not all that it asked for was measured" in page
+    assert "1 point is no measurement and is left out" in page
+
+
+def test_a_lost_curve_is_no_success(lab, tmp_path):
+    formed = lab("sweep", "--cell", "3,7", "--kind", "set", "--voltage", "1V", "--arm", DIE, "--json")
+    assert formed.exit_code == 3  # of a pristine cell
+    formed = lab(
+        "sweep", "--cell", "3,7", "--kind", "electroform", "--voltage", "3.9V", "--arm", DIE, "--json"
+    ).document
+    folder = Path(formed["folder"])
+    for path in (folder / "blocks").glob("*sweep.json"):
+        path.unlink()
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**record, "status": "running"}))
+    resumed = lab("resume", formed["run"], "--arm", DIE, "--json")
+    assert resumed.exit_code == 5
+    (flaw,) = resumed.document["flaws"]
+    assert flaw["lost"]
+    assert "the cell had its pulse and the curve is lost" in resumed.document["error"]
+    assert json.loads((folder / "run.json").read_text())["flaws"] == [flaw]
+    assert pulses_ever(tmp_path) == 1

@@ -24,7 +24,8 @@ class AnsweringUnit:
 
     ``late_s``: how long answers take; ``answer``: what is given instead of the next answers, one by one, None: nothing;
     ``queue``: what stands in the error queue; ``sticky``: the output stays on;
-    ``more_points``: so many more are answered than a sweep has.
+    ``more_points``: so many more are answered than a sweep has; ``swept``: what is answered to a sweep instead; ``afterwards``:
+    what stands in the error queue once a sweep was answered.
     """
 
     name = "tcp://unit:5025"
@@ -41,6 +42,8 @@ class AnsweringUnit:
         self.sent: list[str] = []
         self.measured = 0
         self.more_points = 0
+        self.swept: bytes | None = None
+        self.afterwards: list[str] = []
         self._coming: list[tuple[float, bytes]] = []
         self.levels: list[float] = []  # what was handed over since the last sweep began
         self.values = {
@@ -78,7 +81,7 @@ class AnsweringUnit:
         self.levels += next((found for found in map(self.numbers_in(text), self._lists) if found), [])
         answer = self._answer(text)
         if answer is not None:
-            given = self.answer.pop(0) if self.answer else (answer + self.file.terminators.reply).encode("ascii")
+            given = self.answer.pop(0) if self.answer else (answer + self.file.terminators.reply).encode("latin-1")
             if given is not None:
                 self._coming.append((self.now + self.late_s, given))
 
@@ -101,6 +104,9 @@ class AnsweringUnit:
             return off.replace("0", "1", 1) if self.on else off
         if text == fill(verbs.sweep.start[-1], {**self.values, "points": len(self.levels)}) and self.levels:
             points, self.levels = len(self.levels), []
+            self.queue, self.afterwards = self.queue + self.afterwards, []
+            if self.swept is not None:
+                return self.swept.decode("latin-1")
             return self.numbers(points + self.more_points)
         if self.is_message(text, verbs.measure.sourcing_voltage.send[-1]):
             return self.numbers(1)

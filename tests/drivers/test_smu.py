@@ -111,10 +111,70 @@ def test_long_lists_are_handed_over_in_parts(smu, unit):
 
 
 @pytest.mark.parametrize("difference", [-1, 1])
-def test_a_sweep_with_too_few_or_too_many_points_is_an_error(smu, unit, difference):
+def test_of_a_sweep_with_too_few_or_too_many_points_none_counts_and_the_answer_is_kept(smu, unit, difference):
+    """No point can be told from the next; the pulse that the sweep may have been cannot be taken back."""
     unit.more_points = difference
-    with pytest.raises(InstrumentError, match=f"15 numbers.*found {15 + 3 * difference}"):
+    curve = smu.sweep(PROGRAM)
+    assert sorted(curve.bad) == list(range(5))
+    assert np.isnan(curve.voltage_V).all()
+    assert len(curve.answer.split(unit.file.verbs.sweep.reply.separator)) == 15 + 3 * difference
+    assert smu.measure().bad == ""
+
+
+# What instruments and damaged lines write in the place of a number.
+NO_NUMBERS = (
+    "9.9E37",
+    "+9.910000E+37",
+    "-9.9E+37",
+    "inf",
+    "-inf",
+    "nan",
+    "NAN",
+    "",
+    "?",
+    "1_0",
+    "1E400",
+    "12..5",
+    "\xff7",
+)
+
+
+@pytest.mark.parametrize("column", ["voltage", "current", "status"])
+@pytest.mark.parametrize("text", NO_NUMBERS)
+def test_one_point_that_is_no_measurement_is_marked_and_the_others_stay(smu, unit, text, column):
+    reply = unit.file.verbs.sweep.reply
+    parts = [["0.5", "1e-6", "0"][["voltage", "current", "status"].index(name)] for name in reply.columns] * 5
+    parts[2 * 3 + reply.columns.index(column)] = text
+    unit.swept = reply.separator.join(parts).encode("latin-1")
+    curve = smu.sweep(PROGRAM)
+    assert list(curve.bad) == [2]
+    assert text.replace("\xff", "\ufffd").strip() in curve.bad[2]
+    others = [0, 1, 3, 4]
+    assert curve.voltage_V[others].tolist() == [0.5] * 4
+    assert curve.current_A[others].tolist() == [1e-6] * 4
+    if column != "status":
+        assert np.isnan({"voltage": curve.voltage_V, "current": curve.current_A}[column][2])
+    assert np.isfinite(curve.voltage_V[2]) == (column != "voltage")
+    assert smu.measure().bad == ""
+
+
+def test_a_reading_beyond_what_the_unit_can_source_is_no_measurement(smu, unit):
+    columns = unit.file.verbs.measure.sourcing_voltage.reply.columns
+    for name in ("voltage", "current"):
+        values = {"voltage": 0.5, "current": 1e-6, "status": 0, name: 3 * getattr(unit.file.limits, name)}
+        unit.answer = [",".join(str(values[column]) for column in columns).encode() + b"\n"]
+        assert smu.measure().bad
+
+
+def test_the_points_of_a_sweep_after_which_the_unit_reports_an_error_are_still_known(smu, unit):
+    unit.afterwards = ["something that came too late"]
+    with pytest.raises(InstrumentError, match="came too late"):
         smu.sweep(PROGRAM)
+    assert len(smu.swept.voltage_V) == 5
+    unit.queue = ["refused before it began"]
+    with pytest.raises(InstrumentError, match="refused"):
+        smu.sweep(PROGRAM)
+    assert smu.swept is None
 
 
 def test_a_sweep_that_leaves_the_output_on_is_an_error(smu, unit):
@@ -170,10 +230,20 @@ GARBAGE = {
     "empty": b"\n",
     "words": b"what?\n",
     "wrong numbers": b"1,2\n",
+}
+UNMEASURED = {
     "not a number": b"1,nan,0\n",
     "overflow": b"9.91E37,9.91E37,0\n",
     "an odd status": b"1,1e-6,0.5\n",
 }
+
+
+@pytest.mark.parametrize("what", UNMEASURED)
+def test_a_reading_that_is_no_measurement_is_marked_with_what_was_answered_and_the_next_one_is_right(smu, unit, what):
+    unit.answer = [UNMEASURED[what]]
+    assert smu.measure().bad == UNMEASURED[what].decode().strip()
+    measured = unit.measured
+    assert smu.measure() == Reading((measured + 1) / 8, pytest.approx((measured + 1) * 1e-6), False)
 
 
 @pytest.mark.parametrize("what", GARBAGE)

@@ -9,6 +9,7 @@ from probes import LOST, put_on_the_table, words
 from workbench import SmallBench, conducting_now, hidden, ledger_of, plain_plan, pulse_step
 
 from rramlab.base.errors import InstrumentError, OutOfLimits, Refused, Stopped, UsageError
+from rramlab.engine.results import Flawed
 from rramlab.macro.routes import RoutedCell, RoutedDac, RoutedReference
 from rramlab.plan.limits import Limits
 from rramlab.plan.plan import Plan
@@ -240,8 +241,12 @@ def test_a_sweep_that_broke_off_is_decided_by_the_board_and_not_repeated(session
     smu.fail.clear()
     log.clear()
     run = find_run(session.runs, "last")
-    result = session.resume(run.id, arm=DIE)
+    with pytest.raises(Flawed, match=r"cell \(3, 7\).*had its pulse and the curve is lost") as caught:
+        session.resume(run.id, arm=DIE)
     assert "sweep" not in words(log)
+    result = caught.value.result
+    assert run.record["status"] == "failed"
+    assert run.record["complete"]
     assert result.reconciled[0]["decided_by"] == "the controller's history"
     assert ledger_of(session).entry(entry.op_id).done.count == 1
     assert result.sweeps == [{"dataset": "sweep", "kind": "electroform", "lost": True, "row": 3, "column": 7}]

@@ -5,6 +5,7 @@ import pytest
 from workbench import SmallBench, hidden, ledger_of, plain_plan, pulse_step
 
 from rramlab.base.errors import DataError, InstrumentError
+from rramlab.engine.results import Flawed
 from rramlab.plan.plan import Plan
 from rramlab.plan.programming import encode_array
 from rramlab.plan.steps import (
@@ -130,6 +131,26 @@ def test_bystanders_whose_read_is_lost_are_not_called_undisturbed(session):
     for dataset in ("bystanders-before",):
         (block,) = run.blocks(dataset)
         block.path.with_suffix(".json").unlink()
-    result = session.resume(run.id, arm=DIE)
+    with pytest.raises(Flawed, match=r"bystanders-before.*is lost") as caught:
+        session.resume(run.id, arm=DIE)
+    result = caught.value.result
     assert result.bystanders == 0
     assert [each["dataset"] for each in result.lost] == ["bystanders-before"]
+    assert not result.passed
+    assert run.record["complete"]
+
+
+def test_products_that_are_lost_are_not_made_up_by_those_of_cells_that_were_pulsed_since(session):
+    plan = plain_plan(
+        pulse_step("rows 8-9"),
+        GateStep(rows="rows 8-9"),
+        MultiplyStep(name="before"),
+        pulse_step("row 8", "reset", **RESET),
+        pulse_step("row 1", "reset", **RESET),
+    )
+    run = broken_off(session, plan, 2)
+    (block,) = run.blocks("before")
+    block.path.with_suffix(".json").unlink()
+    with pytest.raises(Flawed, match="'before' is lost"):
+        session.resume(run.id, arm=DIE)
+    assert not list(run.blocks("before"))

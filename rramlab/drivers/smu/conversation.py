@@ -56,8 +56,10 @@ class Conversation:
             self._write(messages, tick)
         self._in_step = in_step  # only an answer shows that no stale one is to come
 
-    def ask(self, messages: Sequence[str], tick: Tick, within_s: float | None = None) -> str:
+    def ask(self, messages: Sequence[str], tick: Tick, within_s: float | None = None, garbled: bool = False) -> str:
         """Send messages and return the line that answers the last one, within ``within_s`` (default: the usual time).
+
+        ``garbled``: bytes that are no text are replaced in it, where what else it says is worth more than none.
 
         Raises:
             Unanswered: too late. InstrumentError: no text. LinkLost: the other end is gone.
@@ -67,11 +69,15 @@ class Conversation:
             if self._drain() or not in_step:
                 self._resynchronise(tick)
             self._write(messages, tick)
-            return self._line(messages[-1], time.monotonic() + (within_s or self._reply_s), tick)
+            return self._line(messages[-1], time.monotonic() + (within_s or self._reply_s), tick, garbled)
+
+    def distrust(self) -> None:
+        """Have the unit say who it is before the next question: what comes next may not be its answer."""
+        self._in_step = False
 
     def misunderstood(self, sent: str, answer: str, expected: str) -> InstrumentError:
         """Return the error for an answer of the wrong shape; what comes next is not trusted before the unit said who it is."""
-        self._in_step = False
+        self.distrust()
         return InstrumentError(
             f"{self.who} was sent {_show(sent)} and answered {_show(answer)}, expected {expected}. {IN_DOUBT}. Check that the "
             "driver file is that of this unit, and baud rate, cable and earth"
@@ -111,13 +117,13 @@ class Conversation:
             self._link.write(message.encode("ascii") + self._send_end, time.monotonic() + self._reply_s)
             tick()
 
-    def _line(self, question: str, deadline: float, tick: Tick) -> str:
+    def _line(self, question: str, deadline: float, tick: Tick, garbled: bool = False) -> str:
         while True:
             line, end, rest = self._pending.partition(self._reply_end)
             if end:
                 self._pending = rest
                 try:
-                    return line.decode("ascii").strip()
+                    return line.decode("ascii", "replace" if garbled else "strict").strip()
                 except UnicodeDecodeError:
                     raise self.misunderstood(question, repr(line), "ASCII text") from None
             if len(self._pending) > _LONGEST_ANSWER:

@@ -18,7 +18,9 @@ from rramlab.drivers.smu.smufile import Errors, Identity, Numbers, SmuFile, Stat
 from rramlab.drivers.smu.templates import Value, fill
 
 MOST_ERRORS = 64  # entries of an error queue that are read; no unit here holds more
-_NOT_A_NUMBER = 9.8e37  # SCPI answers 9.9E37 for an overflow and 9.91E37 for what was not measured
+_BEYOND = (
+    2.0  # times its own limits a unit cannot measure, and SCPI's 9.9E37 (overflow), 9.91E37 (not measured) even less
+)
 
 Quantity = Literal["voltage", "current"]
 
@@ -44,6 +46,7 @@ class Smu:
         self.link = link
         self.channel = channel
         self.sourcing: Quantity | None = None  # what was chosen last; None: not known
+        self.swept: SweepCurve | None = None  # what the last sweep measured, whatever failed after its points came
         self._common: dict[str, Value] = {
             "channel": file.channels[channel],
             "sensing": file.settings.sensing.send,
@@ -106,7 +109,7 @@ class Smu:
         """Measure voltage and current once.
 
         Raises:
-            UsageError: neither reset nor source chose what is sourced. InstrumentError: no measurement came back.
+            UsageError: neither reset nor source chose what is sourced. InstrumentError: what came back is not the answer.
         """
         if self.sourcing is None:
             raise UsageError(f"{self.talk.who} was asked to measure before anything is sourced; reset it first")
@@ -115,16 +118,24 @@ class Smu:
         messages = self._filled(verb.send)
         timing = self.file.timing
         answer = self.talk.ask(messages, tick or nothing, timing.reply + timing.point)
-        curve = self._numbers(answer, messages[-1], verb.reply, 1)
-        return Reading(float(curve.voltage_V[0]), float(curve.current_A[0]), bool(curve.in_compliance[0]))
+        curve = self._numbers(answer, verb.reply, 1)
+        if curve.answer is not None:
+            columns = verb.reply.columns
+            raise self.talk.misunderstood(messages[-1], answer, f"{len(columns)} numbers: {', '.join(columns)}")
+        volts, amperes, limited = float(curve.voltage_V[0]), float(curve.current_A[0]), bool(curve.in_compliance[0])
+        return Reading(volts, amperes, limited, curve.bad.get(0, ""))
 
     def sweep(self, program: SweepProgram, tick: Tick | None = None) -> SweepCurve:
         """Have the unit work off ``program`` by itself and return what it measured; its output is off at the end.
 
+        A sweep cannot be taken back, so what came of it is kept: points that are no measurement are marked.
+
         Raises:
             Refused: a level, the compliance, the dwell or the number of points is beyond the file's limits.
-            InstrumentError: the unit refused the program (nothing was energised), or the sweep failed.
+            InstrumentError: the unit refused the program (nothing was energised), or the sweep failed; or it was done, see
+            ``swept``, and then the unit reported an error or left its output on.
         """
+        self.swept = None
         levels = np.asarray(program.levels_V, dtype=np.float64)
         self._check_program(levels, program)
         verb, timing = self.file.verbs.sweep, self.file.timing
@@ -141,8 +152,8 @@ class Smu:
         self._tell(verb.arm, tick, **values)
         start = self._filled(verb.start, **values)
         within_s = timing.reply + len(levels) * (program.dwell_s + timing.point)
-        answer = self.talk.ask(start, tick or nothing, within_s)
-        curve = self._numbers(answer, start[-1], verb.reply, len(levels))
+        answer = self.talk.ask(start, tick or nothing, within_s, garbled=True)
+        self.swept = curve = self._numbers(answer, verb.reply, len(levels))
         self._raise_errors(start, tick)
         if self._output_is_on(tick):
             raise InstrumentError(f"{self.talk.who} left its output on at the end of a sweep. {IN_DOUBT}")
@@ -228,20 +239,26 @@ class Smu:
         found, _ = self._ask_matching(state, "whether the output is on", tick)
         return found["on"] is not None
 
-    def _numbers(self, answer: str, sent: str, reply: Numbers, points: int) -> SweepCurve:
-        """Return ``points`` measurements from a list of numbers."""
-        expected = f"{points * len(reply.columns)} numbers: {', '.join(reply.columns)} of {points} points"
+    def _numbers(self, answer: str, reply: Numbers, points: int) -> SweepCurve:
+        """Return ``points`` measurements from a list of numbers; what is no measurement is marked as bad."""
+        width = len(reply.columns)
         parts = answer.split(reply.separator)
-        if len(parts) != points * len(reply.columns):
-            raise self.talk.misunderstood(sent, answer, f"{expected}; found {len(parts)}")
-        try:
-            table = np.array([float(part) for part in parts]).reshape(points, len(reply.columns))
-        except ValueError:
-            raise self.talk.misunderstood(sent, answer, expected) from None
+        if len(parts) != points * width:
+            self.talk.distrust()
+            nothing_known = np.full(points, np.nan)
+            bad = dict.fromkeys(range(points), "")
+            return SweepCurve(nothing_known, nothing_known.copy(), np.zeros(points, np.bool_), bad, answer)
+        table = np.array([_number(part) for part in parts]).reshape(points, width)
+        if np.isnan(table).any():
+            self.talk.distrust()  # a garbled number may have come of a line that garbles more
         voltage, current, status = (table[:, reply.columns.index(name)] for name in ("voltage", "current", "status"))
-        if not np.all(np.abs(table) < _NOT_A_NUMBER) or np.any((status < 0) | (status != np.floor(status))):
-            raise self.talk.misunderstood(sent, answer, f"{expected}, each of them measured and within range")
-        return SweepCurve(voltage.copy(), current.copy(), (status.astype(np.int64) & reply.compliance_mask) != 0)
+        for values, most in ((voltage, self.file.limits.voltage), (current, self.file.limits.current)):
+            values[~(np.abs(values) <= _BEYOND * most)] = np.nan
+        known = (status >= 0) & (status < 1 << 53) & (status == np.floor(status))
+        wrong = np.flatnonzero(~(known & np.isfinite(voltage) & np.isfinite(current)))
+        bad = {int(at): reply.separator.join(parts[at * width : (at + 1) * width]) for at in wrong}
+        limited = (np.where(known, status, 0).astype(np.int64) & reply.compliance_mask) != 0
+        return SweepCurve(voltage.copy(), current.copy(), limited, bad)
 
     def _check_program(self, levels: Floats, program: SweepProgram) -> None:
         limits = self.file.limits
@@ -264,3 +281,11 @@ class Smu:
             f"{self.talk.who}: found {found}, the driver file allows {expected}; nothing was sent. The limits are those of "
             f"the unit: rramlab drivers show {self.file.model}"
         )
+
+
+def _number(text: str) -> float:
+    """Return a number as instruments write them; NaN for anything else."""
+    try:
+        return float(text) if "_" not in text else math.nan  # Python's own spelling of 1_000
+    except ValueError:
+        return math.nan

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,11 +23,15 @@ class SmuIdentity:
 
 @dataclass(frozen=True)
 class Reading:
-    """One measurement. ``in_compliance``: the limit held the output, so the level that was asked for was not reached."""
+    """One measurement. ``in_compliance``: the limit held the output, so the level that was asked for was not reached.
+
+    ``bad``: what was answered, where that is no measurement: what is no number of it is NaN then.
+    """
 
     voltage_V: float
     current_A: float
     in_compliance: bool
+    bad: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +57,15 @@ class SweepProgram:
 
 @dataclass(frozen=True, eq=False)
 class SweepCurve:
-    """What was measured: float64[points] each, and bool[points] where the unit was in compliance."""
+    """What was measured: float64[points] each, and bool[points] where the unit was in compliance.
+
+    ``bad``: number of a point from 0 → what was answered for it, where that is no measurement (beyond the range, not a
+    number, garbled): what is no number of it is NaN. ``answer``: the whole answer where its points cannot be told from one
+    another; then every point is bad.
+    """
 
     voltage_V: Floats
     current_A: Floats
     in_compliance: npt.NDArray[np.bool_]
+    bad: Mapping[int, str] = field(default_factory=dict)
+    answer: str | None = None

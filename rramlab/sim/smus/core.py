@@ -80,6 +80,7 @@ class Channel:
         self.specification, self._port, self._seed, self.number = specification, port, seed, number
         self.clock_s = 0.0  # simulated time since power-up
         self.output = False
+        self.over_every, self._measured = 0, 0  # a fault: every n-th thing that is measured lies beyond the range
         self._defaults()
 
     def _defaults(self) -> None:
@@ -248,7 +249,9 @@ class Channel:
     def _read(self, quantity: Quantity, true: float) -> float:
         index = self._index("measure", quantity, true)
         span = self.specification.ranges("measure", quantity)[index]
-        if abs(true) > span.full * self.specification.measure_over * HEADROOM:
+        self._measured += quantity != self.function
+        faulty = self.over_every and quantity != self.function and self._measured % self.over_every == 0
+        if faulty or abs(true) > span.full * self.specification.measure_over * HEADROOM:
             return math.copysign(math.inf, true)
         noise = randomness.normals(self._seed, _NOISE, self.number, self._port.next_reading(), 1)[0]
         sigma = NOISE_SHARE * span.accuracy.offset / math.sqrt(self.nplc)

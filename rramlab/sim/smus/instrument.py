@@ -22,6 +22,7 @@ class SmuFaults:
 
     late_s: float = 0.0  # answers come this much too late: for whoever carries them, `feed` itself returns at once
     garbage: int = 0  # every n-th answer is garbled; 0: none
+    over: int = 0  # every n-th thing that is measured lies beyond the range; 0: none
     queued: bool = False  # an error stands in the queue at power-up
     silent: bool = False  # commands are carried out and nothing is ever answered
 
@@ -62,6 +63,8 @@ class EmulatedSmu(ABC):
             Channel(specification, port if number == 1 else OpenTerminals(), key, number)
             for number in range(1, specification.channels + 1)
         ]
+        for channel in self.channels:
+            channel.over_every = faults.over
         self._received = b""
         self._answered = 0
 
