@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -35,6 +36,28 @@ def beside(path: Path) -> Path:
     """Return a new temporary name in the folder of ``path``, which is made if it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def refuse_unwritable(path: Path, what: str) -> None:
+    """See that the file ``path`` can be written before anything is done whose result must go there. Nothing is left behind.
+
+    Raises:
+        DataError: a folder has its name, or nothing can be written there. Nothing was done.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file")
+        there = path.parent.absolute()
+        while not there.exists():  # what is missing is made when it is written
+            there = there.parent
+        probe = beside(there / "probe")
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise DataError(
+            f"{what} cannot be written to {path} ({error.strerror or error}); nothing was energised, nothing measured. Name "
+            "another place, or make that one writable"
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +12,21 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from rramlab.base.errors import DataError, TooFewCells, UsageError
+from rramlab.base.files import refuse_unwritable
 from rramlab.calibration import bycells, ofboard, ofdie
 from rramlab.calibration.context import Context, Found
 from rramlab.calibration.forming import FEWEST_CELLS
 from rramlab.calibration.lines import known_lines
 from rramlab.drivers.bench import BenchDescription
-from rramlab.engine.results import Flawed, Listener, RunResult
+from rramlab.engine.results import Flawed, Listener, RunResult, result_of
 from rramlab.engine.session import Session
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.regions import Region
 from rramlab.plan.plan import Plan, leaves
 from rramlab.plan.steps import ReadStep
-from rramlab.records.files import FOLDER, BoardRecord, DieRecord, Kept, save
+from rramlab.records.files import FOLDER, BoardRecord, DieRecord, Kept, newest, save
 from rramlab.records.sections import Section
+from rramlab.runs.attempts import attempt, is_over
 from rramlab.runs.store import Run
 
 
@@ -123,13 +123,16 @@ def measure(
         UsageError, Refused, DataError: what is missing, before anything is energised. As :meth:`Session.run` otherwise.
     """
     more: dict[str, Any] = {} if listen is None else {"listen": listen}
-    _refuse_unwritable(description.root / FOLDER)
+    refuse_unwritable(description.root / FOLDER / "record.yaml", "the record of what is measured")
     with Session(description, calibrating=True) as session:
         (die,) = session.stations
         given = {**_cells_for(session, procedure, parameters, more), **parameters}
-        if procedure.destructive:
-            _refuse_used_corner(session, session.plan(procedure.protocol, given))
         try:
+            if procedure.destructive:
+                earlier = _earlier(session, session.plan(procedure.protocol, given))
+                if earlier is not None:
+                    return result_of(earlier) if is_over(earlier) else session.resume(earlier.id, arm=arm, **more)
+                _refuse_used_corner(session, session.plan(procedure.protocol, given))
             return session.run(procedure.protocol, given, arm=arm, die=die, **more)
         except Flawed as flawed:
             return flawed.result
@@ -179,18 +182,13 @@ def _refuse_older(section: Section, name: str, context: Context) -> None:
             )
 
 
-def _refuse_unwritable(folder: Path) -> None:
-    """See that a record can be written before anything is measured: a ramp cannot be made twice."""
-    probe = folder / f".probe-{secrets.token_hex(4)}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise DataError(
-            f"no record can be written into {folder} ({error.strerror or error}); nothing was measured and nothing energised. "
-            "Make the folder writable, then run the command again"
-        ) from error
+def _earlier(session: Session, plan: Plan) -> Run | None:
+    """Return the run that was doing, or has done, what a plan would do again, unless a record holds what it found."""
+    (station,) = session.stations.values()
+    run = attempt(session.runs, station.die_id, plan)
+    kept = newest(session.description.root, "die", station.die_id)
+    known = () if kept is None else [name for each in kept.record.sections.values() for name in each.runs]
+    return None if run is None or run.id in known else run
 
 
 def _refuse_used_corner(session: Session, plan: Plan) -> None:

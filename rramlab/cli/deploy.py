@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -10,11 +10,14 @@ from rramlab.base.errors import OutOfLimits, UsageError
 from rramlab.base.names import checked
 from rramlab.cli.learning import need_torch, spell
 from rramlab.cli.options import Arm, BenchPath, DataFolder, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, fail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from rramlab.deploy import Way
     from rramlab.drivers.bench import BenchDescription
+    from rramlab.training.deploying import Attempt
     from rramlab.training.experiment import Experiment
 
 
@@ -32,19 +35,27 @@ def deploy(
     most_pulses: Annotated[int | None, typer.Option("--most-pulses", min=0, help="Take no way with more.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what each way costs.")] = False,
     name: Annotated[str | None, typer.Option("--name", help="Name of the deployment; default: the training's.")] = None,
+    again: Annotated[
+        str | None,
+        typer.Option(
+            "--again", metavar="RUN", help="Leave this run as it is and reset cells that still conduct once more."
+        ),
+    ] = None,
     arm: Arm = None,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
     """Put a trained mask on its dies, verify it by reading back, keep it as a deployment file.
 
-    Shows first what each way costs. The default takes no pulse.
+    Shows first what each way costs. The default takes no pulse. Repeated after it was stopped or killed it goes on: what the
+    same mask has pulsed is not pulsed again.
     """
     need_torch()
     from rramlab.deploy import best
     from rramlab.drivers.bench import describe_bench
+    from rramlab.engine.results import Flawed
     from rramlab.engine.session import Session
-    from rramlab.training.deploying import checkpoints, put_on_chip
+    from rramlab.training.deploying import Deploying, attempts_of, checkpoints, put_on_chip
     from rramlab.training.experiment import Experiment
 
     if method is not None and (objective is not None or most_pulses is not None):
@@ -53,11 +64,27 @@ def deploy(
     description = describe_bench(bench)
     experiment = Experiment.load(checkpoints(description.data) / checked(training, "training's name"))
     description = describe_bench(bench, experiment.dies)
-    found = _ways(description, experiment)
+    name = checked(name or training, "deployment's name")
+    attempts = attempts_of(description.data, experiment, again)
+    found = _ways(description, experiment, attempts)
     fixed = {"gate": found[0], "reset": found[-1]}
     chosen = fixed[method] if method else best(found, objective or "pulses", most_pulses)
+    begun = _layers(each for each in attempts if not each.is_over)
+    if begun and method is None and objective is not None:
+        # What was begun is the way that was the best before it was begun.
+        chosen = next(way for way in found if begun <= set(way.reset))
     _show(out, found, chosen)
-    document = {"ways": [_way(each) for each in found], "chosen": found.index(chosen)}
+    deploying = Deploying.of(description.data, experiment, chosen.reset, name, again)
+    for each in deploying.attempts:
+        out.say(str(each))
+    if again is not None:
+        _warn_of_second(out, description, experiment, again)
+    earlier = [each.run.id for each in deploying.attempts]
+    document: dict[str, Any] = {
+        "ways": [_way(each) for each in found],
+        "chosen": found.index(chosen),
+        "earlier": earlier,
+    }
     if dry_run:
         out.finish({"training": experiment.name, "dies": list(experiment.dies), **document})
         return
@@ -66,34 +93,66 @@ def deploy(
             session,
             experiment,
             chosen.reset,
-            checked(name or training, "deployment's name"),
+            name,
             arm,
+            again,
         )
     pulses = sum(result.pulses for result in results)
     dies = ", ".join(deployment.dies)
     out.say(f"Deployed [bold]{deployment.name}[/] on die {dies} by {deployment.method}: {pulses:,} pulses.")
     out.say(f"Read back: {verification}.")
     out.say(f"Run the network there with: rramlab evaluate {deployment.name}")
-    out.finish(
-        {
-            "name": deployment.name,
-            "dies": list(deployment.dies),
-            "method": deployment.method,
-            "reset": list(deployment.reset),
-            "pulses": pulses,
-            "runs": [result.run_id for result in results],
-            "phases": sum(pattern.phases for pattern in deployment.gates().values()),
-            "verification": verification.as_json(),
-            **document,
-        }
-    )
+    document = {
+        "name": deployment.name,
+        "dies": list(deployment.dies),
+        "method": deployment.method,
+        "reset": list(deployment.reset),
+        "pulses": pulses,
+        "runs": [result.run_id for result in results],
+        "phases": sum(pattern.phases for pattern in deployment.gates().values()),
+        "verification": verification.as_json(),
+        "flaws": [flaw for result in results for flaw in result.flaws],
+        **document,
+    }
+    flawed = next((result for result in results if result.flaws), None)
+    if flawed is not None:
+        fail(f"it is deployed and verified, but {Flawed(flawed)}", OutOfLimits.exit_code, out.json, document)
+    out.finish(document)
 
 
-def _ways(description: BenchDescription, experiment: Experiment) -> list[Way]:
+def _warn_of_second(out: Output, description: BenchDescription, experiment: Experiment, again: str) -> None:
+    """Say what beginning again costs: cells that had their pulse and may get another."""
+    import numpy as np
+
+    from rramlab.cli.dies import life_in
+    from rramlab.engine.session import LEDGER
+    from rramlab.macro.cells import is_conducting
+    from rramlab.runs.ledgerview import view_ledger
+
+    runs = {name.strip() for name in again.split(",")}
+    for die in experiment.dies:
+        with view_ledger(description.data / "dies" / die / LEDGER) as ledger:
+            spent = np.zeros(description.board.geometry.shape, np.bool_)
+            for entry in (entry for run in runs for entry in ledger.of_run(run)):
+                spent |= entry.spent.bits
+        if not spent.any():
+            continue
+        last_S = life_in(description, die)[0].state.conductance_S
+        open_ = spent & ~(np.isfinite(last_S) & ~is_conducting(last_S))
+        out.say(
+            f"[bold]Again:[/] {np.count_nonzero(spent):,} cells of die {die} had their reset in {', '.join(sorted(runs))}; "
+            f"those of them that still conduct, at most {np.count_nonzero(open_):,}, get another, which wears them."
+        )
+
+
+def _ways(description: BenchDescription, experiment: Experiment, attempts: Sequence[Attempt]) -> list[Way]:
+    """Return the ways with what is left to do of each."""
     import numpy as np
 
     from rramlab.cli.dies import life_in
     from rramlab.deploy import ways
+    from rramlab.engine.session import LEDGER
+    from rramlab.runs.ledgerview import view_ledger
 
     model = experiment.trained()
     load = experiment.load_a_sample(model)
@@ -101,7 +160,16 @@ def _ways(description: BenchDescription, experiment: Experiment) -> list[Way]:
     last_S = np.stack([life.state.conductance_S for life in lives])
     known_S = np.where(np.isfinite(last_S), last_S, experiment.conductance_S)
     pulsed = np.stack([life.pulses for life in lives])
-    return ways(experiment.placement, experiment.mask(model), known_S, pulsed, load, description.board)
+    for each in attempts:  # what they have pulsed gets no other pulse
+        with view_ledger(description.data / "dies" / each.die / LEDGER) as ledger:
+            for entry in ledger.of_run(each.run.id):
+                known_S[experiment.dies.index(each.die)][entry.spent.bits] = 0.0
+    begun = [_layers(each for each in attempts if not each.is_over), _layers(attempts)]
+    return ways(experiment.placement, experiment.mask(model), known_S, pulsed, load, description.board, begun)
+
+
+def _layers(attempts: Iterable[Attempt]) -> set[str]:
+    return {layer for each in attempts for layer in each.layers}
 
 
 def _show(out: Output, found: list[Way], chosen: Way) -> None:

@@ -15,6 +15,7 @@ from rramlab.macro.regions import Region
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ContactStep, PulseStep, ReadStep, Step
 
+RESETTING = "deploy-reset"  # name of the plans that pulse
 # Assumed, TaOx literature: well above the mean reset voltage of the simulated die, below the limit of the shipped bench.
 RESET = Pulse(amplitude_V=2.0, width_s=1e-6, gate_V=3.0)
 
@@ -57,4 +58,4 @@ def deployment_plan(
             ),
         ]
     steps.append(ReadStep(cells=used, repeats=4, name="deployed"))
-    return Plan(name="deploy-reset" if reset else "deploy-gate", steps=tuple(steps))
+    return Plan(name=RESETTING if reset else "deploy-gate", steps=tuple(steps))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,11 +69,13 @@ def ways(
     pulsed: npt.NDArray[np.uint32],
     load: Load,
     board: BoardTable,
+    begun: Sequence[Collection[str]] = (),
 ) -> list[Way]:
     """Return the ways worth a choice: by gates alone; then one layer after another reset, the one first that saves most
     time a pulse; at last all. Layers whose pruned weights lie in whole lines need no pulse in any.
 
-    ``conductance_S``, ``pulsed``: [dies, rows, columns], as last read and as the ledgers count.
+    ``conductance_S``, ``pulsed``: [dies, rows, columns], as last read and as the ledgers count. ``begun``: sets of
+    layers that runs have reset, or were about to: those ways are among them, and the last one resets all of them, too.
     """
     gated, lines = (
         {name: _products(placement.gates(mask, reset), name, load, board) for name in placement.layers}
@@ -83,9 +85,14 @@ def ways(
     resets = {name: sum((_resetting(each, board) for each in dies), Cost()) for name, dies in cells.items()}
     some = [name for name in placement.layers if resets[name].pulses]
     some.sort(key=lambda name: (lines[name].time_s - gated[name].time_s) / resets[name].pulses)
+    sets = [{*some[:count]} for count in range(len(some) + 1)]
+    sets[-1] = sets[-1].union(*begun)
+    for each in begun:
+        if {*each} not in sets:
+            sets.insert(-1, {*each})
     found = []
-    for count in range(len(some) + 1):
-        reset = tuple(name for name in placement.layers if name in some[:count])
+    for chosen in sets:
+        reset = tuple(name for name in placement.layers if name in chosen)
         after = pulsed.astype(np.int64)
         for name in reset:
             after += np.stack([each.bits for each in cells[name]])

@@ -113,6 +113,13 @@ class RunResult:
         return not self.flaws and all(check["passed"] for check in self.checks)
 
 
+def result_of(run: Run) -> RunResult:
+    """Return what a run that is over did, by its record."""
+    record = run.record
+    known = {each.name: record[each.name] for each in fields(RunResult) if each.name in record}
+    return RunResult(**{**known, "run_id": run.id, "die": run.die, "folder": str(run.folder)})
+
+
 class Flawed(OutOfLimits):
     """A plan was carried out to its end, but not all that it asked for was measured, or is still there.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from workbench import SmallBench, conducting_now
 
-from rramlab.base.errors import DataError, TooFewCells, UsageError
+from rramlab.base.errors import DataError, RramlabError, TooFewCells, UsageError
 from rramlab.base.folders import shipped
 from rramlab.calibration.applying import apply
 from rramlab.calibration.procedures import analyse, chosen, measure
@@ -13,7 +13,7 @@ from rramlab.engine.session import Session
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.placement import Tile
 from rramlab.records.files import newest
-from rramlab.runs.store import find_run
+from rramlab.runs.store import Run, find_run, list_runs
 
 DIE = "small-1"
 SMU = "smus: [{name: smu, driver: keysight-b2900, address: simulated}]\n"
@@ -402,10 +402,38 @@ def test_an_old_run_does_not_put_a_newer_measurement_out_of_force(tmp_path):
         analyse(desk.description, procedure, old)
 
 
+def test_a_ramp_that_was_cut_off_is_gone_on_with_and_one_that_is_over_is_analysed(tmp_path):
+    desk = Desk(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        append, calls = Run.append_cells, []
+
+        def cut(run, position, read, *given, **more):
+            calls.append(read.dataset)
+            if calls.count("ramp") == 6:
+                raise RramlabError("cut off")
+            return append(run, position, read, *given, **more)
+
+        patch.setattr(Run, "append_cells", cut)
+        with pytest.raises(RramlabError, match="cut off"):
+            desk.run("forming", arm=DIE, cells="rows 60-63")
+    (begun,) = list_runs(desk.description.data / "runs")
+    _, run = desk.run("forming", arm=DIE, cells="rows 60-63")
+    assert run.id == begun.id
+    assert run.record["status"] == "done"
+    with desk.open() as session:
+        pulsed = session.stations[DIE].ledger.pulse_counts()
+    again = desk.calibrate("forming", cells="rows 60-63")  # killed before its analysis: no pulse, so no arming
+    assert again.run == begun.id
+    with desk.open() as session:
+        assert np.array_equal(session.stations[DIE].ledger.pulse_counts(), pulsed)
+    with pytest.raises(DataError, match="never pulsed"):
+        desk.run("forming", arm=DIE, cells="rows 60-63")
+
+
 def test_a_corner_is_ramped_once_and_only_where_a_record_can_be_written(tmp_path):
     desk = Desk(tmp_path)
     (tmp_path / "calibration").write_text("no folder")
-    with pytest.raises(DataError, match="nothing energised"):
+    with pytest.raises(DataError, match="nothing was energised"):
         desk.run("forming", arm=DIE, cells="rows 60-63")
     (tmp_path / "calibration").unlink()
     desk.calibrate("forming", arm=DIE, cells="rows 60-63")

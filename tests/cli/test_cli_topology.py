@@ -13,13 +13,20 @@ from typer.testing import CliRunner
 from workbench import SmallBench, copy_bench, ledger_of
 
 import rramlab as package
+from rramlab.base.errors import RramlabError
 from rramlab.base.folders import shipped
 from rramlab.cli.app import app
+from rramlab.macro.geometry import Geometry
 from rramlab.macro.placement import Placement
+from rramlab.runs.store import Run
 from rramlab.sim.backend import state_file
+from rramlab.sim.controller import SimulatedController
 from rramlab.sim.die import SimulatedDie
 
 pytest.importorskip("torch", reason="the learning side needs rramlab[train]")
+
+import rramlab.training.deploying as deploying
+from rramlab.deploy import Deployment
 
 DIE = "sim-0001"
 NAME = f"digits-{DIE}"
@@ -263,6 +270,135 @@ def test_a_stale_read_is_not_deployed(lab, tmp_path):
     assert "30 days old" in answer.document["error"]
     assert f"rramlab adapt {NAME}" in answer.document["error"]
     assert not (tmp_path / "data" / "deployments").exists()
+
+
+# deploying by reset, interrupted ------------------------------------------------------------------------------------------
+
+RESET = ["deploy", NAME, "--method", "reset", "--arm", DIE, "--json"]
+
+
+class Cut(RramlabError):
+    """What stands for a process that ends here."""
+
+
+@contextmanager
+def cut(target, name, after=0):
+    """Let a method fail from its call number ``after`` on."""
+    calls, method = [], getattr(target, name)
+
+    def failing(*given, **more):
+        calls.append(name)
+        if len(calls) > after:
+            raise Cut("cut off")
+        return method(*given, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, name, failing)
+        yield
+
+
+def killed(folder, run):
+    """Make a run look as if its process had been killed."""
+    with changed_json(folder / "data" / "runs" / run / "run.json") as record:
+        record["status"] = "running"
+        record.pop("complete", None)
+
+
+def resets(folder):
+    """Return how often each cell was reset, and which die has which runs."""
+    with package.open_bench(folder) as session:
+        return ledger_of(session).pulse_counts("reset"), session.runs
+
+
+@pytest.mark.parametrize(
+    "words", [RESET, ["deploy", NAME, "--least", "time", "--arm", DIE, "--json"]], ids=["reset", "least"]
+)
+@pytest.mark.parametrize(
+    "cut_off",
+    [
+        lambda: cut(SimulatedController, "pulse", 3),  # between two blocks of pulses
+        lambda: cut(Run, "append_cells", 12),
+        lambda: cut(Deployment, "save"),
+        lambda: cut(deploying, "verify"),
+    ],
+    ids=["pulsing", "reading", "keeping", "verifying"],
+)
+def test_a_deployment_that_is_cut_off_and_repeated_goes_on(lab, tmp_path, words, cut_off):
+    with cut_off():
+        assert lab(*words).exit_code == 1
+    once, _ = resets(tmp_path)
+    assert once.any()
+    record = json.loads((max((tmp_path / "data" / "runs").glob("*deploy-reset*")) / "run.json").read_text())
+    if record["status"] != "done":
+        killed(tmp_path, record["id"])
+    shown = lab(*words, "--dry-run").document
+    assert shown["earlier"]
+    repeated = lab(*words)
+    assert repeated.exit_code == 0, repeated.stderr
+    counts, _ = resets(tmp_path)
+    assert counts.max() == 1
+    assert repeated.document["verification"]["passed"]
+    assert repeated.document["pulses"] == counts.sum()
+    assert record["id"] in repeated.document["runs"]
+    assert set(shown["earlier"]) <= set(repeated.document["runs"])
+    runs = sorted((tmp_path / "data" / "runs").iterdir())
+    third = lab(*words)  # once more, when it is done: nothing is pulsed
+    assert third.exit_code == 0
+    assert np.array_equal(resets(tmp_path)[0], counts)
+    assert not [
+        run.name for run in set((tmp_path / "data" / "runs").iterdir()) - set(runs) if "deploy-reset" in run.name
+    ]
+
+
+def test_beginning_again_is_asked_for_by_the_run_it_passes_over(lab, tmp_path):
+    first = lab(*RESET).document
+    before, _ = resets(tmp_path)
+    (run,) = first["runs"]
+    assert lab(*RESET, "--again", "20200101-nothing").exit_code == 2
+    chosen = np.argwhere(before == 1)[:20]
+    path = state_file(tmp_path / "data", DIE)
+    die, memory = SimulatedDie.load(path, Geometry(*before.shape))
+    die.state.conductance_S[tuple(chosen.T)] = 9e-6  # they conduct again, as if they had not taken their reset
+    die.save(path, **memory)
+    again = lab(*RESET, "--again", run)
+    assert again.exit_code == 0, again.stderr
+    assert "get another, which wears them" in " ".join(again.stderr.split())
+    counts, _ = resets(tmp_path)
+    assert (counts == 2)[tuple(chosen.T)].all()
+    (newer,) = again.document["runs"]
+    assert newer != run
+    refused = lab(*RESET, "--again", run)  # repeated: it is not begun a third time
+    assert refused.exit_code == 2
+    assert newer in refused.document["error"]
+    assert np.array_equal(resets(tmp_path)[0], counts)
+
+
+def test_layers_that_were_reset_before_are_left_alone_when_all_are(lab, tmp_path):
+    some = lab("deploy", NAME, "--least", "time", "--most-pulses", "10000", "--arm", DIE, "--json").document
+    assert len(some["reset"]) < 3
+    every = lab(*RESET).document
+    assert set(some["reset"]) < set(every["reset"])
+    assert resets(tmp_path)[0].max() == 1
+    assert every["runs"][0] == some["runs"][0]
+    assert every["verification"]["passed"]
+    assert every["pulses"] == resets(tmp_path)[0].sum()
+
+
+def test_a_deployment_is_not_written_over_that_of_another_training(lab, tmp_path):
+    assert lab("deploy", NAME, "--name", "mine").exit_code == 0
+    assert lab("adapt", NAME, "--epochs", "1", "--in-the-loop", "off", "--name", "other").exit_code == 0
+    answer = lab("deploy", "other", "--method", "reset", "--name", "mine", "--arm", DIE, "--json")
+    assert answer.exit_code == 2
+    assert NAME in answer.document["error"]
+    assert not resets(tmp_path)[0].any()
+
+
+def test_a_deployment_that_cannot_be_kept_is_refused_before_the_first_pulse(lab, tmp_path):
+    (tmp_path / "data" / "deployments").write_text("in the way")
+    answer = lab(*RESET)
+    assert answer.exit_code == 1
+    assert "deployments" in answer.document["error"]
+    assert not resets(tmp_path)[0].any()
 
 
 # floor plans --------------------------------------------------------------------------------------------------------------
