@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from rramlab.base.errors import UsageError
 
@@ -19,6 +20,31 @@ IN_WORDS = {
     PROTOCOL: "lower-case letters, digits or '-', the first a letter",
     CLASS: "module:Class, such as our_lab.smus:OurUnit",
 }
+
+
+# What Windows keeps for devices, with any ending.
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+
+
+def fresh(name: str, what: str, among: Path) -> str:
+    """Return ``name`` if a new folder in ``among`` can be called so on every system, so that it can be copied to any.
+
+    Raises:
+        UsageError: as :func:`checked`; a name that Windows keeps for itself or cuts off; or one that differs from that of
+            another folder there only by capitals, which are the same to Windows and macOS.
+    """
+    checked(name, what)
+    if _DEVICES.fullmatch(name) or name.endswith("."):
+        raise UsageError(
+            f"found the {what} {name!r}, which is no folder's name on Windows; nothing was done. Choose another"
+        )
+    alike = [each.name for each in among.glob("*") if each.name != name and each.name.casefold() == name.casefold()]
+    if alike:
+        raise UsageError(
+            f"found the {what} {name!r}, but there is {alike[0]!r} in {among}: where a disk does not tell capitals apart the "
+            "two are one; nothing was done. Choose another"
+        )
+    return name
 
 
 def checked(name: str, what: str, form: str = NAME) -> str:

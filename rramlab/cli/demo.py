@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from rramlab.base.errors import UsageError
+from rramlab.base.files import refuse_unwritable
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, Json
 from rramlab.cli.output import Output, command
 
@@ -52,6 +53,8 @@ def demo(
         raise UsageError(
             f"the demo forms a whole die; {description.located.path} is a real bench. Use: rramlab run electroform"
         )
+    if png is not None:
+        refuse_unwritable(png, "the picture")
     recipe = load_recipe(task)
     recipe = recipe.model_copy(update={"epochs": epochs or min(recipe.epochs, EPOCHS[task])})
     dataset = load_dataset(recipe.dataset, data, description.root)

@@ -137,8 +137,10 @@ def preview(out: Output, description: BenchDescription, plan: Plan, run: Run | N
     from rramlab.base.units import show_duration
     from rramlab.engine.guard import check_worst_case
     from rramlab.plan.worst import bounds
+    from rramlab.runs.fitting import refuse_unkeepable
 
     expanded = check_worst_case(plan, description.limits, description.board, description.smu_files)
+    refuse_unkeepable(plan, description.data / "runs")
     _refuse_worn(description, plan, expanded, run)
     total = bounds(expanded, description.board)
     table = out.table(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rramlab.base.errors import DataError, OutOfLimits, UsageError
+from rramlab.base.files import refuse_unwritable
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Trace
 from rramlab.cli.output import Output, command, fail, note_bench
 from rramlab.cli.preview import preview, refuse_other_die
@@ -42,6 +43,8 @@ def contact(
     from rramlab.engine.session import Session
 
     out = Output(as_json)
+    if png is not None:
+        refuse_unwritable(png, "the picture")
     description, plan = _plan("contact", {}, assignments, die, bench, trace)
     with Session(description) as session, progress(out) as listen:
         before = {run.id for run in _runs(description)}
@@ -84,6 +87,8 @@ def sweep(
         "cell": cell, "kind": kind, "voltage": voltage, "points": points, "dwell": dwell, "compliance": compliance,
         "gate": gate, "both-ways": "yes" if both_ways else None, "smu": smu,
     }  # fmt: skip
+    if png is not None:
+        refuse_unwritable(png, "the picture")
     description, plan = _plan("sweep", given, assignments, die, bench, trace)
     if dry_run:
         preview(out, description, plan)

@@ -143,6 +143,7 @@ def _checked(description: BenchDescription, name: str) -> dict[str, Any]:
     """Plan a protocol with its defaults, and examples for what must be given, and check that at its worst case."""
     from rramlab.engine.guard import check_worst_case
     from rramlab.protocols.files import load_protocol
+    from rramlab.runs.fitting import refuse_unkeepable
 
     protocol: Protocol | None = None
     error = None
@@ -150,6 +151,7 @@ def _checked(description: BenchDescription, name: str) -> dict[str, Any]:
         protocol = load_protocol(description.root, name)
         plan = protocol.plan(description.board.geometry, protocol.examples())
         check_worst_case(plan, description.limits, description.board, description.smu_files)
+        refuse_unkeepable(plan, description.data / "runs")
     except RramlabError as found:
         error = str(found)
     path = None if protocol is None else str(protocol.path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from rramlab.base.errors import InstrumentError, Stopped, UsageError
-from rramlab.base.names import checked
+from rramlab.base.names import checked, fresh
 from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, spell, stoppable
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, Device, DieName, Json
 from rramlab.cli.output import Output, command, note_bench
@@ -203,6 +203,8 @@ def _learn(
     begun = _begun(folder, recipe, changes, die_ids) if resume else None
     followed = recipe if begun is None else begun.recipe
     dataset = load_dataset(followed.dataset, data, description.root)
+    if not folder.exists():
+        fresh(folder.name, "training's name", folder.parent)
     with ExitStack() as opened:
         macros: Macros | None = None
         if followed.in_the_loop != "off":

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from rramlab.base.errors import DataError, Refused, RramlabError, Stopped, UsageError
+from rramlab.base.names import fresh
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -28,6 +29,7 @@ from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
 from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of, refuse_faults
 from rramlab.records.files import history
+from rramlab.runs.fitting import refuse_unkeepable
 from rramlab.runs.keys import begun
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import LOG, Ledger, LedgerNote
@@ -76,6 +78,8 @@ class Session:
         board = self.description.board
         folder = self.die_folder(die_id)
         self._refuse_lost_ledger(die_id, folder)
+        if not (folder / LEDGER).exists():
+            fresh(die_id, "die id", folder.parent)
         remove_leftovers(folder)
         identity = self.bench.identities[die_id]
         self.conversions[die_id] = in_force(
@@ -239,6 +243,7 @@ class Session:
             if plan.destructive:
                 station.ledger.check_if_old()
             bounds = station.guard.admit_plan(plan, seen=station.seen)
+            refuse_unkeepable(plan, self.runs)
             about = self._about(station, bounds)
             texts, last = self._texts(station, plan), station.ledger.last_id
             run = Run.create(self.runs, plan, station.die_id, texts, about, last, key or "")

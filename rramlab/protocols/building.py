@@ -11,7 +11,7 @@ from rramlab.base.yamlfile import Location, YamlDocument, validate
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PULSE_KINDS
 from rramlab.macro.regions import Region
-from rramlab.plan.plan import selection
+from rramlab.plan.plan import AFTER, BEFORE, selection
 from rramlab.plan.steps import (
     MOST_DEPTH,
     AmplitudeLadder,
@@ -58,6 +58,9 @@ _KEYS = {
     for kind, model in STEPS.items()
 }
 _REGIONS = {kind: [key for key in ("cells", "rows", "columns") if key in keys] for kind, keys in _KEYS.items()}
+
+# Data sets that the engine writes itself: what they hold is judged, drawn and left out by their names.
+ENGINES_OWN = frozenset({"contact", "pilot", BEFORE, AFTER, "reconcile"})
 
 
 class Builder:
@@ -116,6 +119,11 @@ class Builder:
             self._program(filled, at)
         elsewhere = {"purpose": (*at, "kind")} if kind == "sweep" else None
         step = validate(self._document, STEPS[kind], {**filled, "kind": kind, "source": here}, at, elsewhere)
+        if getattr(step, "name", "") in ENGINES_OWN:
+            raise UsageError(
+                f"found the data set {step.name!r}, which is what the engine calls its own; choose another name",  # type: ignore[attr-defined]
+                self._document.at((*at, "name")),
+            )
         self._check_regions(step, kind, at)
         return step  # type: ignore[return-value]  # the models of STEPS are those of Step
 

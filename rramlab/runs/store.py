@@ -102,8 +102,7 @@ class Run:
         ``texts``: file name → content of everything the run depends on (bench, board, protocol). ``about``: provenance.
         ``operation``: the last operation of the die's ledger before it. ``key``: see :func:`find_key`.
         """
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", plan.name).strip("-")
-        folder = runs / f"{_stamp(runs)}-{name}-{secrets.token_hex(2)}"
+        folder = runs / folder_name(_stamp(runs), plan.name)
         (folder / "blocks").mkdir(parents=True)
         for name, text in texts.items():
             write_atomic(folder / name, text.encode())
@@ -338,6 +337,12 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):  # renamed at this moment by whoever has written it
             if _LEFT.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < _BEGAN:
                 path.unlink()
+
+
+def folder_name(stamp: str, plan: str) -> str:
+    """Return what the folder of a new run is called."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", plan).strip("-")
+    return f"{stamp}-{name}-{secrets.token_hex(2)}"
 
 
 def _stamp(runs: Path) -> str:

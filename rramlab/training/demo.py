@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.files import refuse_unwritable
 from rramlab.deploy import Method, Verification
 from rramlab.engine.session import Session
 from rramlab.macro.cells import is_conducting
 from rramlab.training.checkpoint import EpochResult
 from rramlab.training.datasets import Data
-from rramlab.training.deploying import checkpoints, put_on_chip
+from rramlab.training.deploying import checkpoints, deployments, put_on_chip
 from rramlab.training.experiment import Experiment
 from rramlab.training.onchip import scores_on_chip
 from rramlab.training.recipes import Forming, Recipe
@@ -63,6 +64,9 @@ def tell(
 
     ``forming``: parameters of the protocol ``electroform``, above those of the recipe.
     """
+    name = f"{recipe.name}-{session.macro.die_id}"
+    for folder in (checkpoints(session.description.data), deployments(session.description.data)):
+        refuse_unwritable(folder / name / "any", "what the demo learns")  # before a die is formed for it
     begun = time.perf_counter()
     parts: dict[str, float] = {}
     macro = session.macro
@@ -84,7 +88,7 @@ def tell(
 
     on_part(f"train: which of the random weights to keep, on {data.name}")
     experiment = Experiment.begin(
-        checkpoints(session.description.data) / f"{recipe.name}-{macro.die_id}", recipe, session.macros, data
+        checkpoints(session.description.data) / name, recipe, session.macros, data
     )
     random_accuracy = experiment.random_scores(data)["accuracy"]
     model, training = experiment.train(data, resume=False, on_epoch=on_epoch, macros=session.macros)

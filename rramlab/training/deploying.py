@@ -11,6 +11,7 @@ import numpy as np
 
 from rramlab.base.errors import OutOfLimits, Refused, UsageError
 from rramlab.base.files import read_object, refuse_unwritable
+from rramlab.base.names import fresh
 from rramlab.deploy import Deployment, Verification, deployment_plan, verify
 from rramlab.deploy.planner import RESETTING, pruned_cells
 from rramlab.engine.results import Flawed, RunResult, result_of
@@ -116,6 +117,8 @@ class Deploying:
                 these. DataError: a run or a deployment cannot be read, or none can be written.
         """
         there = deployments(data) / name / "deployment.json"
+        if not there.exists():
+            fresh(name, "deployment's name", deployments(data))
         refuse_unwritable(there, f"the deployment {name!r}")
         if there.exists() and (owner := str(read_object(there, "training")["training"])) != experiment.name:
             raise UsageError(

@@ -220,6 +220,33 @@ def test_a_protocol_may_have_several_sweeps_and_errors_name_their_line(lab, tmp_
     assert "raed" in answer.stderr
 
 
+@pytest.mark.parametrize("target", ["taken/iv.png", "folder"])
+def test_a_picture_that_cannot_be_written_is_refused_before_the_cell_has_its_pulse(lab, tmp_path, target):
+    (tmp_path / "taken").write_text("a file")
+    (tmp_path / "folder").mkdir()
+    words = ("--cell", "3,7", "--kind", "electroform", "--voltage", "3.9V", "--arm", DIE, "--png", target, "--json")
+    answer = lab("sweep", *words)
+    assert answer.exit_code == 1
+    assert "nothing was energised" in answer.document["error"]
+    assert lab("contact", "--png", target).exit_code == 1
+    assert not (tmp_path / "data" / "runs").exists()
+    assert pulses_ever(tmp_path) == 0
+
+
+def test_a_data_set_whose_files_would_be_too_long_is_refused_by_the_dry_run_too(lab, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\ndescription: x\nsteps:\n  - contact\n"
+        "  - electroform: {cells: row 0, voltage: 3.75 V, width: 1 us, gate: 1.6 V}\n"
+        f"  - read: {{cells: row 0, name: {'n' * 232}}}\n"
+    )
+    for words in (("run", path, "--dry-run"), ("run", path, "--arm", DIE), ("protocols", "check", path)):
+        answer = lab(*words, "--json")
+        assert answer.exit_code == 2, words
+        assert f"{path}:6" in str(answer.document)
+    assert not (tmp_path / "data" / "runs").exists()
+
+
 # points that are no measurement --------------------------------------------------------------------------------
 
 OVER = SMU.replace('{model: "2400"}', '{model: "2400", faults: {over: 30}}')

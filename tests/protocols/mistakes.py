@@ -31,6 +31,8 @@ STEPS = [
     ("two-in-one", "{read: {cells: all}, contact: }", "expected one step"),
     ("list-for-mapping", "read: [all]", "expected keys and values"),
     ("text-for-mapping", "read: all", "expected keys and values"),
+    ("engines-own-name", "read: {cells: all, name: pilot}", "found the data set 'pilot'"),
+    ("engines-bystanders", "read: {cells: all, name: bystanders-before}", "choose another name"),
     ("unknown-key", "read: {cells: all, repaets: 2}", "unknown key 'repaets'"),
     ("off-the-die", "read: {cells: rows 0-512}", "off the die"),
     ("column-off-the-die", "read: {cells: 'rows 0-3 & cols 500-600'}", "off the die"),
