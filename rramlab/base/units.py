@@ -25,6 +25,8 @@ _EXAMPLES = {
     "V": "3.75 V", "s": "1 us", "S": "12 uS", "A": "1 mA", "Ω": "125 Ohm", "J": "1 pJ", "Hz": "50 kHz", "°C": "25 °C",
 }  # fmt: skip
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "y": 365.25 * 86400}
+# What times from two minutes on are written in: the longest in which they are short, 1.5 h or 25 h, or that they are two of.
+_LONGER = (("d", 86400.0), ("h", 3600.0), ("min", 60.0))
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SPELLINGS = {"Ohm": "Ω", "ohm": "Ω", "Ohms": "Ω", "ohms": "Ω", "Ω": "Ω"}
 
@@ -72,6 +74,11 @@ def show(value: float, unit: str, digits: int = 4, zeros: bool = False) -> str:
     """
     from quantiphy import Quantity
 
+    if unit == "s" and 120 <= abs(value) < math.inf and not zeros:  # nobody writes 3.6 ks
+        in_few = (each for each in _LONGER if abs(value) >= each[1] and round(value / each[1], 2) * each[1] == value)
+        longer, many = next(in_few, None) or next(each for each in _LONGER if abs(value) >= 2 * each[1])
+        return f"{value / many:.{digits}g} {longer}"
+
     return str(Quantity(value, unit).render(prec=digits - 1, strip_zeros=not zeros))
 
 
@@ -102,6 +109,13 @@ def show_duration(seconds: float) -> str:
         return show(seconds, "s")
     unit = next((unit for unit, many in (("min", 120), ("h", 48), ("d", 730)) if seconds < many * _SECONDS[unit]), "y")
     return f"{seconds / _SECONDS[unit]:.4g} {unit}"
+
+
+def time_unit(seconds: Iterable[float]) -> tuple[str, float]:
+    """Return the unit in which a person would draw times, and its seconds: the longest that all but 0 have half of."""
+    positive = [each for each in seconds if each > 0]
+    most, least = max(positive, default=0.0), min(positive, default=0.0)
+    return next(((unit, many) for unit, many in _LONGER if most >= 2 * many and least >= many / 2), ("s", 1.0))
 
 
 def parse_celsius(text: str) -> float:

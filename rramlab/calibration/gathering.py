@@ -17,6 +17,7 @@ from rramlab.macro.cells import is_conducting
 from rramlab.runs.curves import Curve, measured
 from rramlab.runs.rounds import Layer, layers
 from rramlab.runs.store import Block, Run
+from rramlab.runs.waits import waits_of
 
 Floats = npt.NDArray[np.float64]
 # More cells than this share that conduct in one read and not in the next: another die came into the socket.
@@ -64,8 +65,11 @@ def series_of(run: Run, dataset: str, calibration: BoardCalibration) -> tuple[Fl
     found = layers(blocks_of(run, dataset))
     rounds = [cells_of(layer.blocks, calibration) for layer in found]
     common = np.all([~np.isnan(each) for each in rounds], axis=0)
-    times = [datetime.fromisoformat(layer.written_at).timestamp() for layer in found]
-    return np.array(times) - times[0], np.stack([each[common] for each in rounds])
+    clock = np.array([datetime.fromisoformat(layer.written_at).timestamp() for layer in found])
+    waits = waits_of(run)
+    waited = np.array([0.0 if waits is None else waits.before(layer.blocks[0].position) for layer in found])
+    # A simulated bench has its waits at once; on a real one the clock has them, too.
+    return np.maximum(clock - clock[0], waited - waited[0]), np.stack([each[common] for each in rounds])
 
 
 def curves(run: Run, dataset: str) -> Iterator[tuple[Layer, Curve]]:

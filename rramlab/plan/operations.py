@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import SourceRef
+from rramlab.base.units import show
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind
@@ -292,4 +293,4 @@ def describe(operation: Operation) -> str:
         case Unchanged(cells=cells):
             return f"check of {cells.count} bystanders"
         case Wait(time_s=time_s):
-            return f"wait of {time_s:g} s"
+            return f"wait of {show(time_s, 's')}"

@@ -15,8 +15,9 @@ from rramlab.base.files import read_json, read_object
 from rramlab.macro.cells import Bools
 from rramlab.plan.plan import Plan
 from rramlab.report.givenpulses import GivenPulses, pulses_of
-from rramlab.report.rounds import Reads, step_at
+from rramlab.report.rounds import Reads
 from rramlab.runs.store import Block, Run
+from rramlab.runs.waits import Waits, waits_of
 
 Floats = npt.NDArray[np.float32]
 T = TypeVar("T")
@@ -40,6 +41,7 @@ class Findings:
     before_by_contact: Bools | None = None  # cells that were last read, or before, by a contact test: coarser, at 0.1 V
     after_by_contact: Bools | None = None
     reads: Reads = field(default_factory=Reads)
+    waits: Waits | None = None  # of the run, where its plan has some
     curves: list[tuple[Block, npt.NDArray[Any]]] = field(default_factory=list)
     products: list[tuple[Block, npt.NDArray[Any]]] = field(default_factory=list)
     contact_S: Floats | None = None  # of the last contact test
@@ -95,6 +97,9 @@ def gather(run: Run, ledger: Path, busy: bool) -> Findings:
     found.given = attempt(lambda: pulses_of(ledger, run.id))
     if found.given is not None:
         found.moments = [(position, 0, when) for position, when in found.given.moments]
+        if found.given.counts.size:
+            found.reads.pristine = (found.given.counts == 0) & ~found.given.others
+    found.waits = attempt(lambda: waits_of(run))
     blocks = _blocks(run, found.problems)
     # In the order in which they were read: a contact test is repeated when a run is resumed.
     for block in sorted(blocks, key=lambda each: (str(each.attributes.get("written_at")), each.position)):
@@ -148,10 +153,12 @@ def _take_cells(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
     valid, siemens = array["valid"], array["conductance"]
     at = int(about["operation"])  # the last operation of the ledger before this read
     given = found.given
+    state: npt.NDArray[np.int8] | None = None
     if given is not None and given.counts.shape == shape:
         first, last = given.first[start:stop], given.last[start:stop]
         early, fresh = valid & ((first == 0) | (at < first)), valid & (last <= at)
         chosen = valid & (given.counts[start:stop] > 0)
+        state = np.where(last <= at, 2, np.where(at < first, 0, 1)).astype(np.int8)
     else:
         early, fresh, chosen = valid & (at <= int(found.record["operation"])), valid, valid
     if about.get("isolated"):  # while other cells were cut off: no part of a map
@@ -166,5 +173,4 @@ def _take_cells(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:
         found.contact_S = np.full(shape, np.nan, np.float32)
         found.contact_S[start:stop] = np.where(valid, siemens, np.nan)
         return
-    step = step_at(found.plan, block.step, about.get("round", ()))
-    found.reads.take(block, array, chosen if chosen.any() else valid, step)
+    found.reads.take(block, array, chosen if chosen.any() else valid, found.plan, state, found.waits)

@@ -17,7 +17,7 @@ from rramlab.report.figures import draw_histogram, draw_lines, draw_map, top_of
 from rramlab.report.findings import Findings
 from rramlab.report.pictures import Picture
 from rramlab.report.probing import draw_contact, draw_curves
-from rramlab.report.rounds import Axis, Series, axis_of
+from rramlab.report.rounds import FOLLOWED, Axis, Point, Series, axes_of
 from rramlab.report.theme import DASHES, MARKERS, ONE, SERIES, SOFT
 from rramlab.report.wording import say_labels
 from rramlab.runs.curves import measured
@@ -127,25 +127,37 @@ def _contact(found: Findings, contact_V: float) -> Iterator[Picture]:
 
 def _rounds(found: Findings) -> Iterator[Picture]:
     for loop, all_series in found.reads.loops.items():
-        axes = [axis_of(series, found.plan) for series in all_series]
+        axes = axes_of(all_series)
         reached = all(point.reached is not None for series in all_series for point in series.points)
         share = ("reached", "Cells in tolerance") if reached else ("conducting", "Share of conducting cells")
+        followed = "; ".join(dict.fromkeys(FOLLOWED[series.follows] for series in all_series))
+        first = " The first point is the read before the loop." if any(series.before for series in all_series) else ""
+        notes = {_draw_quartiles: f"Lines: median; bands: quartiles, of {followed}.{first}", _draw_share: ""}
+        if not reached and any(series.follows == "first read" for series in all_series):
+            notes[_draw_share] = f"Of {followed}.{first}"
         for name, title, draw in (("conductance", "Conductance", _draw_quartiles), (*share, _draw_share)):
-            last = "; ".join(_ends(series) for series in all_series)
+            last = "; ".join(_ends(series, over) for series, over in zip(all_series, axes, strict=True))
             yield Picture(
                 _file_name(f"rounds-{loop}-{name}"),
                 f"{title} over the {axes[0].label.partition(' (')[0]}, step {loop}",
                 f"{title} over {len(all_series[0].points)} rounds. {last}.",
                 partial(_draw_rounds, all_series=all_series, axes_of=axes, draw=draw),
                 _WIDE,
-                "Lines: median; bands: quartiles." if name == "conductance" else "",
+                notes[draw],
             )
 
 
-def _ends(series: Series) -> str:
-    first, last = series.points[0], series.points[-1]
-    medians = " to ".join(f"{point.quartiles_S[1] * 1e6:.2f}" for point in (first, last))
-    shares = " to ".join(f"{point.conducting / max(1, point.cells):.1%}" for point in (first, last))
+def share_of(series: Series, point: Point) -> tuple[int, int]:
+    """Return how many cells conduct at a point, and of how many: of those followed where nothing is pulsed, else of all."""
+    if series.follows == "first read":
+        return point.followed_conducting, point.followed
+    return point.conducting, point.cells
+
+
+def _ends(series: Series, over: Axis) -> str:
+    ends = over.points[0], over.points[-1]
+    medians = " to ".join(f"{point.followed_S[1] * 1e6:.2f}" if point.followed else "none" for point in ends)
+    shares = " to ".join(f"{count / max(1, of):.1%}" for count, of in (share_of(series, point) for point in ends))
     return f"{series.dataset}: median from {medians} µS, conducting from {shares}"
 
 
@@ -172,7 +184,7 @@ def _draw_rounds(figure: Figure, all_series: list[Series], axes_of: list[Axis], 
 
 
 def _draw_quartiles(axes: Axes, series: Series, over: Axis, number: int) -> None:
-    low, middle, high = (np.array([point.quartiles_S[index] * 1e6 for point in series.points]) for index in range(3))
+    low, middle, high = (np.array([point.followed_S[index] * 1e6 for point in over.points]) for index in range(3))
     colour = SERIES[number % len(SERIES)]
     axes.fill_between(over.values, low, high, color=colour, alpha=0.25, linewidth=0)
     axes.plot(over.values, middle, **_style(number, len(over.values)), label=series.dataset)
@@ -184,11 +196,11 @@ def _draw_quartiles(axes: Axes, series: Series, over: Axis, number: int) -> None
 
 
 def _draw_share(axes: Axes, series: Series, over: Axis, number: int) -> None:
-    reached = [point.reached for point in series.points if point.reached is not None]
-    counts = reached if len(reached) == len(series.points) else [point.conducting for point in series.points]
-    share = [100 * count / max(1, point.cells) for count, point in zip(counts, series.points, strict=True)]
+    reached = all(point.reached is not None for point in over.points)
+    counts = [(point.reached or 0, point.cells) if reached else share_of(series, point) for point in over.points]
+    share = [100 * count / max(1, of) for count, of in counts]
     axes.plot(over.values, share, **_style(number, len(over.values)), label=series.dataset)
-    axes.set(ylabel="in tolerance (%)" if counts is reached else "conducting (%)", ylim=(0, 104))
+    axes.set(ylabel="in tolerance (%)" if reached else "conducting (%)", ylim=(0, 104))
 
 
 def _style(number: int, points: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rramlab.macro.cells import is_conducting
 from rramlab.report.findings import Findings
 from rramlab.report.markup import Html, facts, section, tag
 from rramlab.report.pictures import Picture
-from rramlab.report.rounds import Point, Series
+from rramlab.report.rounds import FOLLOWED, Point, Series
 from rramlab.report.runfigures import known
 from rramlab.report.shell import MOST_ROWS, Rows, figures, mark, shortened
 from rramlab.report.verdict import checks
@@ -247,14 +247,29 @@ def rounds(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:
 
 
 def _round_table(series: Series) -> Html | None:
+    """Every round of a series in figures; where there is one the read before the loop comes first."""
     rows: Rows = []
-    for point in series.points:
+    began = series.began_s if series.before is None else series.before.waited_s
+    for point in (*([series.before] if series.before else ()), *series.points):
         reached = percent(point.reached, point.cells) if point.reached is not None else ""
+        waited = "" if point.waited_s is None or began is None else show(point.waited_s - began, "s")
+        low, middle, high = (f"{siemens * 1e6:.2f}" for siemens in point.followed_S)
         rows.append(
-            (".".join(str(each) for each in point.rounds), say_labels(point.labels), *_figures_of(point)[:4], reached)
+            (
+                "before" if point is series.before else ".".join(str(each) for each in point.rounds),
+                say_labels(point.labels),
+                waited,
+                *_figures_of(point)[:3],
+                f"{point.followed:,}",
+                f"{middle} µS, {low} to {high}" if point.followed else "none",
+                reached,
+            )
         )
-    head = ("round", "label", "cells", "conducting", "median of these", "quartiles of all", "in tolerance")
-    return shortened(head, rows, f"Data set {series.dataset}", range(2, 7))
+    head = (
+        "round", "label", "waited", "cells", "conducting", "median of these", "followed", "their median, quartiles",
+        "in tolerance",
+    )  # fmt: skip
+    return shortened(head, rows, f"Data set {series.dataset}; followed: {FOLLOWED[series.follows]}", range(2, 9))
 
 
 def probed(found: Findings, pictures: dict[str, list[Picture]]) -> Html | None:

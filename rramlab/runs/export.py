@@ -126,7 +126,8 @@ def _table(group: Any) -> Table:
 def _rounds(group: Any) -> tuple[list[str], Iterator[tuple[Any, tuple[Any, ...]]]]:
     """Return the names of the coordinates of the dimension ``round``, and for each place (index or none, their values)."""
     if "round" not in group:
-        return [], iter([(None, ())])
+        waited = [float(group.attrs["waited_s"])] if "waited_s" in group.attrs else []
+        return ["waited_s" for _ in waited], iter([(None, tuple(waited))])
     data = next(group[name] for name in _KINDS if name in group)
     names = str(data.attrs["coordinates"]).split()
     import h5py

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from rramlab.base.errors import DataError
 from rramlab.base.files import write_through
 from rramlab.runs.rounds import Layer, data_sets, layers
+from rramlab.runs.waits import Waits, waits_of
 
 if TYPE_CHECKING:
     from rramlab.runs.store import Block, Run
@@ -57,9 +58,11 @@ def write_h5(run: Run, target: Path) -> Path:
 
     A step in a loop, ``step-003-001-read``, has a leading dimension ``round`` with coordinates: ``loop_1`` (the number of
     the round in the outermost loop), ``loop_2`` …; one for each label of a ``for_each``, with its unit; ``time`` in s since
-    the run began, when the round was written. Where the same cells were read several times in a step, as for a bystander
-    check or write-verify, each look is one place along that dimension, and ``pass`` is its number. Products or curves of
-    unequal shape are groups named by their position instead. Each data set has ``units`` and dimension scales.
+    the run began, when the round was written; in a run with waits ``waited`` in s, for how long it had waited by then, on a
+    simulated bench, too. Where the same cells were read several times in a step, as for a bystander check or write-verify,
+    each look is one place along that dimension, and ``pass`` is its number. Products or curves of unequal shape are groups
+    named by their position instead. Each data set has ``units`` and dimension scales. A group's attribute ``waited_s`` is
+    how long the run had waited before its first read.
 
     Raises:
         DataError: a block is damaged, or the file cannot be written.
@@ -72,8 +75,9 @@ def write_h5(run: Run, target: Path) -> Path:
             record = run.record
             file.attrs.update({key: str(record[key]) for key in ("id", "die", "name", "status", "started_at")})
             file.attrs["plan"] = (run.folder / "plan.json").read_text(encoding="utf-8")
+            waits = waits_of(run)
             for name, blocks in data_sets(run.blocks()).items():
-                _write_group(file.create_group(name), blocks, str(record["started_at"]))
+                _write_group(file.create_group(name), blocks, str(record["started_at"]), waits)
         write_through(target, lambda file: file.write(stream.getbuffer()))
     except OSError as error:
         raise DataError(
@@ -83,7 +87,9 @@ def write_h5(run: Run, target: Path) -> Path:
     return target
 
 
-def _write_group(group: Any, blocks: list[Block], began: str) -> None:
+def _write_group(group: Any, blocks: list[Block], began: str, waits: Waits | None) -> None:
+    if waits is not None:
+        group.attrs["waited_s"] = waits.before(blocks[0].position)
     group.attrs["calibration"] = sorted({str(block.attributes.get("calibration", "")) for block in blocks})
     found = layers(blocks)
     looped = any(layer.rounds for layer in found)
@@ -93,24 +99,26 @@ def _write_group(group: Any, blocks: list[Block], began: str) -> None:
                 group.attrs["isolated"] = True
             several = looped or len(found) > 1
             own = [name for name, *_ in _CELLS] + list(_CELLS[0][-1])
-            names = _write_rounds(group, found, began, own) if several else ()
+            names = _write_rounds(group, found, began, own, waits) if several else ()
             _write_cells(group, found, several, names)
         case "products":
-            _write_tables(group, found, _PRODUCTS, ("vector", "output"), looped, began)
+            _write_tables(group, found, _PRODUCTS, ("vector", "output"), looped, began, waits)
         case "reference":
-            _write_tables(group, found, _REFERENCE, ("repeat", "column"), looped, began)
+            _write_tables(group, found, _REFERENCE, ("repeat", "column"), looped, began, waits)
         case _:
-            _write_tables(group, found, _CURVE, ("point",), looped, began)
+            _write_tables(group, found, _CURVE, ("point",), looped, began, waits)
 
 
-def _write_rounds(group: Any, found: list[Layer], began: str, own: Sequence[str]) -> tuple[str, ...]:
+def _write_rounds(
+    group: Any, found: list[Layer], began: str, own: Sequence[str], waits: Waits | None
+) -> tuple[str, ...]:
     """Write the dimension ``round`` and what tells its places apart; return the names of those coordinates.
 
     ``own``: names of the group's data sets and dimensions. A label that is called so, or as another coordinate, gets an
     ending.
     """
     coordinates: dict[str, tuple[Sequence[Any], str]] = {}
-    taken = {"round", "pass", "time", "code", *_ABOUT, *own}  # code: a column of an exported table
+    taken = {"round", "pass", "time", "waited", "code", *_ABOUT, *own}  # code: a column of an exported table
     for level in range(max(len(layer.rounds) for layer in found)):
         coordinates[f"loop_{level + 1}"] = [layer.rounds[level] for layer in found], "1"
     if any(layer.number for layer in found):
@@ -127,6 +135,8 @@ def _write_rounds(group: Any, found: list[Layer], began: str, own: Sequence[str]
     start = datetime.fromisoformat(began)
     since = [(datetime.fromisoformat(layer.written_at) - start).total_seconds() for layer in found]
     coordinates["time"] = since, "s"
+    if waits is not None:
+        coordinates["waited"] = [waits.before(layer.blocks[0].position) for layer in found], "s"
     _scale(group, "round", len(found))
     for name, (values, unit) in coordinates.items():
         dataset = group.create_dataset(name, data=_column(values))
@@ -236,6 +246,7 @@ def _write_tables(
     dimensions: tuple[str, ...],
     looped: bool,
     began: str,
+    waits: Waits | None,
 ) -> None:
     """Write tables of ``fields`` (name, units): rounds of one shape stacked, others in groups of their position."""
     blocks = [layer.blocks[0] for layer in found]
@@ -247,7 +258,7 @@ def _write_tables(
         }
     )
     if looped and alike == 1:
-        names = _write_rounds(group, found, began, [*dimensions, *(name for name, _ in fields)])
+        names = _write_rounds(group, found, began, [*dimensions, *(name for name, _ in fields)], waits)
         _describe(group, blocks)
         for name, units in fields:
             dataset = group.create_dataset(name, data=np.stack([_field(array, name) for array in arrays]))

@@ -87,9 +87,7 @@ def tell(
     part("read")
 
     on_part(f"train: which of the random weights to keep, on {data.name}")
-    experiment = Experiment.begin(
-        checkpoints(session.description.data) / name, recipe, session.macros, data
-    )
+    experiment = Experiment.begin(checkpoints(session.description.data) / name, recipe, session.macros, data)
     random_accuracy = experiment.random_scores(data)["accuracy"]
     model, training = experiment.train(data, resume=False, on_epoch=on_epoch, macros=session.macros)
     part("train")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rramlab.base.errors import UsageError
-from rramlab.base.units import parse, parse_celsius, parse_duration, show, show_duration
+from rramlab.base.units import parse, parse_celsius, parse_duration, show, show_duration, time_unit
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,21 @@ def test_a_temperature_is_read(text, celsius):
 def test_what_is_no_temperature_is_refused(text):
     with pytest.raises(UsageError, match="temperature"):
         parse_celsius(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(5e-7, "500 ns"), (90, "90 s"), (120, "2 min"), (150, "2.5 min"), (1000, "16.67 min"), (3600, "1 h"), (5400, "1.5 h"),
+     (90000, "25 h"), (86400, "1 d"), (30 * 86400, "30 d"), (-7200, "-2 h")],
+)  # fmt: skip
+def test_a_time_is_written_as_a_person_would_and_read_back(seconds, text):
+    assert show(seconds, "s") == text
+    assert parse(text, "s") == pytest.approx(seconds, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("times", "unit"),
+    [([0, 3600, 86400], "h"), ([600, 14400], "min"), ([0.1, 1000], "s"), ([0, 0], "s"), ([86400, 7 * 86400], "d")],
+)
+def test_times_are_drawn_in_the_unit_that_a_person_would_take(times, unit):
+    assert time_unit(times)[0] == unit
