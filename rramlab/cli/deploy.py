@@ -68,7 +68,9 @@ def deploy(
     attempts = attempts_of(description.data, experiment, again)
     found = _ways(description, experiment, attempts)
     fixed = {"gate": found[0], "reset": found[-1]}
-    chosen = fixed[method] if method else best(found, objective or "pulses", most_pulses)
+    # No way has fewer pulses than that by gates alone, and what was reset before makes another no less.
+    fewest = objective in (None, "pulses")
+    chosen = fixed[method] if method else found[0] if fewest else best(found, objective or "pulses", most_pulses)
     begun = _layers(each for each in attempts if not each.is_over)
     if begun and method is None and objective is not None:
         # What was begun is the way that was the best before it was begun.
@@ -88,6 +90,7 @@ def deploy(
     if dry_run:
         out.finish({"training": experiment.name, "dies": list(experiment.dies), **document})
         return
+    before = sum(_given(description, each) for each in deploying.attempts)
     with Session(description) as session:
         deployment, results, verification = put_on_chip(
             session,
@@ -98,8 +101,12 @@ def deploy(
             again,
         )
     pulses = sum(result.pulses for result in results)
+    now = pulses - before
     dies = ", ".join(deployment.dies)
-    out.say(f"Deployed [bold]{deployment.name}[/] on die {dies} by {deployment.method}: {pulses:,} pulses.")
+    out.say(
+        f"Deployed [bold]{deployment.name}[/] on die {dies} by {deployment.method}: {pulses:,} pulses"
+        + (f", {now:,} of them now." if before else ".")
+    )
     out.say(f"Read back: {verification}.")
     out.say(f"Run the network there with: rramlab evaluate {deployment.name}")
     document = {
@@ -108,6 +115,7 @@ def deploy(
         "method": deployment.method,
         "reset": list(deployment.reset),
         "pulses": pulses,
+        "pulses_now": now,
         "runs": [result.run_id for result in results],
         "phases": sum(pattern.phases for pattern in deployment.gates().values()),
         "verification": verification.as_json(),
@@ -127,7 +135,7 @@ def _warn_of_second(out: Output, description: BenchDescription, experiment: Expe
     from rramlab.cli.dies import life_in
     from rramlab.engine.session import LEDGER
     from rramlab.macro.cells import is_conducting
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
 
     runs = {name.strip() for name in again.split(",")}
     for die in experiment.dies:
@@ -152,7 +160,7 @@ def _ways(description: BenchDescription, experiment: Experiment, attempts: Seque
     from rramlab.cli.dies import life_in
     from rramlab.deploy import ways
     from rramlab.engine.session import LEDGER
-    from rramlab.runs.ledgerview import view_ledger
+    from rramlab.runs.ledger import view_ledger
 
     model = experiment.trained()
     load = experiment.load_a_sample(model)
@@ -166,6 +174,15 @@ def _ways(description: BenchDescription, experiment: Experiment, attempts: Seque
                 known_S[experiment.dies.index(each.die)][entry.spent.bits] = 0.0
     begun = [_layers(each for each in attempts if not each.is_over), _layers(attempts)]
     return ways(experiment.placement, experiment.mask(model), known_S, pulsed, load, description.board, begun)
+
+
+def _given(description: BenchDescription, attempt: Attempt) -> int:
+    """Return how many pulses an attempt has given so far."""
+    from rramlab.engine.session import LEDGER
+    from rramlab.runs.ledger import view_ledger
+
+    with view_ledger(description.data / "dies" / attempt.die / LEDGER) as ledger:
+        return sum(entry.done.count for entry in ledger.of_run(attempt.run.id))
 
 
 def _layers(attempts: Iterable[Attempt]) -> set[str]:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import SourceRef
-from rramlab.base.units import show
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.pulses import Pulse, PulseKind
@@ -293,4 +292,4 @@ def describe(operation: Operation) -> str:
         case Unchanged(cells=cells):
             return f"check of {cells.count} bystanders"
         case Wait(time_s=time_s):
-            return f"wait of {show(time_s, 's')}"
+            return f"wait of {time_s:g} s"

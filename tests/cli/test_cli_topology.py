@@ -344,6 +344,7 @@ def test_a_deployment_that_is_cut_off_and_repeated_goes_on(lab, tmp_path, words,
     runs = sorted((tmp_path / "data" / "runs").iterdir())
     third = lab(*words)  # once more, when it is done: nothing is pulsed
     assert third.exit_code == 0
+    assert third.document["pulses_now"] == 0
     assert np.array_equal(resets(tmp_path)[0], counts)
     assert not [
         run.name for run in set((tmp_path / "data" / "runs").iterdir()) - set(runs) if "deploy-reset" in run.name
@@ -382,6 +383,13 @@ def test_layers_that_were_reset_before_are_left_alone_when_all_are(lab, tmp_path
     assert every["runs"][0] == some["runs"][0]
     assert every["verification"]["passed"]
     assert every["pulses"] == resets(tmp_path)[0].sum()
+
+
+def test_by_gates_is_what_takes_no_pulse_whatever_was_reset_before(lab, tmp_path):
+    assert lab(*RESET).exit_code == 0
+    for words in ((), ("--least", "pulses")):
+        gated = lab("deploy", NAME, *words, "--json").document
+        assert (gated["method"], gated["pulses"], gated["earlier"]) == ("gate", 0, [])
 
 
 def test_a_deployment_is_not_written_over_that_of_another_training(lab, tmp_path):
