@@ -12,7 +12,7 @@ from rramlab.deploy.deployment import Deployment
 from rramlab.deploy.planner import pruned_cells
 from rramlab.macro.cells import is_conducting
 from rramlab.macro.masks import lines_of
-from rramlab.macro.protocol import Macro
+from rramlab.macro.protocol import Macro, read_whole
 
 # Share of kept cells that may have changed sides of the threshold, and of pruned cells that may still conduct.
 LOST_SHARE, LEFT_SHARE = 0.001, 0.01
@@ -67,7 +67,7 @@ def verify(macros: Mapping[str, Macro], deployment: Deployment) -> Verification:
 def _of_die(macro: Macro, deployment: Deployment, number: int) -> tuple[int, ...]:
     """Return kept, lost, appeared, pruned and left cells of a die."""
     placement, mask = deployment.placement, deployment.mask
-    now = macro.read(placement.used(number))
+    now = read_whole(macro, placement.used(number))
     kept = placement.cells(mask, number).bits
     before, after = is_conducting(deployment.conductance_S[number]), is_conducting(now)
     gone = pruned_cells(placement, mask, deployment.reset, number).bits

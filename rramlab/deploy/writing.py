@@ -19,7 +19,14 @@ RESET = AmplitudeLadder(start=1.1, to=2.2, step=0.04, width=1e-6, gate=3.0)
 
 
 def written_cells(target_S: npt.NDArray[np.float32]) -> CellSelection:
-    """Return the cells that get a conductance; ``target_S``: float32[rows, columns], NaN or 0 for those that get none."""
+    """Return the cells that get a conductance; ``target_S``: float32[rows, columns], NaN or 0 for those that get none.
+
+    Raises:
+        UsageError: a target is infinite.
+    """
+    if np.isinf(target_S).any():
+        row, column = np.argwhere(np.isinf(target_S))[0]
+        raise UsageError(f"the target of row {row}, column {column} is infinite; nothing was planned")
     return CellSelection(np.nan_to_num(target_S) > 0.0)
 
 

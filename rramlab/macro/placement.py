@@ -162,7 +162,15 @@ class Placement:
         """Return what each cell must conduct for weights of G⁺ − G⁻, float32[dies, rows, columns] in siemens.
 
         The inverse of :meth:`weights`: one cell of each pair, by the sign; the other 0. NaN outside every tile.
+
+        Raises:
+            UsageError: a wanted weight is no number: its cells would count as outside.
         """
+        for name, values in wanted_S.items():
+            if not np.isfinite(values).all():
+                raise UsageError(
+                    f"layer {name!r}: the weights to be written hold values that are no numbers; nothing was planned"
+                )
         stack = np.full((self.dies, *self.geometry.shape), np.nan, np.float32)
         for tile in self.tiles:
             wanted = wanted_S[tile.layer][tile.of_layer]

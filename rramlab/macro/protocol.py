@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.errors import InstrumentError
 from rramlab.macro.board import BoardTable
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.conditions import Conditions
@@ -57,3 +58,20 @@ class Macro(Protocol):
         ``x``: uint8[batch, tile inputs], unsigned codes below 2^bits. Pairs that ``gates`` turns off give 0.
         """
         ...
+
+
+def read_whole(macro: Macro, cells: CellSelection, repeats: int = 1) -> npt.NDArray[np.float32]:
+    """Read ``cells`` as :meth:`Macro.read` does, each to a number.
+
+    Raises:
+        InstrumentError: what came back of some is none: it would count as a cell that does not conduct.
+    """
+    found = macro.read(cells, repeats)
+    bad = np.argwhere(cells.bits & ~np.isfinite(found))
+    if len(bad):
+        raise InstrumentError(
+            f"the read of die {macro.die_id!r} gave no number for {len(bad):,} of {cells.count:,} cells, the first at row "
+            f"{bad[0][0]}, column {bad[0][1]}; no pulse was sent. Check the board's calibration record, test the lines "
+            "(rramlab contact), and read again"
+        )
+    return found

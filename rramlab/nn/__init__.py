@@ -3,10 +3,10 @@
 from rramlab.nn.conventional import learn_weights, run_as_written, wanted_S
 from rramlab.nn.convert import convert
 from rramlab.nn.layers import MaskedConv2d, MaskedConvTranspose2d, MaskedLinear, MaskedRNN
-from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply
+from rramlab.nn.masked import HysteresisRule, MaskedLayer, Masking, Multiply, Undescribed
 from rramlab.nn.models import configure, fix_masks, load_weights, masked_layers, masks, regroup, share_kept, vectors_of
-from rramlab.nn.popup import kept_count, pop_up, top_fraction
-from rramlab.nn.quantise import UnsignedQuantiser
+from rramlab.nn.popup import NoNumbers, kept_count, pop_up, top_fraction
+from rramlab.nn.quantise import RefusedInput, UnsignedQuantiser
 from rramlab.nn.units import Assignment
 
 __all__ = [
@@ -19,6 +19,9 @@ __all__ = [
     "MaskedRNN",
     "Masking",
     "Multiply",
+    "NoNumbers",
+    "RefusedInput",
+    "Undescribed",
     "UnsignedQuantiser",
     "configure",
     "convert",

@@ -43,13 +43,17 @@ def wanted_S(model: nn.Module, lowest_S: float, highest_S: float) -> dict[str, F
     ``lowest_S``: a smaller weight becomes that or nothing, whichever is nearer.
 
     Raises:
-        UsageError: the model did not learn weights.
+        UsageError: the model did not learn weights, or they are no numbers.
     """
     found = {}
     for name, layer in masked_layers(model).items():
         if layer.learns != "weights":
             raise UsageError(f"layer {name!r} learned a topology, not weights")
         weights = layer.scores.detach().cpu().numpy()
+        if not np.isfinite(weights).all():
+            raise UsageError(
+                f"layer {name!r}: the weights that were learned are no numbers: training diverged; train again"
+            )
         top = float(np.quantile(np.abs(weights), 1.0 - CLIPPED))
         layer.scale.fill_(top / highest_S)
         target = np.clip(weights / top, -1.0, 1.0) * highest_S

@@ -34,7 +34,8 @@ def convert(
     be 0 or above. ``weights_S``: see ``load_weights``; ``masking``: see ``MaskedLayer``.
 
     Raises:
-        UsageError: a layer with no macro form, or nothing to convert. The message names it and says what to do.
+        UsageError: a layer with no macro form, or with values that are no numbers, or nothing to convert. The message names
+            it and says what to do.
     """
     names = {name for name, _ in model.named_modules()}
     if not names.issuperset(digital):
@@ -48,6 +49,7 @@ def convert(
     if not turned:
         raise UsageError("the model has no layer to convert: no Linear, Conv2d, ConvTranspose2d or RNN")
     _require_own_weights(model, turned)
+    _require_numbers(model, turned)
     # As copies of the old layers: one that stands twice in the model stands twice in the copy.
     converted: nn.Module = copy.deepcopy(model, dict(turned))
     if weights_S is not None:
@@ -146,6 +148,20 @@ def _require_own_weights(model: nn.Module, turned: Mapping[int, nn.Module]) -> N
                     "own, or use one layer twice"
                 )
             owner[id(parameter)] = name
+
+
+def _require_numbers(model: nn.Module, turned: Mapping[int, nn.Module]) -> None:
+    """Refuse what stays digital with values that are no numbers: whatever went through it would be none."""
+    for name, module in model.named_modules():
+        if id(module) in turned or isinstance(module, MaskedLayer):
+            continue
+        statistics = module.named_buffers(recurse=False) if isinstance(module, nn.modules.batchnorm._NormBase) else ()
+        for what, value in (*module.named_parameters(recurse=False), *statistics):
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise UsageError(
+                    f"layer {name!r}, a {type(module).__name__}, stays digital, but its {what} holds values that are no "
+                    "numbers; make it anew"
+                )
 
 
 def _with_bias(layer: MaskedLayer, bias: torch.Tensor | None) -> MaskedLayer:

@@ -8,14 +8,14 @@ another. A bias is added digitally.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rramlab.base.errors import UsageError
-from rramlab.nn.masked import MaskedLayer, Masking
+from rramlab.nn.masked import MaskedLayer, Masking, Now, Taken
 from rramlab.nn.measured import joined, on_chip
 
 # Codes of one call of ``multiply``: bounds the memory that an unfolded convolution takes.
@@ -25,29 +25,35 @@ CODES_AT_ONCE = 1 << 24
 class MaskedLinear(MaskedLayer):
     """x [..., inputs] -> [..., outputs]."""
 
+    kind = "linear"
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.product()(x)
+        taken = self.taken(x)
+        return self._multiplied(taken, self.now())
 
     def product(self) -> Callable[[Tensor], Tensor]:
         """Return the layer as it is now, for several products with one mask; read noise is fresh in each."""
-        weights, mask = self.now()
+        now = self.now()
+        return lambda x: self._multiplied(self.taken(x), now)
 
-        def multiplied(x: Tensor) -> Tensor:
-            # Not functional.linear: it takes the weights transposed, and every pass over their gradient would be a slow one.
-            host = None if weights is None else self.quantiser(x) @ self.read(weights)
-            return _biased(joined(host, None if mask is None else self._on_chip(x, mask)), self.bias)
+    def _multiplied(self, taken: Taken, now: Now) -> Tensor:
+        (x, codes), (weights, mask) = taken, now
+        # Not functional.linear: it takes the weights transposed, and every pass over their gradient would be a slow one.
+        host = None if x is None or weights is None else x @ self.read(weights)
+        chip = None if codes is None or mask is None else self._on_chip(codes, mask)
+        return _biased(joined(host, chip), self.bias)
 
-        return multiplied
-
-    def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
-        codes = self.quantiser.codes(x).flatten(end_dim=-2)
-        rows = max(1, CODES_AT_ONCE // codes.shape[1])
-        sums = torch.cat([on_chip(self, part, mask) for part in torch.split(codes, rows)])
-        return sums.view(*x.shape[:-1], -1)
+    def _on_chip(self, codes: Tensor, mask: Tensor) -> Tensor:
+        vectors = codes.flatten(end_dim=-2)
+        rows = max(1, CODES_AT_ONCE // vectors.shape[1])
+        sums = on_chip(self, torch.split(vectors, rows), mask, codes.shape[:-1])
+        return sums.view(*codes.shape[:-1], -1)
 
 
 class MaskedConv2d(MaskedLayer):
     """x [batch, in_channels, height, width] -> [batch, out_channels, height', width']."""
+
+    kind = "convolution"
 
     def __init__(
         self,
@@ -63,23 +69,23 @@ class MaskedConv2d(MaskedLayer):
         self.in_channels = in_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        weights, mask = self.now()
-        host = None if weights is None else self._on_host(x, self.read(weights))
-        found = joined(host, None if mask is None else self._on_chip(x, mask))
-        return found if self.bias is None else found + self.bias[:, None, None]
+        return _of_windows(self, x, self._on_host, self._on_chip)
 
     def _on_host(self, x: Tensor, weights: Tensor) -> Tensor:
         kernels = weights.t().reshape(-1, self.in_channels, *self.kernel_size)
         # Torch then computes in this layout, also what comes behind: a quarter less time for small images on a CPU.
         kernels = kernels.contiguous(memory_format=torch.channels_last)
-        return functional.conv2d(self.quantiser(x), kernels, None, self.stride, self.padding)
+        return functional.conv2d(x, kernels, None, self.stride, self.padding)
 
-    def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
-        codes = self.quantiser.codes(x)
-        height, width = self.positions(x.shape[2], x.shape[3])
+    def _on_chip(self, codes: Tensor, mask: Tensor) -> Tensor:
+        height, width = self.positions(codes.shape[2], codes.shape[3])
         images = max(1, CODES_AT_ONCE // (height * width * self.shape[0]))
-        sums = torch.cat([on_chip(self, self.unfold(part), mask) for part in torch.split(codes, images)])
-        return sums.view(x.shape[0], height, width, -1).permute(0, 3, 1, 2)
+        parts = (self.unfold(part) for part in torch.split(codes, images))
+        sums = on_chip(self, parts, mask, (len(codes), height, width))
+        return sums.view(len(codes), height, width, -1).permute(0, 3, 1, 2)
+
+    def window(self) -> dict[str, Any]:
+        return {"kernel": list(self.kernel_size), "stride": list(self.stride), "padding": list(self.padding)}
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Return the output's (height, width) for an input of that size; each position is one vector."""
@@ -105,6 +111,8 @@ class MaskedConvTranspose2d(MaskedLayer):
     its surroundings. So no row is spent on zeros between the pixels.
     """
 
+    kind = "transposed convolution"
+
     def __init__(
         self,
         in_channels: int,
@@ -122,28 +130,27 @@ class MaskedConvTranspose2d(MaskedLayer):
         self.fan_in = in_channels * window / (self.stride[0] * self.stride[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        weights, mask = self.now()
-        host = None if weights is None else self._on_host(x, self.read(weights))
-        found = joined(host, None if mask is None else self._on_chip(x, mask))
-        return found if self.bias is None else found + self.bias[:, None, None]
+        return _of_windows(self, x, self._on_host, self._on_chip)
 
     def _on_host(self, x: Tensor, weights: Tensor) -> Tensor:
         kernels = weights.reshape(self.shape[0], -1, *self.kernel_size)
-        return functional.conv_transpose2d(
-            self.quantiser(x), kernels, None, self.stride, self.padding, self.output_padding
-        )
+        return functional.conv_transpose2d(x, kernels, None, self.stride, self.padding, self.output_padding)
 
-    def _on_chip(self, x: Tensor, mask: Tensor) -> Tensor:
-        pixels = self.quantiser.codes(x).permute(0, 2, 3, 1).reshape(-1, self.shape[0])
+    def _on_chip(self, codes: Tensor, mask: Tensor) -> Tensor:
+        pixels = codes.permute(0, 2, 3, 1).reshape(-1, self.shape[0])
         rows = max(1, CODES_AT_ONCE // self.shape[0])
-        sums = torch.cat([on_chip(self, part, mask) for part in torch.split(pixels, rows)])
+        sums = on_chip(self, torch.split(pixels, rows), mask, (len(codes), *codes.shape[2:]))
         return functional.fold(
-            sums.view(x.shape[0], -1, self.shape[1]).transpose(1, 2),
-            self.positions(x.shape[2], x.shape[3]),
+            sums.view(len(codes), -1, self.shape[1]).transpose(1, 2),
+            self.positions(codes.shape[2], codes.shape[3]),
             self.kernel_size,
             stride=self.stride,
             padding=self.padding,
         )
+
+    def window(self) -> dict[str, Any]:
+        sizes = {"kernel": self.kernel_size, "stride": self.stride, "padding": self.padding}
+        return {name: list(size) for name, size in {**sizes, "output_padding": self.output_padding}.items()}
 
     def positions(self, height: int, width: int) -> tuple[int, int]:
         """Return the output's (height, width) for an input of that size."""
@@ -174,6 +181,7 @@ class MaskedRNN(nn.Module):
         self.hidden = MaskedLinear(hidden, hidden, **masking)
         # A state that passes on its whole mean square and gets an input besides would grow without end: half of it.
         self.hidden.fan_in = 2 * hidden
+        self.input.quantiser.sample_axis = 1  # its samples come one time after another
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``state``: h before the first step, [1, batch, hidden], none below 0; None is zero."""
@@ -192,6 +200,20 @@ class MaskedRNN(nn.Module):
 
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
+
+
+def _of_windows(
+    layer: MaskedLayer,
+    x: Tensor,
+    on_host: Callable[[Tensor, Tensor], Tensor],
+    on_chip: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Return a convolution, of either way, of the activations ``x`` wherever the layer computes now."""
+    taken, codes = layer.taken(x)
+    weights, mask = layer.now()
+    host = None if taken is None or weights is None else on_host(taken, layer.read(weights))
+    found = joined(host, None if codes is None or mask is None else on_chip(codes, mask))
+    return found if layer.bias is None else found + layer.bias[:, None, None]
 
 
 def _biased(sums: Tensor, bias: Tensor | None) -> Tensor:

@@ -9,23 +9,27 @@ host's weights: the chip in the loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import RramlabError, UsageError
 from rramlab.macro.masks import Granularity
-from rramlab.nn.popup import Bools, Strengths, kept_count, largest_there, pop_up, settled
+from rramlab.nn.popup import Bools, NoNumbers, Strengths, kept_count, largest_there, pop_up, settled
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
 
 HysteresisRule = Literal["dead-band", "consecutive"]
 # Codes uint8[batch, inputs] and mask bool[inputs, outputs] -> siemens × code, float32[batch, outputs].
 Multiply = Callable[[npt.NDArray[np.uint8], Bools], npt.NDArray[np.float32]]
+# What a pass multiplies, and with what: on the host, on the chip; None where neither is asked for.
+Taken = tuple[Tensor | None, Tensor | None]
+Now = tuple[Tensor | None, Tensor | None]
 
 
 class Masking(TypedDict, total=False):
@@ -38,6 +42,10 @@ class Masking(TypedDict, total=False):
     assignment: Assignment
     hysteresis_rule: HysteresisRule
     rectify: bool
+
+
+class Undescribed(UserWarning):
+    """A state that was loaded does not say what masking it is of: version 0.1.0 wrote none."""
 
 
 class MaskedLayer(nn.Module):
@@ -77,8 +85,12 @@ class MaskedLayer(nn.Module):
             -> siemens × code, float32[batch, outputs].
         origin: where the weights come from, name -> text (die, calibration record, time of the read …), or empty; part of
             the ``state_dict``. A state of other dies is refused.
+        masking: what the numbers of a ``state_dict`` mean: kind of layer, kept fraction, bits, granularity …; part of it. The
+            state of another masking is refused, with ``strict`` or without.
+        called: the layer's name in its network, for errors; noted wherever the masked layers of a network are looked up.
     """
 
+    kind: ClassVar[str] = "masked"
     conductance: Tensor
     scale: Tensor
     kept_weights: Tensor
@@ -137,6 +149,38 @@ class MaskedLayer(nn.Module):
         self._unpruned: Tensor | None = None  # made when first needed
         # √(G⁺² + G⁻²) over what a weight is, where that is not nearly the weight itself: where both cells of pairs conduct.
         self.register_buffer("loudness_S", None, persistent=False)
+
+    @property
+    def called(self) -> str:
+        return self.quantiser.layer
+
+    @called.setter
+    def called(self, name: str) -> None:
+        self.quantiser.layer = f"layer {name!r}"
+
+    @property
+    def masking(self) -> dict[str, Any]:
+        """What the numbers of the layer's state mean, in plain values."""
+        return {
+            "kind": self.kind,
+            "inputs": self.shape[0],
+            "outputs": self.shape[1],
+            "kept": float(self.kept),
+            "bits": int(self.bits),
+            "granularity": self.granularity,
+            "phases": self.phases,
+            "assignment": self.assignment,
+            "hysteresis_rule": self.hysteresis_rule,
+            "rectify": self.quantiser.rectify,
+            "learns": self.learns,
+            "keep_all": self.keep_all,
+            "exact": self.quantiser.exact,
+            **self.window(),
+        }
+
+    def window(self) -> dict[str, Any]:
+        """What a convolution has besides, in plain values."""
+        return {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -210,7 +254,10 @@ class MaskedLayer(nn.Module):
     def _select(self, unit_scores: Strengths) -> tuple[Bools, Bools]:
         """Return the mask that the scores of the units choose now, and what it would be without hysteresis."""
         units, strength, width = self.units, np.abs(unit_scores), self.hysteresis
-        chosen, threshold = units.choose(strength, int(self.kept_weights))
+        try:
+            chosen, threshold = units.choose(strength, int(self.kept_weights))
+        except NoNumbers as error:
+            raise NoNumbers(f"{self.called}: {error}") from None
         choice = units.expand(chosen)
         if width == 0.0 or self.selections == 0:
             return choice, choice
@@ -225,15 +272,18 @@ class MaskedLayer(nn.Module):
         unit_scores = self.units.scores(self._scores())
         selected, choice = self._select(unit_scores)
         mask = self._tensor(selected)
-        if self.training and torch.is_grad_enabled():
+        if self._learning:
             self._remember(mask, selected, choice)
         direction = None if self.granularity == "edge" else self._tensor(self.units.direction(unit_scores))
         return pop_up(self.scores, self.unpruned, mask, direction)
 
     def _popped_up_there(self) -> Tensor:
         """Do the same without sending scores and mask through the host, which on a graphics processor takes most of a step."""
-        mask = largest_there(self.scores.detach().abs(), int(self.kept_weights))
-        if self.training and torch.is_grad_enabled():
+        try:
+            mask = largest_there(self.scores.detach().abs(), int(self.kept_weights))
+        except NoNumbers as error:
+            raise NoNumbers(f"{self.called}: {error}") from None
+        if self._learning:
             began, before = (self.switches[0] > 0).long(), self.last_mask
             on, off = (mask & ~before).sum(), (before & ~mask).sum()
             self.switches += torch.stack([torch.ones_like(on), on * began, off * began])
@@ -268,7 +318,9 @@ class MaskedLayer(nn.Module):
         return torch.from_numpy(array).to(self.scores.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any, **options: Any) -> None:
-        self._require_own_die(state_dict.get(f"{prefix}_extra_state") or {})  # before anything is taken
+        if prefix:
+            self.called = prefix.removesuffix(".")
+        self._require_alike(state_dict, prefix)  # before anything is taken
         super()._load_from_state_dict(state_dict, prefix, *more, **options)
         self._units = self._unpruned = None
 
@@ -298,6 +350,10 @@ class MaskedLayer(nn.Module):
             if not self.loaded:
                 self.scale.fill_((2.0 / (self.fan_in * self.kept)) ** 0.5 / rms_S)
         self._unpruned = self.loudness_S = None
+        if loudness_S is not None and not np.isfinite(loudness_S).all():
+            raise UsageError(
+                "the loudness of weights is not finite where the weights are; read every cell of the layer's pairs"
+            )
         if loudness_S is not None and not np.allclose(loudness_S, np.abs(found), rtol=0.01, atol=0.02 * rms_S):
             self.loudness_S = torch.from_numpy(loudness_S.astype(np.float32)).to(self.conductance.device)
 
@@ -322,9 +378,12 @@ class MaskedLayer(nn.Module):
         """
         if self.learns == "weights":
             return self.scores
+        self._require_weights()
+        return self.unpruned if self.keep_all else self._popped_up()
+
+    def _require_weights(self) -> None:
         if not self.loaded:
             raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
-        return self.unpruned if self.keep_all else self._popped_up()
 
     @property
     def unpruned(self) -> Tensor:
@@ -344,7 +403,23 @@ class MaskedLayer(nn.Module):
             return weights * fresh.add_(1.0)
         return weights + fresh.mul_(self.loudness_S).mul_(self.scale).mul_(weights.detach() != 0)
 
-    def now(self) -> tuple[Tensor | None, Tensor | None]:
+    @property
+    def _learning(self) -> bool:
+        return self.training and torch.is_grad_enabled()
+
+    def taken(self, x: Tensor) -> Taken:
+        """Return the activations ``x`` as this pass takes them: rounded if the host multiplies, as codes if the chip does.
+
+        What is refused is so before anything is counted.
+
+        Raises:
+            RefusedInput: ``x`` can be no codes. UsageError: no weights were loaded.
+        """
+        self._require_weights()
+        host = self.multiply is None or self._learning
+        return self.quantiser(x) if host else None, None if self.multiply is None else self.quantiser.codes(x)
+
+    def now(self) -> Now:
         """Return what this pass multiplies with: the selected weights if the host does, the mask if ``multiply`` does.
 
         Both while it learns with the chip in the loop: see ``nn.measured.joined``.
@@ -354,21 +429,47 @@ class MaskedLayer(nn.Module):
         """
         if self.multiply is None:
             return self.selected(), None
-        if not self.loaded:
-            raise UsageError("the layer has no weights yet: load_weights(model, ...) first")
-        if self.training and torch.is_grad_enabled():
+        self._require_weights()
+        if self._learning:
             weights = self.selected()
             return weights, self.mask() if self.keep_all else self.last_mask
         return None, self.mask()
 
-    def get_extra_state(self) -> dict[str, str]:
-        return dict(self.origin)
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**self.origin, "masking": self.masking}
 
-    def set_extra_state(self, state: dict[str, str]) -> None:
-        """Take the origin of loaded weights."""
-        self.origin = dict(state)
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the origin of loaded weights; what masking they are of was compared before."""
+        self.origin = {name: value for name, value in state.items() if name != "masking"}
 
-    def _require_own_die(self, state: dict[str, str]) -> None:
+    def _require_alike(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Refuse a state that means something else here than where it was learned.
+
+        Raises:
+            UsageError: it is of another die than the layer's weights, or of another masking. RramlabError: it holds values that
+                are no numbers.
+        """
+        known: Mapping[str, Any] | None = state_dict.get(f"{prefix}_extra_state")
+        if known is not None:
+            self._require_own_die(known)
+            if "masking" in known:
+                self._require_own_masking(known["masking"])
+            else:
+                warnings.warn(
+                    "the state that is loaded does not say what masking it is of (version 0.1.0 wrote none): whether kept "
+                    "fraction, bits, granularity and kinds of layers are those that it was learned with was not checked",
+                    Undescribed,
+                    stacklevel=2,
+                )
+        for name in ("scores", "conductance", "scale", "bias"):
+            value = state_dict.get(f"{prefix}{name}")
+            if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+                raise RramlabError(
+                    f"{self.called}: the state holds {name} that are no numbers; it is of a training that diverged or of a "
+                    "damaged file. Take another one"
+                )
+
+    def _require_own_die(self, state: Mapping[str, Any]) -> None:
         """Refuse a state that was learned on another die than the layer's weights are of.
 
         Raises:
@@ -379,6 +480,21 @@ class MaskedLayer(nn.Module):
             raise UsageError(
                 f"the state is of die {found!r}, the layer has the weights of die {die!r}: a mask suits only the die that it "
                 "was learned on. Use that die, or let it learn on, on this one (rramlab adapt)"
+            )
+
+    def _require_own_masking(self, found: Mapping[str, Any]) -> None:
+        """Refuse a state of another masking: all its keys would match, and something else would be computed.
+
+        Raises:
+            UsageError: it is of another one.
+        """
+        mine = self.masking
+        names = [name for name in {**mine, **found} if name in found and found[name] != mine.get(name)]
+        if names:
+            differences = ", ".join(f"{name} {found[name]!r}, here {mine.get(name)!r}" for name in names)
+            raise UsageError(
+                f"{self.called}: the state was learned with {differences}: here its numbers would mean something else. Load it "
+                "into a model that is made alike; to go on with what was learned under another masking: rramlab adapt"
             )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rramlab.base.errors import InstrumentError
 from rramlab.nn.masked import MaskedLayer
 
 
@@ -31,12 +34,28 @@ def joined(host: Tensor | None, chip: Tensor | None) -> Tensor:
     return measured
 
 
-def on_chip(layer: MaskedLayer, codes: Tensor, mask: Tensor) -> Tensor:
-    """Multiply ``codes`` uint8[batch, inputs] where ``layer.multiply`` does; return float32[batch, outputs] in activations.
+def on_chip(layer: MaskedLayer, parts: Iterable[Tensor], mask: Tensor, samples: Sequence[int]) -> Tensor:
+    """Multiply codes, each part uint8[n, inputs], where ``layer.multiply`` does; return float32[all n, outputs] in activations.
+
+    ``samples``: the axes that the vectors of all parts are made of, in C order; samples lie along the quantiser's axis.
 
     Raises:
-        ValueError: what came back has another shape.
+        ValueError: what came back has another shape. InstrumentError: it holds values that are no numbers.
     """
+    sums = torch.cat([_multiplied(layer, part, mask) for part in parts])
+    if not math.isfinite(float(sums.sum())):
+        bad = torch.nonzero(~torch.isfinite(sums))
+        if len(bad):
+            place = np.unravel_index(int(bad[0, 0]), tuple(samples)) if len(samples) else ()
+            where = f" in sample {int(place[layer.quantiser.sample_axis]):,} of the batch" if place else ""
+            raise InstrumentError(
+                f"{layer.called}: {len(bad):,} of {sums.numel():,} products that came back are no numbers, the first{where}; "
+                "nothing was computed with them. Check the board's calibration record, and test the lines: rramlab contact"
+            )
+    return sums
+
+
+def _multiplied(layer: MaskedLayer, codes: Tensor, mask: Tensor) -> Tensor:
     assert layer.multiply is not None
     sums = np.asarray(layer.multiply(codes.cpu().numpy(), mask.cpu().numpy()), np.float32)
     expected = (codes.shape[0], layer.shape[1])

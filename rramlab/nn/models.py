@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,12 +14,16 @@ from torch import nn
 
 from rramlab.base.errors import UsageError
 from rramlab.nn.masked import MaskedLayer, Multiply
-from rramlab.nn.popup import kept_count, largest
+from rramlab.nn.popup import kept_count, largest, require_numbers
 
 
 def masked_layers(model: nn.Module) -> dict[str, MaskedLayer]:
-    """Return the masked layers of ``model`` by their module names, in forward definition order."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, MaskedLayer)}
+    """Return the masked layers of ``model`` by their module names, in forward definition order; each is told its name."""
+    found = {name: module for name, module in model.named_modules() if isinstance(module, MaskedLayer)}
+    for name, layer in found.items():
+        if name:
+            layer.called = name
+    return found
 
 
 def masks(model: nn.Module) -> dict[str, npt.NDArray[np.bool_]]:
@@ -97,6 +102,8 @@ def configure(model: nn.Module, **settings: Any) -> None:
     for name in settings:
         if name not in known:
             raise UsageError(f"masked layers have no setting {name!r}; known: {', '.join(known)}")
+        if name.endswith("noise") and not 0.0 <= settings[name] < math.inf:
+            raise UsageError(f"{name} is {settings[name]}, expected a share of the conductance of at least 0")
     for layer in masked_layers(model).values():
         for name, value in settings.items():
             setattr(layer, name, value)
@@ -138,6 +145,7 @@ def _divide(model: nn.Module) -> None:
     total = sum(kept_count(layer.scores.numel(), layer.kept) for layer in layers)
     strengths, sizes = zip(*(layer.relative_strength() for layer in layers), strict=True)
     everything = np.concatenate([strength.ravel() for strength in strengths])
+    require_numbers(everything)
     if all(np.all(size == 1) for size in sizes):
         _, threshold = largest(everything, total)
     else:

@@ -7,6 +7,7 @@ selection for the identity, so that pruned weights have a gradient too and can c
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,16 @@ from rramlab.base.errors import RramlabError
 
 Bools = npt.NDArray[np.bool_]
 Strengths = npt.NDArray[np.floating[Any]]
+
+
+class NoNumbers(RramlabError):
+    """Scores are not finite, so that no selection means anything."""
+
+    def __init__(
+        self,
+        message: str = "the scores hold values that are not numbers: training diverged; lower the learning rate",
+    ) -> None:
+        super().__init__(message)
 
 
 def kept_count(size: int, kept: float) -> int:
@@ -34,17 +45,22 @@ def top_fraction(scores: Strengths, count: int) -> Bools:
     is an order of magnitude faster than sorting, and ties are looked for only when there are any.
 
     Raises:
-        RramlabError: scores are not finite, so that no selection means anything.
+        NoNumbers: scores are not finite.
     """
     return largest(np.abs(scores), count)[0]
 
 
 def largest(strength: Strengths, count: int) -> tuple[Bools, float]:
-    """Select the ``count`` largest entries, none below 0, as :func:`top_fraction` does; the float is the smallest of them."""
+    """Select the ``count`` largest entries, none below 0, as :func:`top_fraction` does; the float is the smallest of them.
+
+    Raises:
+        NoNumbers: as there.
+    """
     flat = strength.ravel()
     size = flat.size
     if not 0 < count <= size:
         raise ValueError(f"cannot keep {count} of {size} weights")
+    require_numbers(strength)
     if count == size:
         return np.ones(strength.shape, np.bool_), float(flat.min())
     # Numbers of at least 0 lie in the order of their bits, and integers are partitioned in half the time.
@@ -55,27 +71,36 @@ def largest(strength: Strengths, count: int) -> tuple[Bools, float]:
     if surplus > 0:
         tied = np.flatnonzero(flat == threshold)
         selected[tied[tied.size - surplus :]] = False
-    elif surplus < 0:
-        raise RramlabError("the scores hold values that are not numbers: training diverged; lower the learning rate")
     return selected.reshape(strength.shape), float(threshold)
+
+
+def require_numbers(strength: Strengths) -> None:
+    """Refuse strengths, none below 0, of which one is not finite: their maximum is not either.
+
+    Raises:
+        NoNumbers: one is.
+    """
+    if not math.isfinite(float(strength.max())):
+        raise NoNumbers
 
 
 def largest_there(strength: Tensor, count: int) -> Tensor:
     """Do what :func:`largest` does, where the tensor is: bool of its shape. A graphics processor sorts faster than it sends.
 
     Raises:
-        RramlabError: as there.
+        NoNumbers: as there.
     """
     flat = strength.flatten()
     if not 0 < count <= flat.numel():
         raise ValueError(f"cannot keep {count} of {flat.numel()} weights")
-    threshold = flat.sort().values[flat.numel() - count]
+    ordered = flat.sort().values  # what is no number comes last
+    if not math.isfinite(float(ordered[-1])):
+        raise NoNumbers
+    threshold = ordered[flat.numel() - count]
     selected = flat >= threshold
     surplus = int(selected.sum()) - count
     if surplus > 0:
         selected[torch.nonzero(flat == threshold).flatten()[-surplus:]] = False
-    elif surplus < 0:
-        raise RramlabError("the scores hold values that are not numbers: training diverged; lower the learning rate")
     return selected.view(strength.shape)
 
 

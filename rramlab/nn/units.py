@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.nn.popup import Bools, Strengths, largest
+from rramlab.nn.popup import Bools, Strengths, largest, require_numbers
 
 Assignment = Literal["contiguous", "adc", "learned"]
 Phases = npt.NDArray[np.int64]
@@ -38,6 +38,9 @@ class Units(Protocol):
         """Return the units of largest ``strength``, |unit score|, that together hold about ``count`` weights.
 
         The float is the smallest strength of them.
+
+        Raises:
+            NoNumbers: strengths are not finite.
         """
         ...
 
@@ -83,7 +86,8 @@ class Rows:
         self.even = bool(np.all(self.sizes == self.sizes[0]))
 
     def scores(self, scores: Strengths) -> Strengths:
-        return np.asarray(scores @ self.share)
+        with np.errstate(invalid="ignore"):  # an infinite one is refused where units are chosen
+            return np.asarray(scores @ self.share)
 
     def direction(self, unit_scores: Strengths) -> Strengths:
         return np.take(np.sign(unit_scores), self.phase, axis=1)
@@ -91,6 +95,7 @@ class Rows:
     def choose(self, strength: Strengths, count: int) -> tuple[Bools, float]:
         if self.even:
             return largest(strength, max(1, round(count / int(self.sizes[0]))))
+        require_numbers(strength)
         order = np.argsort(-strength, axis=None, kind="stable")
         order = order[np.broadcast_to(self.sizes, strength.shape).ravel()[order] > 0]
         held = np.cumsum(self.sizes[order % len(self.sizes)])
@@ -114,13 +119,15 @@ class Lines:
         self.sizes = np.repeat([outputs, inputs], [inputs, outputs])
 
     def scores(self, scores: Strengths) -> Strengths:
-        return np.concatenate([scores.mean(axis=1), scores.mean(axis=0)])
+        with np.errstate(invalid="ignore"):
+            return np.concatenate([scores.mean(axis=1), scores.mean(axis=0)])
 
     def direction(self, unit_scores: Strengths) -> Strengths:
         signs = np.sign(unit_scores)
         return np.asarray((signs[: self.inputs, None] + signs[None, self.inputs :]) / 2)
 
     def choose(self, strength: Strengths, count: int) -> tuple[Bools, float]:
+        require_numbers(strength)
         order = np.argsort(-strength, kind="stable")
         is_row = order < self.inputs
         held = np.cumsum(is_row) * np.cumsum(~is_row)

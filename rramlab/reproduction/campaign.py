@@ -97,9 +97,10 @@ def _keep_shown(place: Place) -> None:
     with Session(description) as session, chip_in_the_loop(model, session.macros, deployment):
         if isinstance(data, Dataset):
             count = min(place.samples or SHOWN_SAMPLES, SHOWN_SAMPLES, data.tests)
-            said = predict(model, data.test_x[:count]).argmax(axis=1)
+            x, y = data.tested(count)
+            said = predict(model, x).argmax(axis=1)
             confusion = np.zeros((len(data.classes), len(data.classes)), np.int64)
-            np.add.at(confusion, (data.test_y[:count], said), 1)
+            np.add.at(confusion, (y, said), 1)
         elif isinstance(data, Segmentation):
             part = data.part(SHOWN_PART, 1).test
             likely = probabilities(lambda x: predict(model, x, data.at_once), part.image[0], part.field[0])

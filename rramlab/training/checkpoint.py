@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from rramlab.base.errors import DataError, UsageError
 from rramlab.base.files import write_atomic
-from rramlab.nn import masked_layers
+from rramlab.nn import Undescribed, masked_layers
 from rramlab.training.recipes import Recipe, with_defaults
 
 FORMAT = b"rramlab checkpoint 3"
@@ -137,6 +138,18 @@ def load_state(path: Path) -> dict[str, Any]:
         raise DataError(f"the checkpoint {path} is damaged (SHA-256 differs); remove it and train again")
     state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     return state
+
+
+def take(model: nn.Module, saved: Checkpoint) -> None:
+    """Load what a checkpoint learned into the model that its recipe makes; see :meth:`Checkpoint.require`.
+
+    Raises:
+        UsageError: the model is another one. Checkpoints of version 0.1.0 do not say of what masking they are: of those the
+            recipe does.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Undescribed)
+        model.load_state_dict(saved.model)
 
 
 def learned_state(model: nn.Module, same_phases: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from rramlab.macro.conditions import Conditions
 from rramlab.macro.placement import Placement
+from rramlab.macro.protocol import read_whole
 from rramlab.nn import load_weights
 from rramlab.training.onchip import Macros, multiplied_by
 
@@ -60,7 +61,7 @@ def read_dies(
 ) -> tuple[npt.NDArray[np.float32], tuple[Conditions, ...]]:
     """Read what a placement uses of its dies: float32[dies, rows, columns] in siemens, NaN elsewhere."""
     taken = tuple(macros[die].conditions() for die in dies)
-    found = [macros[die].read(placement.used(number), repeats) for number, die in enumerate(dies)]
+    found = [read_whole(macros[die], placement.used(number), repeats) for number, die in enumerate(dies)]
     return np.stack(found), taken
 
 

@@ -22,6 +22,7 @@ from rramlab.macro.cells import is_conducting
 from rramlab.macro.conditions import Conditions
 from rramlab.macro.masks import Mask
 from rramlab.macro.placement import Placement
+from rramlab.macro.protocol import read_whole
 from rramlab.nn import configure, masked_layers, masks, vectors_of
 from rramlab.training.checkpoint import (
     Checkpoint,
@@ -29,6 +30,7 @@ from rramlab.training.checkpoint import (
     learned_state,
     load_state,
     save_state,
+    take,
     weights_digest,
     write_log,
 )
@@ -282,7 +284,7 @@ class Experiment:
                     f"the read of die {taken.die!r} that {self.name!r} was trained on is stale: "
                     f"{'; '.join(reasons)}. {how}"
                 )
-            reason = self._changed(number, macros[taken.die].read(self.placement.used(number), REPEATS))
+            reason = self._changed(number, read_whole(macros[taken.die], self.placement.used(number), REPEATS))
             if reason:
                 raise OutOfLimits(f"die {taken.die!r} is no longer what {self.name!r} was trained on: {reason}. {how}")
 
@@ -326,7 +328,7 @@ class Experiment:
             )
         model = self.model()
         saved.require(self.recipe, self.die, weights_digest(model), self.checkpoint)
-        model.load_state_dict(saved.model)
+        take(model, saved)
         return model.eval()
 
     def load_a_sample(self, model: nn.Module) -> Load:

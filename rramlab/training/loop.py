@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rramlab.base.errors import RramlabError, UsageError
-from rramlab.nn import UnsignedQuantiser, configure, masked_layers, regroup
-from rramlab.training.checkpoint import Checkpoint, EpochResult, weights_digest
+from rramlab.nn import RefusedInput, UnsignedQuantiser, configure, masked_layers, regroup
+from rramlab.training.checkpoint import Checkpoint, EpochResult, take, weights_digest
 from rramlab.training.datasets import Data, Scores
+from rramlab.training.datasets.arrays import by_content, require_numbers
 from rramlab.training.device import device_of, forked_randomness, generator_state, set_generator_state
 from rramlab.training.recipes import Recipe
 from rramlab.training.stretching import stretched
@@ -155,18 +156,19 @@ class _Run:
             if self.recipe.stretch is not None:
                 inputs = stretched(inputs, self.recipe.stretch)
             inputs, labels = inputs.to(self.device), labels.to(self.device)
-            outputs = self.model(inputs)
+            try:
+                outputs = self.model(inputs)
+            except RefusedInput as error:
+                chosen = order[step * batch : (step + 1) * batch]
+                raise self._blamed(inputs, error, chosen) from error
             loss = functional.cross_entropy(outputs, labels, self.class_weights)
+            value = float(loss.detach())
+            if not math.isfinite(value):  # before anything is learned of it
+                raise RramlabError(f"the loss is {value} in epoch {len(self.history) + 1}: {self._diverged}")
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             self.schedule.step()
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise RramlabError(
-                    f"the loss is {value} in epoch {len(self.history) + 1}: training diverged; lower the "
-                    f"learning rate ({self.recipe.learning_rate}) of the recipe"
-                )
             loss_sum += value
             right += int((outputs.detach().argmax(1) == labels).sum())
             answers += int((labels >= 0).sum())  # what has no class does not count
@@ -189,6 +191,18 @@ class _Run:
             scores=tested,
         )
 
+    @property
+    def _diverged(self) -> str:
+        kept = f"; what was learned until the end of epoch {len(self.history)} is kept" if self.history else ""
+        return f"training diverged; lower the learning rate ({self.recipe.learning_rate}) of the recipe{kept}"
+
+    def _blamed(self, inputs: Tensor, error: RefusedInput, chosen: Tensor) -> RramlabError:
+        """Say whose fault it is that a layer refused its input: that of a sample, or of what was learned."""
+        if math.isfinite(error.value) or not bool(torch.isfinite(inputs).all()):
+            known = error.sample is not None and error.sample < len(chosen)
+            return error.at(int(chosen[error.sample]), f"of the training set {self.data.name!r}") if known else error
+        return RramlabError(f"{error.layer} got {error.value} in epoch {len(self.history) + 1}: {self._diverged}")
+
     def snapshot(self) -> Checkpoint:
         return Checkpoint(
             recipe=self.recipe.model_dump(mode="json"),
@@ -205,7 +219,7 @@ class _Run:
 
     def restore(self, saved: Checkpoint, path: Path) -> None:
         saved.require(self.recipe, self.die_id, self.digest, path)
-        self.model.load_state_dict(saved.model)
+        take(self.model, saved)
         self.optimiser.load_state_dict(saved.optimiser)
         self.schedule.load_state_dict(saved.schedule)
         torch.set_rng_state(saved.generator)
@@ -226,14 +240,22 @@ def accuracy(
 
     It is run in evaluation mode, and its mode left as it was. ``batch`` bounds memory and, with the chip in
     the loop, is how many images go through a layer at once.
+
+    Raises:
+        UsageError: there are no images, not a class for each, or a layer refuses an image. DataError: what the network says of
+            one is no number.
     """
-    images = torch.as_tensor(x)
+    images, wanted = torch.as_tensor(x), np.asarray(y)
+    if wanted.shape != (len(images),) or wanted.dtype.kind not in "iub":
+        raise UsageError(
+            f"found labels {wanted.dtype}{wanted.shape} for {len(images):,} images, expected int64[{len(images)}]"
+        )
     guessed = []
-    for part in torch.split(images, batch):
+    for start, part in _parts(images, batch):
         if stop():
             return None
-        guessed.append(predict(model, part, batch).argmax(axis=1))
-    return float(np.mean(np.concatenate(guessed) == np.asarray(y)))
+        guessed.append(_predicted(model, part, start).argmax(axis=1))
+    return float(np.mean(np.concatenate(guessed) == wanted))
 
 
 class _WishedError(Exception):
@@ -246,7 +268,7 @@ def scores(
     count: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Scores | None:
-    """Return how good ``model`` is on the test samples of ``data``, or on the first ``count``; None if ``stop`` says so.
+    """Return how good ``model`` is on the test samples of ``data``, or on ``count`` of them; None if ``stop`` says so.
 
     It is run in evaluation mode, and its mode left as it was.
     """
@@ -254,10 +276,10 @@ def scores(
 
     def predicted(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         found = []
-        for part in torch.split(torch.from_numpy(x), batch):
+        for start, part in _parts(torch.from_numpy(x), batch):
             if stop():
                 raise _WishedError
-            found.append(predict(model, part, batch))
+            found.append(_predicted(model, part, start))
         return np.concatenate(found)
 
     try:
@@ -267,50 +289,96 @@ def scores(
 
 
 def predict(model: nn.Module, x: Images, batch: int = 1000) -> npt.NDArray[np.float32]:
-    """Return the outputs of ``model`` in evaluation mode, float32[n, classes]; its mode is left as it was."""
-    images = torch.as_tensor(x)
+    """Return the outputs of ``model`` in evaluation mode, float32[n, classes]; its mode is left as it was.
+
+    Raises:
+        UsageError: there are no images, or a layer refuses one. DataError: what the network says of one is no number.
+    """
+    return np.concatenate([_predicted(model, part, start) for start, part in _parts(torch.as_tensor(x), batch)])
+
+
+def _parts(images: Tensor, batch: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield images in parts of at most ``batch``, each with the number of its first."""
     if len(images) == 0:
         raise UsageError("there are no images to evaluate")
-    was_training = model.training
-    model.eval()
+    yield from zip(range(0, len(images), batch), torch.split(images, batch), strict=True)
+
+
+def _predicted(model: nn.Module, part: Tensor, start: int) -> npt.NDArray[np.float32]:
+    """Return what ``model`` says of images, of which the first is the sample ``start``."""
+    with in_modes(model), torch.no_grad():
+        model.eval()
+        try:
+            said: npt.NDArray[np.float32] = model(part.to(device_of(model))).cpu().numpy()
+        except RefusedInput as error:
+            raise error if error.sample is None else error.at(start + error.sample, "of those evaluated") from error
+    require_numbers(said, start)
+    return said
+
+
+@contextmanager
+def in_modes(model: nn.Module) -> Iterator[None]:
+    """Leave each module in the mode, training or evaluation, that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad():
-            device = device_of(model)
-            return torch.cat([model(part.to(device)).cpu() for part in torch.split(images, batch)]).numpy()
+        yield
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
 
 
 def settle_statistics(model: nn.Module, x: Images, batch: int = 60) -> None:
     """Measure batch norm statistics and activation ranges anew on ``x``.
 
-    For a network whose weights are not those it was trained with: unpruned, drifted, read again. The averages
-    are over all batches (a last, incomplete one is left out); scores do not change. Products are the host's.
+    For a network whose weights are not those it was trained with: unpruned, drifted, read again. Each is the plain mean over
+    all batches, about equally large, and what stands in a batch is decided by what the samples hold: in whatever order they
+    come, the figures are the same. Scores do not change, nothing is dropped out. Products are the host's.
+
+    Raises:
+        UsageError: there are no samples, or a layer refuses one. The statistics are those of before then, as after any error.
     """
-    elsewhere = {name: layer.multiply for name, layer in masked_layers(model).items()}
-    configure(model, multiply=None)
+    images = torch.as_tensor(x)
+    if len(images) == 0:
+        raise UsageError("there are no samples to settle statistics on")
+    if not bool(torch.isfinite(images).all()):
+        bad = int(torch.nonzero(~torch.isfinite(images).flatten(1).all(1))[0])
+        raise UsageError(
+            f"sample {bad:,} of those to settle statistics on holds values that are no numbers; leave it out"
+        )
+    order = torch.from_numpy(by_content(images.cpu().numpy()))
+    layers = masked_layers(model)
+    elsewhere = {name: layer.multiply for name, layer in layers.items()}
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    quantisers = [module for module in model.modules() if isinstance(module, UnsignedQuantiser)]
     momenta = [norm.momentum for norm in norms]
-    was_training = model.training
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average over all batches
-    for module in model.modules():
-        if isinstance(module, UnsignedQuantiser):
-            module.forget()
-    model.train()
-    try:
-        images, device = torch.as_tensor(x), device_of(model)
-        with torch.no_grad():
-            for part in torch.split(images, batch):
-                if len(part) == batch or len(images) < batch:
-                    model(part.to(device))
-    finally:
-        model.train(was_training)
-        for name, layer in masked_layers(model).items():
-            layer.multiply = elsewhere[name]
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    before = [{name: value.clone() for name, value in module.named_buffers()} for module in (*norms, *quantisers)]
+    with in_modes(model), torch.no_grad():
+        try:
+            configure(model, multiply=None)
+            model.train()
+            for module in model.modules():
+                if isinstance(module, nn.modules.dropout._DropoutNd):
+                    module.eval()
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain average over all batches
+            for quantiser in quantisers:
+                quantiser.settle(True)
+            batches = max(1, len(order) // batch)
+            for number in range(batches):  # of samples that are alike each gets its share
+                model(images[order[number::batches]].to(device_of(model)))
+        except BaseException:
+            for module, values in zip((*norms, *quantisers), before, strict=True):
+                for name, value in values.items():
+                    module.get_buffer(name).copy_(value)
+            raise
+        finally:
+            for name, layer in layers.items():
+                layer.multiply = elsewhere[name]
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
+            for quantiser in quantisers:
+                quantiser.settle(False)
 
 
 def scores_random(model: nn.Module, data: Data) -> Scores:

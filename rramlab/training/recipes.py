@@ -66,7 +66,7 @@ class Recipe(BaseModel):
         seed: of scores, order of the data and noise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(pattern=NAME)
     description: str

@@ -75,12 +75,62 @@ class Data(Protocol):
         ...
 
     def settling(self, count: int) -> Floats:
-        """Return ``count`` training inputs at most, always the same: for the statistics of a network that has other weights."""
+        """Return ``count`` training inputs at most, for the statistics of a network that has other weights.
+
+        Always the same ones, in whatever order the samples come.
+        """
         ...
 
     def score(self, predict: Predict, count: int | None = None) -> Scores:
-        """Return how good a network is on the test samples, or on the first ``count`` of them."""
+        """Return how good a network is on the test samples, or on ``count`` of them, always the same ones.
+
+        Raises:
+            DataError: what it says of one is no number.
+        """
         ...
+
+
+def by_content(x: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return an order of samples that only what they hold decides: the same whichever order they come in. int64[n].
+
+    As good as a random one, but that equal samples are neighbours.
+    """
+    rows = np.ascontiguousarray(x).reshape(len(x), -1)
+    found = b"".join(hashlib.blake2b(row.data, digest_size=8).digest() for row in rows)
+    return np.argsort(np.frombuffer(found, ">u8"), kind="stable")
+
+
+def fair_share(x: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    """Return ``count`` samples at most, the same ones whichever order they come in: their numbers, int64[count].
+
+    Of equal samples as many as they are of the whole.
+    """
+    size = min(count, len(x))
+    return by_content(x)[np.arange(size) * len(x) // max(1, size)]
+
+
+def require_numbers(said: Floats, start: int = 0) -> None:
+    """Refuse what a network says of samples, float32[n, …], where that is no number: it would count as the first class.
+
+    ``start``: the number of the first sample.
+
+    Raises:
+        DataError: it is not; the message names the first sample.
+    """
+    bad = _without_numbers(said)
+    if bad.size:
+        raise DataError(
+            f"what the network says of sample {start + int(bad[0]):,} is no number, nor of {len(bad) - 1:,} further ones: no "
+            "class can be read from that, and nothing was counted. Look for a layer that divides by zero or takes its "
+            "logarithm, or for batch norm statistics that are no numbers"
+        )
+
+
+def _without_numbers(x: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.intp]:
+    """Return which samples of ``x`` hold values that are not finite."""
+    if np.isfinite(x.sum(dtype=np.float64)):  # cheaper, and as good: what is not finite stays so in a sum
+        return np.empty(0, np.intp)
+    return np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +139,9 @@ class Dataset:
 
     ``train_x`` and ``test_x`` are float32[n, …] of at least 0, of images [n, channels, height, width] in [0, 1]; ``train_y``
     and ``test_y`` int64[n], indices into ``classes`` (their names).
+
+    Raises:
+        DataError: samples hold values that are no numbers, or labels that are no class; says which is the first.
     """
 
     name: str
@@ -97,6 +150,25 @@ class Dataset:
     test_x: npt.NDArray[np.float32]
     test_y: npt.NDArray[np.int64]
     classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
+            if y.shape != x.shape[:1]:
+                raise DataError(
+                    f"data set {self.name!r} has {part}_y of shape {y.shape} for {part}_x of {len(x)} samples"
+                )
+            bad = _without_numbers(x)
+            if bad.size:
+                raise DataError(
+                    f"data set {self.name!r}: {part}_x holds values that are not numbers in {len(bad):,} of {len(x):,} "
+                    f"samples, the first is sample {int(bad[0]):,}; leave them out, or correct them"
+                )
+            none = np.flatnonzero(~((y >= 0) & (y < len(self.classes))))
+            if none.size:
+                raise DataError(
+                    f"data set {self.name!r}: {part}_y says {y[none[0]]} of sample {int(none[0]):,}, expected 0 to "
+                    f"{len(self.classes) - 1}: classes are counted from 0"
+                )
 
     @property
     def sample(self) -> tuple[int, ...]:
@@ -126,12 +198,21 @@ class Dataset:
         return x.index_select(0, chosen), y.index_select(0, chosen)
 
     def settling(self, count: int) -> Floats:
-        return self.train_x[:count]
+        return self.train_x[fair_share(self.train_x, count)]
+
+    def tested(self, count: int | None) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Return the test samples and their classes, or ``count`` of them, whichever order they come in."""
+        if count is None or count >= self.tests:
+            return self.test_x, self.test_y
+        chosen = fair_share(self.test_x, count)
+        return self.test_x[chosen], self.test_y[chosen]
 
     def score(self, predict: Predict, count: int | None = None) -> Scores:
         """Return the ``accuracy``: the share of the samples that get their class."""
-        said = predict(self.test_x[:count]).argmax(axis=1)
-        return {"accuracy": float(np.mean(said == self.test_y[:count]))}
+        x, y = self.tested(count)
+        said = predict(x)
+        require_numbers(said)
+        return {"accuracy": float(np.mean(said.argmax(axis=1) == y))}
 
     @cached_property
     def digest(self) -> str:
@@ -191,9 +272,14 @@ def _checked(
         raise DataError(f"{path}: {x_name} is {x.dtype}{x.shape}; {_WHAT}")
     if y.shape != x.shape[:1] or y.dtype.kind not in "iub":
         raise DataError(f"{path}: {y_name} is {y.dtype}{y.shape} for {x_name} of {len(x)} samples; {_WHAT}")
-    found = x.astype(np.float32)
-    if not np.isfinite(found).all():
-        raise DataError(f"{path}: {x_name} holds values that are not numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is looked for next
+        found = x.astype(np.float32)
+    bad = _without_numbers(found)
+    if bad.size:
+        raise DataError(
+            f"{path}: {x_name} holds values that are not numbers in {len(bad):,} of {len(found):,} samples, the first is "
+            f"sample {int(bad[0]):,}; leave them out, or correct them"
+        )
     if found.min(initial=0.0) < 0:
         raise DataError(
             f"{path}: {x_name} holds values down to {found.min():.3g}; codes are unsigned: scale it to 0 … 1"

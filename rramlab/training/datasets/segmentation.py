@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.training.datasets.arrays import Floats, Predict, Scores
+from rramlab.base.errors import DataError
+from rramlab.training.datasets.arrays import Floats, Predict, Scores, fair_share, require_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,11 +25,23 @@ BRIGHTER, STEEPER = 0.05, 0.05  # a patch's brightness is shifted, its contrast 
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """Images float32[n, height, width] in [0, 1]; ``truth``, what is there, and ``field``, where it is judged: bool alike."""
+    """Images float32[n, height, width] in [0, 1]; ``truth``, what is there, and ``field``, where it is judged: bool alike.
+
+    Raises:
+        DataError: pixels are not numbers.
+    """
 
     image: Floats
     truth: Bools
     field: Bools
+
+    def __post_init__(self) -> None:
+        bad = np.flatnonzero(~np.isfinite(self.image).all(axis=(1, 2)))
+        if bad.size:
+            raise DataError(
+                f"{len(bad):,} of {len(self.image):,} images hold pixels that are not numbers, the first is image {bad[0]:,}; "
+                "leave them out, or correct them"
+            )
 
     def __len__(self) -> int:
         return len(self.image)
@@ -119,10 +132,21 @@ class Segmentation:
         return images[where], labels[where]
 
     def settling(self, count: int) -> Floats:
-        """Return patches spread evenly over the fields of view, neither turned nor changed: float32[n, 1, side, side]."""
+        """Return patches spread evenly over the fields of view, neither turned nor changed: float32[n, 1, side, side].
+
+        Of each image the same ones, wherever it stands among the others.
+        """
         count = min(count, 600)  # each has thousands of pixels
-        places = np.linspace(0, len(self._middles) - 1, count).astype(np.int64)
-        return self._cut(self._middles[places])[0][:, None]
+        sizes = np.count_nonzero(self.train.field, axis=(1, 2))
+        each = -(-count // max(1, int(np.count_nonzero(sizes))))
+        starts = np.cumsum(sizes) - sizes
+        places = [
+            start + np.linspace(0, size - 1, each).astype(np.int64)
+            for start, size in zip(starts, sizes, strict=True)
+            if size
+        ]
+        found = self._cut(self._middles[np.concatenate(places)])[0][:, None]
+        return found[fair_share(found, count)]
 
     def score(self, predict: Predict, count: int | None = None) -> Scores:
         """Return ``accuracy``, ``roc_auc`` and ``pr_auc`` (average precision) of all pixels in the fields of view together."""
@@ -165,6 +189,7 @@ def probabilities(predict: Predict, image: Floats, field: Bools) -> Floats:
     room[: image.shape[0], : image.shape[1]] = image
     windows = np.lib.stride_tricks.sliding_window_view(room, (WINDOW, WINDOW))[places[:, 0], places[:, 1]]
     outputs = predict(windows[:, None])
+    require_numbers(outputs)
     likely = 1.0 / (1.0 + np.exp(outputs[:, 0] - outputs[:, 1]))
     total, times = np.zeros((2, *room.shape))
     for (row, column), likelihood in zip(places, likely, strict=True):  # they overlap: a sum for each

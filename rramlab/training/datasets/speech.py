@@ -114,10 +114,15 @@ def features(samples: Floats, path: Path) -> npt.NDArray[np.float32]:
     """Return the features of one recording, float32[23, 20]; ``path``: of the file, for the message.
 
     Raises:
-        DataError: it is too short for one window, or silent.
+        DataError: it is too short for one window, or silent, or holds values that are no numbers.
     """
     if len(samples) < WINDOW:
         raise DataError(f"{path} has {len(samples)} samples, expected at least {WINDOW}; {HELP}")
+    if not np.isfinite(samples).all():
+        raise DataError(
+            f"{path} holds values that are not numbers, the first is sample {int(np.flatnonzero(~np.isfinite(samples))[0]):,}; "
+            f"{HELP}"
+        )
     windows = np.lib.stride_tricks.sliding_window_view(samples - samples.mean(), WINDOW)[::HOP]
     power = np.square(np.abs(np.fft.rfft(windows * np.hanning(WINDOW), axis=1)))
     spread = _filters() @ power.T @ _frames(len(windows))
