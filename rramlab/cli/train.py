@@ -61,6 +61,14 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Another value of a key of the recipe: --set kept=0.3."),
     ] = None,
+    reads_of: Annotated[
+        str | None,
+        typer.Option(
+            "--reads-of",
+            metavar="TRAINING",
+            help="Train on what an earlier training read of the dies: the same recipe then gives the same mask.",
+        ),
+    ] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     data: DataFolder = None,
@@ -70,13 +78,20 @@ def train(
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
-    """Learn which of the dies' random weights to keep. Reads them, sends no pulse."""
+    """Learn which of the dies' random weights to keep. Reads them, sends no pulse.
+
+    Each training reads the dies anew, and no two reads are alike: the same recipe twice gives two masks that differ a little.
+    """
     need_torch()
+    from rramlab.drivers.bench import describe_bench
     from rramlab.training import load_recipe
     from rramlab.training.recipes import beside
 
     given = {"epochs": epochs, "seed": seed, "granularity": granularity, "phases": phases, "in_the_loop": loop}
     changes = settings(given, assignments)
+    earlier = None if reads_of is None else _training(describe_bench(bench), reads_of)
+    if earlier is not None and die is None and dies is None and not resume:
+        dies = ",".join(earlier.dies)
     _learn(
         Output(as_json),
         Bench(bench, die, dies),
@@ -88,6 +103,7 @@ def train(
         data,
         f"rramlab train {recipe}",
         device=device,
+        reads_of=earlier,
     )
 
 
@@ -116,11 +132,9 @@ def adapt(
     """
     need_torch()
     from rramlab.drivers.bench import describe_bench
-    from rramlab.training.deploying import checkpoints
-    from rramlab.training.experiment import Experiment
     from rramlab.training.recipes import beside
 
-    source = Experiment.load(checkpoints(describe_bench(bench).data) / checked(training, "training's name"))
+    source = _training(describe_bench(bench), training)
     changes = settings({"epochs": epochs, "in_the_loop": loop}, assignments)
     usual = {} if resume else {"epochs": ADAPTING, "in_the_loop": "weights"}
     if die is None and dies is None and not resume:
@@ -151,12 +165,9 @@ class Bench:
     def described(self, training: str | None) -> BenchDescription:
         """Describe it; with the dies of a ``training`` that goes on, where none are named."""
         from rramlab.drivers.bench import describe_bench
-        from rramlab.training.deploying import checkpoints
-        from rramlab.training.experiment import Experiment
 
         if training is not None and self.die is None and self.dies is None:
-            folder = checkpoints(describe_bench(self.where).data) / checked(training, "training's name")
-            return describe_bench(self.where, Experiment.load(folder).dies)
+            return describe_bench(self.where, _training(describe_bench(self.where), training).dies)
         return bench_of(self.where, self.die, self.dies)
 
 
@@ -172,6 +183,14 @@ def settings(given: Mapping[str, object], assignments: list[str] | None) -> dict
     return {**changes, **assigned}
 
 
+def _training(description: BenchDescription, name: str) -> Experiment:
+    """Return the training called ``name`` on a bench."""
+    from rramlab.training.deploying import checkpoints
+    from rramlab.training.experiment import Experiment
+
+    return Experiment.load(checkpoints(description.data) / checked(name, "training's name"))
+
+
 def _learn(
     out: Output,
     bench: Bench,
@@ -184,6 +203,7 @@ def _learn(
     words: str,
     source: Experiment | None = None,
     device: str = "cpu",
+    reads_of: Experiment | None = None,
 ) -> None:
     """Train, with the bench open for as long as it is needed: for the read of the weights, or all the time."""
     from rramlab.engine.session import Session
@@ -201,6 +221,12 @@ def _learn(
         name or f"{recipe.name}-{'-'.join(die_ids)}"[:64], "training's name"
     )
     begun = _begun(folder, recipe, changes, die_ids) if resume else None
+    if begun is not None and reads_of is not None and begun.reads_of != reads_of.name:
+        found = "a read of its own" if begun.reads_of is None else f"the reads of {begun.reads_of!r}"
+        raise UsageError(
+            f"training {folder.name!r} was begun on {found}, not on those of {reads_of.name!r}; leave --reads-of out, or train "
+            "under another --name"
+        )
     followed = recipe if begun is None else begun.recipe
     dataset = load_dataset(followed.dataset, data, description.root)
     if not folder.exists():
@@ -209,7 +235,9 @@ def _learn(
         macros: Macros | None = None
         if followed.in_the_loop != "off":
             macros = opened.enter_context(Session(description)).macros
-        experiment = begun or _experiment(out, description, recipe, folder, overwrite, macros, dataset, source, words)
+        experiment = begun or _experiment(
+            out, description, recipe, folder, overwrite, macros, dataset, source, words, reads_of
+        )
         if experiment.recipe.in_the_loop == "multiply":
             _announce(out, description, experiment, dataset)
         random = experiment.random_scores(dataset)
@@ -242,6 +270,7 @@ def _learn(
         "recipe": experiment.recipe.model_dump(mode="json"),
         "dies": list(experiment.dies),
         "adapted_from": experiment.adapted_from,
+        "reads_of": experiment.reads_of,
         "read_noise": experiment.read_noise,
         "folder": str(folder),
         "accuracy_random": random["accuracy"],
@@ -305,6 +334,7 @@ def _experiment(
     dataset: Data,
     source: Experiment | None,
     words: str,
+    reads_of: Experiment | None,
 ) -> Experiment:
     """Read the dies' weights for a new experiment; without ``macros`` the bench is released again."""
     from rramlab.engine.session import Session
@@ -317,8 +347,13 @@ def _experiment(
         )
     with ExitStack() as opened:
         found = macros or opened.enter_context(Session(description)).macros
-        experiment = Experiment.begin(folder, recipe, found, dataset, source, words)
-    out.say(f"Read the weights of die [bold]{experiment.die}[/] for {folder.name}.")
+        experiment = Experiment.begin(folder, recipe, found, dataset, source, words, reads_of)
+    if reads_of is None:
+        out.say(f"Read the weights of die [bold]{experiment.die}[/] for {folder.name}.")
+    else:
+        out.say(
+            f"Die [bold]{experiment.die}[/] is still what {reads_of.name} read of it: {folder.name} is trained on that."
+        )
     if experiment.read_noise is not None:
         out.say(f"Read noise, measured: {experiment.read_noise:.2%} of the conductance.")
     return experiment

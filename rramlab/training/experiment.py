@@ -57,7 +57,8 @@ class Experiment:
     ``folder`` holds experiment.json, weights.npz, checkpoint.pt and log.csv; of an adapted one also begun.pt. ``taken``: under
     which conditions each die of ``placement`` was read, in its order. ``conductance_S``: float32[dies, rows, columns].
     ``sample``: the shape of one sample of the data. ``read_noise``: relative, as it was measured, where the recipe asks for it.
-    ``data``: the digest of what it is trained on. ``words``: the command that it goes on with.
+    ``data``: the digest of what it is trained on. ``words``: the command that it goes on with. ``reads_of``: the training
+    whose reads of the dies it is trained on, instead of its own.
     """
 
     folder: Path
@@ -70,6 +71,7 @@ class Experiment:
     read_noise: float | None = None
     adapted_from: str | None = None
     words: str = "rramlab train"
+    reads_of: str | None = None
 
     @property
     def name(self) -> str:
@@ -101,15 +103,19 @@ class Experiment:
         data: Data,
         source: Experiment | None = None,
         words: str | None = None,
+        reads_of: Experiment | None = None,
     ) -> Experiment:
         """Place the recipe's network on dies, read its weights, write both down.
 
         ``macros``: in the order in which the dies are filled; those that are not needed are not read. ``source``: a trained
         experiment whose scores the network begins with, instead of random ones: it goes on learning on what is read now.
-        ``words``: the command that this one goes on with.
+        ``words``: the command that this one goes on with. ``reads_of``: take what an earlier experiment read of the same dies
+        instead of reading them anew: the same recipe gives the same mask then, bit for bit, on the same computer.
 
         Raises:
-            UsageError: the network does not fit, or does not take ``data``, or a die is not formed.
+            UsageError: the network does not fit, or does not take ``data``, or a die is not formed; or ``reads_of`` is of other
+                dies or cells, or the recipe reads them again. DataError: what ``reads_of`` read is stale. OutOfLimits: the
+                dies' cells changed since.
         """
         recipe.require(data)
         layers = {name: layer.shape for name, layer in masked_layers(recipe.model()).items()}
@@ -118,9 +124,16 @@ class Experiment:
         dies = tuple(macros)[: placement.dies]
         if source is not None and placement != source.placement:
             raise UsageError(f"training {source.name!r} is of another network; adapt it with its own recipe")
-        conductance_S, taken = read_dies(macros, dies, placement, REPEATS)
+        if reads_of is None:
+            conductance_S, taken = read_dies(macros, dies, placement, REPEATS)
+        else:
+            reads_of._require_read(recipe, placement, dies, macros)
+            conductance_S, taken = reads_of.conductance_S, reads_of.taken
         _require_forming(conductance_S, placement, recipe, dies, adapting=source is not None)
-        noise = _measured_noise(macros, dies, placement) if recipe.read_noise == "measured" else None
+        noise = None
+        if recipe.read_noise == "measured":
+            noise = reads_of.read_noise if reads_of is not None else None
+            noise = _measured_noise(macros, dies, placement) if noise is None else noise
         experiment = cls(
             folder,
             recipe,
@@ -132,6 +145,7 @@ class Experiment:
             noise,
             source.name if source else None,
             words or f"rramlab train {recipe.name}",
+            reads_of.name if reads_of else None,
         )
         learned = None if source is None else learned_state(source.trained(), _phases(source.recipe) == _phases(recipe))
         # Of a training that this one replaces; not before the dies were read: until then nothing is lost.
@@ -159,6 +173,7 @@ class Experiment:
                 "words": self.words,
                 "read_noise": self.read_noise,
                 "adapted_from": self.adapted_from,
+                "reads_of": self.reads_of,
                 **self.placement.as_json(),
             },
         )
@@ -188,6 +203,7 @@ class Experiment:
                 about.get("read_noise"),
                 about.get("adapted_from"),
                 about.get("words", "rramlab train"),
+                about.get("reads_of"),
             )
         except (DataError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"the training {folder} is damaged ({error}); train again: rramlab train") from error
@@ -277,6 +293,33 @@ class Experiment:
             DataError: the read it was trained on is stale. OutOfLimits: its cells changed since. Both say what to do.
         """
         how = f"Let the network learn what the die is now, without a pulse: rramlab adapt {self.name}"
+        self._require_as_read(macros, how, deployed=True)
+
+    def _require_read(self, recipe: Recipe, placement: Placement, dies: tuple[str, ...], macros: Macros) -> None:
+        """Refuse to train another network on what was read for this one, where that would not be the dies.
+
+        Raises:
+            UsageError, DataError, OutOfLimits: as :meth:`begin`.
+        """
+        if recipe.in_the_loop != "off":
+            raise UsageError(
+                f"the reads of training {self.name!r} are asked for, but the recipe reads the dies again while it trains "
+                f"(in_the_loop {recipe.in_the_loop}): no two such trainings are alike. Take in_the_loop off, or no earlier "
+                "reads"
+            )
+        if dies != self.dies:
+            raise UsageError(
+                f"the reads of training {self.name!r} are of die {self.die}, not of {', '.join(dies)}; name that one"
+            )
+        if placement != self.placement:
+            raise UsageError(
+                f"the reads of training {self.name!r} are of other cells: its network is another one, or lies elsewhere on the "
+                "die. Take the reads of a training of the same network, or none"
+            )
+        self._require_as_read(macros, "Train on a read of your own: without earlier reads", deployed=False)
+
+    def _require_as_read(self, macros: Macros, how: str, deployed: bool) -> None:
+        """``how``: what to do instead. ``deployed``: cells that the mask prunes may have been reset since."""
         for number, taken in enumerate(self.taken):
             reasons = taken.stale(macros[taken.die].conditions())
             if reasons:
@@ -284,20 +327,21 @@ class Experiment:
                     f"the read of die {taken.die!r} that {self.name!r} was trained on is stale: "
                     f"{'; '.join(reasons)}. {how}"
                 )
-            reason = self._changed(number, read_whole(macros[taken.die], self.placement.used(number), REPEATS))
+            now_S = read_whole(macros[taken.die], self.placement.used(number), REPEATS)
+            reason = self._changed(number, now_S, deployed)
             if reason:
                 raise OutOfLimits(f"die {taken.die!r} is no longer what {self.name!r} was trained on: {reason}. {how}")
 
-    def _changed(self, number: int, now_S: npt.NDArray[np.float32]) -> str:
+    def _changed(self, number: int, now_S: npt.NDArray[np.float32], deployed: bool) -> str:
         """Return how a die's cells, float32[rows, columns] in siemens, differ from those trained on; empty if they do not.
 
-        Pruned cells that were reset since do not count: the network was deployed so before.
+        ``deployed``: pruned cells that were reset since do not count: the network was deployed so before.
         """
         used = self.placement.used(number).bits
         then_S = self.conductance_S[number]
         before, after = is_conducting(then_S) & used, is_conducting(now_S) & used
         lost = before & ~after
-        if np.count_nonzero(lost) > CHANGED_SHARE * np.count_nonzero(before):
+        if deployed and np.count_nonzero(lost) > CHANGED_SHARE * np.count_nonzero(before):
             lost &= self.placement.cells(self.mask(self.trained()), number).bits
         both = before & after
         ratio = now_S[both] / then_S[both]

@@ -29,7 +29,11 @@ FORMED_FRACTION = (0.03, 0.16, 0.39, 0.55, 0.71, 0.835, 0.94, 0.98, 1.0)
 
 
 class Recipe(BaseModel):
-    """How a network is trained. Immutable; two equal recipes on the same die give the same network.
+    """How a network is trained. Immutable; two equal recipes on the same read of a die give the same network, bit for bit.
+
+    The same computer and number of threads provided. Every training reads the die anew, and reads differ by their noise: on the
+    same die two equal recipes give masks of which 5 to 7 % differ. ``Experiment.begin(reads_of=…)`` and ``rramlab train
+    --reads-of`` train on what an earlier training read.
 
     Attributes:
         dataset: the name of a data set, or the path of an .npz of arrays, see ``data.load_dataset``.

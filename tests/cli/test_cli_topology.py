@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from workbench import SmallBench, copy_bench, ledger_of
 
 import rramlab as package
+from rramlab.base.arrays import load_arrays
 from rramlab.base.errors import RramlabError
 from rramlab.base.folders import shipped
 from rramlab.cli.app import app
@@ -97,6 +98,33 @@ def test_a_network_trains_with_the_chip_in_the_loop(lab, tmp_path, mode):
     assert [epoch["epoch"] for epoch in trained["history"]] == [1, 2]
     assert trained["history"][-1]["test_accuracy"] == trained["accuracy_trained"]
     assert lab("deploy", "looped", "--json").document["verification"]["passed"]
+
+
+def test_a_training_on_the_reads_of_an_earlier_one_comes_to_its_mask(lab, tmp_path):
+    words = ["train", "digits", "--epochs", "3"]
+    again = lab(*words, "--reads-of", NAME, "--name", "again", "--json").document
+    assert again["reads_of"] == NAME
+    assert lab(*words, "--name", "anew", "--json").document["reads_of"] is None
+    mask, same, other = (load_arrays(checkpoint(tmp_path, name) / "mask.npz") for name in (NAME, "again", "anew"))
+    assert all(np.array_equal(mask[key], same[key]) for key in mask)
+    assert any(not np.array_equal(mask[key], other[key]) for key in mask)
+    assert lab("deploy", "again").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--reads-of", "nothing"], 1, "no training 'nothing'"),
+        (["--reads-of", NAME, "--in-the-loop", "weights"], 2, "no two such trainings are alike"),
+        (["--reads-of", NAME, "--die", "other"], 2, f"of die {DIE}, not of other"),
+        (["--reads-of", NAME, "--name", NAME, "--resume"], 2, "begun on a read of its own"),
+    ],
+)
+def test_reads_that_cannot_be_taken_are_refused_in_words(lab, tmp_path, words, code, said):
+    answer = lab("train", "digits", "--epochs", "3", *(words if "--name" in words else [*words, "--name", "again"]))
+    assert answer.exit_code == code
+    assert said in " ".join(answer.stderr.split())
+    assert not checkpoint(tmp_path, "again").exists()
 
 
 def test_the_read_noise_is_measured_where_it_is_asked_for(lab):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rramlab.base.errors import DataError, OutOfLimits, UsageError
+from rramlab.base.errors import DataError, InstrumentError, OutOfLimits, UsageError
 from rramlab.macro.conditions import OLDEST, WARMER_C, Conditions
 from rramlab.nn import masked_layers
 from rramlab.protocols.files import parse_assignments
@@ -317,4 +317,88 @@ def test_a_network_of_few_kept_weights_is_adapted_after_its_deployment_by_reset(
 def test_cells_that_appeared_since_are_found(trained, die):
     die.conductance_S = np.full(die.geometry.shape, 1.2e-5)
     with pytest.raises(OutOfLimits, match="no longer what"):
+        trained.require_current({"d1": die})
+
+
+# on the reads of an earlier training ----------------------------------------------------------------------------------------
+
+
+def masks_of(experiment, digits):
+    model, training = experiment.train(digits, resume=False)
+    return experiment.mask(model).layers, training.history
+
+
+def test_two_trainings_read_the_die_anew_and_come_to_two_masks(tmp_path, die, digits):
+    (first, _), (second, _) = (masks_of(begun(tmp_path / name, die), digits) for name in "ab")
+    assert any(not np.array_equal(mask, second[name]) for name, mask in first.items())
+
+
+@pytest.mark.parametrize("changes", [{}, {"read_noise": "measured"}, {"granularity": "phase", "phases": 8}])
+def test_a_training_on_the_reads_of_another_comes_to_its_mask_bit_for_bit(tmp_path, die, digits, changes):
+    recipe = RECIPE.changed(changes)
+    first = begun(tmp_path / "a", die, recipe)
+    mask, history = masks_of(first, digits)
+    again = begun(tmp_path / "b", die, recipe, reads_of=Experiment.load(first.folder))
+    assert (again.reads_of, Experiment.load(again.folder).reads_of) == ("mine", "mine")
+    for experiment in (again, Experiment.load(again.folder)):
+        found, other = masks_of(experiment, digits)
+        assert all(np.array_equal(layer, found[name]) for name, layer in mask.items())
+        assert [replace(each, seconds=0.0) for each in other] == [replace(each, seconds=0.0) for each in history]
+
+
+def test_another_recipe_learns_on_the_same_reads(tmp_path, die, digits):
+    first = begun(tmp_path / "a", die)
+    again = begun(tmp_path / "b", die, RECIPE.changed({"seed": 5, "kept": 0.3}), reads_of=first)
+    assert np.array_equal(again.conductance_S, first.conductance_S, equal_nan=True)
+    assert not np.array_equal(masks_of(first, digits)[0]["fc1"], masks_of(again, digits)[0]["fc1"])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"now": {"taken_at": datetime(2026, 3, 31, tzinfo=UTC)}}, DataError, "stale: it is 30 days old"),
+        ({"now": {"temperature_C": 60.0}}, DataError, "stale: it was taken at 25"),
+        ({"lost": 0.05}, OutOfLimits, "no longer what 'mine' was trained on"),
+        ({"recipe": {"in_the_loop": "weights"}}, UsageError, "no two such trainings are alike"),
+        ({"die": "d2"}, UsageError, "are of die d1, not of d2"),
+        ({"network": "fashion-cnn"}, UsageError, "its network is another one"),
+    ],
+)
+def test_reads_that_are_not_the_die_are_refused_before_anything_is_written(tmp_path, table, die, change, error, words):
+    first = begun(tmp_path / "a", die)
+    recipe, data = RECIPE.changed(change.get("recipe", {})), DIGITS
+    if "network" in change:
+        images, labels = np.zeros((60, 1, 28, 28), np.float32), np.arange(60) % 10
+        recipe = load_recipe("fashion-mnist")
+        data = Dataset("images", images, labels, images, labels, tuple("0123456789"))
+    die.now = replace(die.now, **change.get("now", {}))
+    lost = np.random.default_rng(1).random(die.geometry.shape) < change.get("lost", 0.0)
+    die.conductance_S = np.where(lost, 1e-7, die.conductance_S)
+    here = Die(change["die"], table, formed(table, seed=5)) if "die" in change else die
+    with pytest.raises(error, match=words):
+        Experiment.begin(tmp_path / "b", recipe, {here.die_id: here}, data, reads_of=first)
+    assert not (tmp_path / "b").exists()
+
+
+def test_cells_that_a_deployment_reset_are_no_longer_what_was_read(tmp_path, trained, die):
+    """For its own mask that is of no matter (it may be used); another one could keep them."""
+    pruned = trained.placement.used().bits & ~trained.placement.cells(trained.mask(trained.trained())).bits
+    die.conductance_S = np.where(pruned, 1e-7, die.conductance_S)
+    trained.require_current({"d1": die})
+    with pytest.raises(OutOfLimits, match="Train on a read of your own"):
+        begun(tmp_path / "b", die, reads_of=trained)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_read_that_is_no_number_is_refused_and_nothing_written(tmp_path, die, value):
+    die.conductance_S[17, 5] = value
+    with pytest.raises(InstrumentError, match=r"die 'd1' gave no number for 1 of .* row 17, column 5"):
+        begun(tmp_path, die)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_network_is_not_used_where_a_read_gives_no_number(trained, die):
+    row, column = np.argwhere(trained.placement.used().bits)[0]
+    die.conductance_S[row, column] = np.nan
+    with pytest.raises(InstrumentError, match=f"row {row}, column {column}"):
         trained.require_current({"d1": die})
