@@ -8,9 +8,10 @@ import typer
 
 from rramlab.base.errors import OutOfLimits, UsageError
 from rramlab.base.names import checked
-from rramlab.cli.learning import need_torch, spell
+from rramlab.cli.learning import need_torch, spell, trained_in
 from rramlab.cli.options import Arm, BenchPath, DataFolder, Json
 from rramlab.cli.output import Output, command, fail
+from rramlab.cli.trusting import TrustCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,6 +43,7 @@ def deploy(
         ),
     ] = None,
     arm: Arm = None,
+    trust_code: TrustCode = False,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -55,14 +57,13 @@ def deploy(
     from rramlab.drivers.bench import describe_bench
     from rramlab.engine.results import Flawed
     from rramlab.engine.session import Session
-    from rramlab.training.deploying import Deploying, attempts_of, checkpoints, put_on_chip
-    from rramlab.training.experiment import Experiment
+    from rramlab.training.deploying import Deploying, attempts_of, put_on_chip
 
     if method is not None and (objective is not None or most_pulses is not None):
         raise UsageError("--method names a way, --least and --most-pulses look for one; give one or the other")
     out = Output(as_json)
     description = describe_bench(bench)
-    experiment = Experiment.load(checkpoints(description.data) / checked(training, "training's name"))
+    experiment = trained_in(description, training, trust_code)
     description = describe_bench(bench, experiment.dies)
     name = checked(name or training, "deployment's name")
     attempts = attempts_of(description.data, experiment, again)
@@ -235,8 +236,11 @@ def _way(way: Way) -> dict[str, object]:
 @command
 def evaluate(
     deployment: Annotated[str, typer.Argument(help="Name of a deployment, as rramlab deploy printed it.")],
-    images: Annotated[int | None, typer.Option("--images", min=1, help="Only the first so many test images.")] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="Only so many test images, a fair share of all.")
+    ] = None,
     data: DataFolder = None,
+    trust_code: TrustCode = False,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -247,14 +251,13 @@ def evaluate(
     from rramlab.drivers.bench import describe_bench
     from rramlab.engine.session import Session
     from rramlab.training import load_dataset, scores
-    from rramlab.training.deploying import checkpoints, deployments, verified
-    from rramlab.training.experiment import Experiment
+    from rramlab.training.deploying import deployments, verified
     from rramlab.training.onchip import scores_on_chip
 
     out = Output(as_json)
     description = describe_bench(bench)
     found = find_deployment(deployments(description.data), checked(deployment, "deployment's name"))
-    experiment = Experiment.load(checkpoints(description.data) / found.about["training"])
+    experiment = trained_in(description, found.about["training"], trust_code)
     dataset = load_dataset(experiment.recipe.dataset, data, description.root)
     experiment.require_data(dataset)
     model = experiment.trained()

@@ -11,6 +11,7 @@ import typer
 
 from rramlab.base.errors import RramlabError, UsageError
 from rramlab.base.names import checked
+from rramlab.cli.trusting import confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rramlab.cli.output import Output
     from rramlab.drivers.bench import BenchDescription
     from rramlab.training.checkpoint import EpochResult
+    from rramlab.training.experiment import Experiment
 
 NAMES = {"roc_auc": "ROC-AUC", "pr_auc": "PR-AUC"}
 Dies = Annotated[
@@ -58,6 +60,23 @@ def bench_of(bench: Path | None, die: str | None, dies: str | None) -> BenchDesc
     if len(found) != 1 and names is None:
         raise UsageError(f"the bench has dies {', '.join(found)}; name one with --die, or several with --dies")
     return description
+
+
+def trained_in(description: BenchDescription, name: str, trust_code: bool) -> Experiment:
+    """Return the training called ``name`` on a bench, with its network, where that is code outside of rramlab, confirmed.
+
+    Whoever executes what a training's folder names gets it here.
+
+    Raises:
+        DataError: there is none. Unconfirmed: its network is code that nobody confirmed.
+    """
+    from rramlab.training.deploying import checkpoints
+    from rramlab.training.experiment import Experiment
+
+    found = Experiment.load(checkpoints(description.data) / checked(name, "training's name"))
+    if found.recipe.is_code:
+        confirmed(found.recipe.model, trust_code)
+    return found
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,9 +11,10 @@ import typer
 
 from rramlab.base.errors import InstrumentError, Stopped, UsageError
 from rramlab.base.names import checked, fresh
-from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, spell, stoppable
+from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, spell, stoppable, trained_in
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, Device, DieName, Json
 from rramlab.cli.output import Output, command, note_bench
+from rramlab.cli.trusting import TrustCode, confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,6 +76,7 @@ def train(
     die: DieName = None,
     dies: Dies = None,
     device: Device = "cpu",
+    trust_code: TrustCode = False,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -104,6 +106,7 @@ def train(
         f"rramlab train {recipe}",
         device=device,
         reads_of=earlier,
+        trust_code=trust_code,
     )
 
 
@@ -122,6 +125,7 @@ def adapt(
     die: DieName = None,
     dies: Dies = None,
     device: Device = "cpu",
+    trust_code: TrustCode = False,
     bench: BenchPath = None,
     as_json: Json = False,
 ) -> None:
@@ -134,7 +138,7 @@ def adapt(
     from rramlab.drivers.bench import describe_bench
     from rramlab.training.recipes import beside
 
-    source = _training(describe_bench(bench), training)
+    source = trained_in(describe_bench(bench), training, trust_code)
     changes = settings({"epochs": epochs, "in_the_loop": loop}, assignments)
     usual = {} if resume else {"epochs": ADAPTING, "in_the_loop": "weights"}
     if die is None and dies is None and not resume:
@@ -151,6 +155,7 @@ def adapt(
         f"rramlab adapt {training}",
         source,
         device,
+        trust_code=trust_code,
     )
 
 
@@ -204,12 +209,14 @@ def _learn(
     source: Experiment | None = None,
     device: str = "cpu",
     reads_of: Experiment | None = None,
+    trust_code: bool = False,
 ) -> None:
     """Train, with the bench open for as long as it is needed: for the read of the weights, or all the time."""
     from rramlab.engine.session import Session
     from rramlab.training import load_dataset
     from rramlab.training.deploying import checkpoints
     from rramlab.training.device import device_named
+    from rramlab.training.networks.own import remember
 
     device_named(device)  # before a die is read
     if resume and overwrite:
@@ -221,6 +228,11 @@ def _learn(
         name or f"{recipe.name}-{'-'.join(die_ids)}"[:64], "training's name"
     )
     begun = _begun(folder, recipe, changes, die_ids) if resume else None
+    if begun is not None and begun.recipe.is_code:
+        if recipe.keeper is None and recipe.network == begun.recipe.network:  # it was named in this command
+            begun = replace(begun, recipe=begun.recipe.kept_in(None))
+        confirmed(begun.recipe.model, trust_code)
+        remember(begun.recipe.network, folder)
     if begun is not None and reads_of is not None and begun.reads_of != reads_of.name:
         found = "a read of its own" if begun.reads_of is None else f"the reads of {begun.reads_of!r}"
         raise UsageError(

@@ -12,6 +12,7 @@ from pydantic_core import core_schema
 
 from rramlab.base.errors import UsageError
 from rramlab.base.folders import Located, find
+from rramlab.base.trust import require_installed
 from rramlab.base.yamlfile import YamlDocument, load_yaml, validate
 from rramlab.drivers.boardfile import BoardFile
 from rramlab.drivers.smu.smufile import SmuFile
@@ -36,7 +37,8 @@ def load_driver(root: Path, name: str) -> Driver:
     """Find ``name`` (a name, or a path) in ``drivers/`` for the bench at ``root`` and read it.
 
     Raises:
-        UsageError: there is none, or with file, line and column what was found and what was expected.
+        UsageError: there is none, or with file, line and column what was found and what was expected. Refused: its adapter is
+            a module beside the data, see ``base.trust``.
     """
     located = find(root, "drivers", name)
     document = load_yaml(located.path)
@@ -45,6 +47,7 @@ def load_driver(root: Path, name: str) -> Driver:
         raise UsageError(f"found the kind {kind!r}, expected {' or '.join(KINDS)}", document.at(("kind",)))
     file = validate(document, KINDS[kind])
     if isinstance(file, SmuFile) and file.adapter is not None:
+        require_installed(file.adapter.partition(":")[0], f"{document.at(('adapter',))}: the adapter", root)
         smu_class(file, document)
     return Driver(file, document, located)
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from rramlab.base.errors import InstrumentError
+from rramlab.base.trust import require_installed
 from rramlab.drivers.links import CHUNK, lost, stuck
 
 BACKEND = "@py"  # pyvisa-py; another one by a resource that ends in '@ivi', a library's path after '@', …
@@ -24,6 +25,8 @@ class VisaLink:
 
         self.name = address
         resource, at, backend = address.partition("@")
+        if at:
+            require_installed(f"pyvisa_{backend}", f"the address {address!r}")
         self._error = pyvisa.errors.VisaIOError
         self._codes = constants.StatusCode
         try:

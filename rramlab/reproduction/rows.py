@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from rramlab.base.errors import Stopped
+from rramlab.base.errors import DataError, Stopped
 from rramlab.drivers.bench import BenchDescription
 from rramlab.engine.session import Session
 from rramlab.macro.board import BoardTable
@@ -116,6 +116,11 @@ def _learned(name: Row, place: Place) -> tuple[BenchDescription, Experiment, nn.
     folder = description.data / "checkpoints" / name
     if (folder / "experiment.json").exists():
         experiment = Experiment.load(folder)
+        if experiment.recipe != recipe:
+            raise DataError(
+                f"the training {folder} is of another recipe than its reproduction; restore it, or remove it: then it is trained "
+                "anew"
+            )
     else:
         with Session(description) as session:
             experiment = Experiment.begin(folder, recipe, session.macros, place.data)

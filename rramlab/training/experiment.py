@@ -38,6 +38,7 @@ from rramlab.training.chiploop import REPEATS, ChipLoop, load_dies, read_dies
 from rramlab.training.datasets import Data, Scores
 from rramlab.training.device import CPU, device_named
 from rramlab.training.loop import Training, fit, scores_random
+from rramlab.training.networks import own
 from rramlab.training.onchip import Macros
 from rramlab.training.recipes import Recipe
 
@@ -154,6 +155,7 @@ class Experiment:
         if learned is not None:
             save_state(experiment.begun, learned)
         experiment._write()
+        own.remember(recipe.network, folder)
         return experiment
 
     @property
@@ -179,8 +181,11 @@ class Experiment:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> Experiment:
-        """Read an experiment back.
+    def load(cls, folder: Path, trust_code: bool = False) -> Experiment:
+        """Read an experiment back. Nothing that it names is executed by that.
+
+        ``trust_code``: the caller takes responsibility for a network outside of the package, whatever its content is now. Else
+        it is only executed as the content that a person confirmed for this folder: by training it, or by ``--trust-code``.
 
         Raises:
             DataError: there is none, or it is damaged.
@@ -192,9 +197,10 @@ class Experiment:
             )
         about = read_object(folder / "experiment.json", "recipe", "taken", "sample", "data", "rows", "columns", "tiles")
         try:
+            recipe = Recipe.model_validate(about["recipe"])
             return cls(
                 folder,
-                Recipe.model_validate(about["recipe"]),
+                recipe if trust_code else recipe.kept_in(folder),
                 tuple(Conditions.from_json(each) for each in about["taken"]),
                 Placement.from_json(about["rows"], about["columns"], about["tiles"]),
                 load_arrays(folder / "weights.npz")["conductance_S"],
@@ -209,7 +215,11 @@ class Experiment:
             raise DataError(f"the training {folder} is damaged ({error}); train again: rramlab train") from error
 
     def model(self) -> nn.Module:
-        """Return the network with the dies' weights, and fresh scores or those that it was adapted from."""
+        """Return the network with the dies' weights, and fresh scores or those that it was adapted from.
+
+        Raises:
+            Unconfirmed: it is code outside of the package that nobody confirmed for the folder, see :meth:`load`.
+        """
         model = self.recipe.model()
         load_dies(model, self.placement, self.conductance_S, self.taken)
         if self.adapted_from is not None:

@@ -123,7 +123,7 @@ def with_resets(model: nn.Module, deployment: Deployment, data: Data) -> nn.Modu
 def scores_on_chip(
     model: nn.Module, macros: Macros, deployment: Deployment, data: Data, count: int | None = None
 ) -> Scores:
-    """Return how good the network is with every product on the dies; ``count``: on the first so many test samples.
+    """Return how good the network is with every product on the dies; ``count``: on so many test samples alone.
 
     Deployed by reset it runs with the statistics of :func:`with_resets`.
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from torch import nn
 
 from rramlab.base.errors import UsageError
@@ -62,8 +62,9 @@ class Recipe(BaseModel):
         stretch: of training samples, at random, along each of their last axes: by how many values their ends move at most; see
             ``training.stretching``. None: samples stay as they are.
         schedule: "cosine" falls from ``learning_rate`` to 0 over all steps.
-        test_samples: evaluate each epoch on the first so many test samples alone; None: on all. With every product on the chip
-            the whole test set can take hours.
+        test_samples: evaluate each epoch on so many test samples alone, the same ones in whatever order they come (of images
+            that are judged pixel by pixel: the first); None: on all. With every product on the chip the whole test set can take
+            hours.
         digital: layers of a network of one's own that stay on the host; see ``nn.convert``.
         threads: of torch while training; None leaves torch's own choice. One is best for small networks: they gain
             nothing from a second, and lose much where another process has its core.
@@ -104,6 +105,29 @@ class Recipe(BaseModel):
     digital: tuple[str, ...] = ()
     threads: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    _keeper: Path | None = PrivateAttr(None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @property
+    def is_code(self) -> bool:
+        """Whether the network is a function of a file, not one of the package."""
+        return self.network not in networks.NETWORKS
+
+    @property
+    def keeper(self) -> Path | None:
+        """The folder of the training whose data the recipe is; None: a person named it, in this command or program."""
+        return self._keeper
+
+    def kept_in(self, folder: Path | None) -> Recipe:
+        """Return the same recipe with another ``keeper``: what a folder names is only executed if a person confirmed it."""
+        found = self.model_copy()
+        found._keeper = folder
+        return found
 
     @field_validator("network")
     @classmethod
@@ -141,9 +165,11 @@ class Recipe(BaseModel):
         if "granularity" in changes and "phases" not in changes and changes["granularity"] != "phase":
             values["phases"] = None
         try:
-            return Recipe.model_validate(values)
+            found = Recipe.model_validate(values)
         except ValidationError as error:
             raise UsageError(f"recipe {self.name!r}: {explain(error.errors()[0], Recipe)}") from None
+        # A network that is named here is the caller's.
+        return found if "network" in changes else found.kept_in(self.keeper)
 
     def require(self, data: Data) -> None:
         """Refuse a data set that the network is not made for: it is tried on two samples.
@@ -225,6 +251,7 @@ class Recipe(BaseModel):
             self.seed,
             self.kept_of == "network",
             self.digital,
+            self.keeper,
             kept=self.kept,
             bits=self.activation_bits,
             granularity=self.granularity,
@@ -248,13 +275,13 @@ def builtin_recipes() -> tuple[str, ...]:
 
 def beside(recipe: Recipe, folder: Path) -> Recipe:
     """Let files that a recipe names lie beside it: their paths become absolute."""
-    changes = {}
+    changes: dict[str, object] = {}
     if ".py:" in recipe.network:
         file, _, function = recipe.network.rpartition(":")
         changes["network"] = f"{(folder / file).resolve()}:{function}"
     if recipe.dataset.endswith(".npz"):
         changes["dataset"] = str((folder / recipe.dataset).resolve())
-    return recipe.changed(changes) if changes else recipe
+    return recipe.changed(changes).kept_in(recipe.keeper) if changes else recipe
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

@@ -13,7 +13,7 @@ from tabletop import DIE, change, on_the_table, put
 from workbench import forming_plan
 
 import rramlab
-from rramlab.base.errors import InstrumentError, UsageError
+from rramlab.base.errors import InstrumentError, Refused, UsageError
 from rramlab.drivers.links import LinkLost, SerialLink, TcpLink, open_link
 from rramlab.drivers.visa import VisaLink
 from rramlab.drivers.wire.client import WireController
@@ -359,3 +359,13 @@ def test_a_wrong_baud_rate_shows_as_damage_and_is_named_as_a_cause(noise):
     assert "damaged" in said
     assert terminal.path in said
     assert "HELLO" in said
+
+
+def test_a_visa_backend_is_no_module_of_the_working_folder(tmp_path, monkeypatch):
+    """``RESOURCE@NAME`` imports pyvisa_NAME: an address in a bench file must not execute what lies beside it."""
+    (tmp_path / "pyvisa_sent_along.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Refused, match=r"address 'GPIB0::1::INSTR@sent_along' names the module 'pyvisa_sent_along'"):
+        open_link("GPIB0::1::INSTR@sent_along", 9600, b"\n")
+    assert not (tmp_path / "ran").exists()

@@ -1,11 +1,12 @@
 """A source-measure unit's driver file: what is wrong in it is named with its place, what is found and what is expected."""
 
 import re
+import sys
 
 import pytest
 from answering import SHIPPED, AnsweringUnit, load
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import Refused, UsageError
 from rramlab.drivers.driverfile import load_driver, load_smu, make_smu, schema_of, smu_class
 from rramlab.drivers.smu.instrument import Smu
 from rramlab.drivers.smu.templates import fill
@@ -135,6 +136,33 @@ def test_a_transcript_without_one_of_the_verbs_fails(tmp_path, index):
     call = transcript(TEXT, index)
     message, _ = wrong(tmp_path, TEXT.replace(call, ""))
     assert "transcript" in message
+
+
+@pytest.mark.parametrize("place", ["bench", "working folder", "installed"])
+@pytest.mark.parametrize("package", [False, True])
+def test_a_module_beside_the_data_is_no_adapter(tmp_path, monkeypatch, place, package):
+    """Whoever sends a bench folder sends data; a module in it is not executed because a driver file names it."""
+    bench, work, installed = (tmp_path / name for name in ("bench", "work", "installed"))
+    for folder in (bench / "drivers", work, installed):
+        folder.mkdir(parents=True)
+    text = TEXT.replace("kind: smu", "kind: smu\nadapter: sent_along:Odd", 1)
+    (bench / "drivers" / "odd.yaml").write_text(text, encoding="utf-8")
+    where = {"bench": bench, "working folder": work, "installed": installed}[place]
+    module = where / "sent_along" / "__init__.py" if package else where / "sent_along.py"
+    module.parent.mkdir(exist_ok=True)
+    module.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    monkeypatch.chdir(work)
+    monkeypatch.syspath_prepend(str(where))
+    monkeypatch.delitem(sys.modules, "sent_along", raising=False)
+    said = (
+        "cannot be imported"
+        if place == "installed"
+        else r"odd\.yaml:\d+:\d+: the adapter names .*'sent_along', which lies in"
+    )
+    with pytest.raises(UsageError if place == "installed" else Refused, match=said):
+        load_driver(bench, "odd")
+    assert (tmp_path / "ran").exists() == (place == "installed")  # where it has no class Odd, but was executed
+    monkeypatch.delitem(sys.modules, "sent_along", raising=False)
 
 
 def test_an_adapter_executes_the_file(tmp_path):

@@ -265,7 +265,8 @@ def test_a_deployment_is_what_it_was_and_the_network_runs_there(name, what, tmp_
     known, found = recorded(name)["evaluated"][what], evaluated(bench, what)
     assert found["code"] == 0
     assert found["measured"]["verification"]["passed"]
-    assert found["measured"]["accuracy_on_chip"] == pytest.approx(known["measured"]["accuracy_on_chip"], abs=0.1)
+    # Of as many images, but others: a fair share of all, where 0.1.0 took the first in the order of the file.
+    assert found["measured"]["accuracy_on_chip"] == pytest.approx(known["measured"]["accuracy_on_chip"], abs=0.2)
     assert found["measured"]["conversions"] == known["measured"]["conversions"]
 
 

@@ -149,7 +149,10 @@ class Segmentation:
         return found[fair_share(found, count)]
 
     def score(self, predict: Predict, count: int | None = None) -> Scores:
-        """Return ``accuracy``, ``roc_auc`` and ``pr_auc`` (average precision) of all pixels in the fields of view together."""
+        """Return ``accuracy``, ``roc_auc`` and ``pr_auc`` (average precision) of all pixels in the fields of view together.
+
+        ``count``: of the first so many images. They stand in the order of their numbers, and each has pixels of both classes.
+        """
         from sklearn.metrics import average_precision_score, roc_auc_score
 
         pictures = self.test

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol, Unpack
+from typing import Protocol, Unpack
 
 import torch
 from torch import nn
 
 from rramlab.base.errors import UsageError
 from rramlab.nn import Masking, configure, convert, share_kept
+from rramlab.training.networks import own
 from rramlab.training.networks.digits import digits_mlp
 from rramlab.training.networks.fashion import fashion_cnn, fashion_cnn_large
 from rramlab.training.networks.speech import spoken_crnn
@@ -35,49 +34,31 @@ NETWORKS: dict[str, Network] = {
 }
 
 
-def network(name: str, digital: Collection[str] = ()) -> Network:
+def network(name: str, digital: Collection[str] = (), kept_in: Path | None = None) -> Network:
     """Return a network by name, or what ``FILE.py:FUNCTION`` makes, a plain torch model, with masked layers.
 
+    ``kept_in``: the folder of the training whose data name it; None: the caller does. See ``own``.
+
     Raises:
-        UsageError: no such network, file or function; the message lists the networks that exist.
+        UsageError: no such network, file or function; the message lists the networks that exist. Unconfirmed: it is code that
+            ``kept_in`` names, and nobody has confirmed it.
     """
     if name in NETWORKS:
         return NETWORKS[name]
-    file, _, function = name.rpartition(":")
-    if not file.endswith(".py"):
+    if not name.rpartition(":")[0].endswith(".py"):
         raise UsageError(
             f"there is no network {name!r}; known: {', '.join(sorted(NETWORKS))}, or FILE.py:FUNCTION of your own"
         )
-    if not Path(file).is_file():
-        raise UsageError(f"the network {name!r}: there is no file {file}")
-    make = _run(name, lambda: runpy.run_path(file), Path(file).parent).get(function)
-    if not callable(make):
-        raise UsageError(f"the network {name!r}: {file} has no function {function!r} that makes one")
+
+    make = own.function(name, kept_in)
 
     def converted(**masking: Unpack[Masking]) -> nn.Module:
-        made = _run(name, make, Path(file).parent)
+        made = make()
         if not isinstance(made, nn.Module):
-            raise UsageError(
-                f"the network {name!r}: {function} returned a {type(made).__name__}, expected a torch module"
-            )
+            raise UsageError(f"the network {name!r}: it returned a {type(made).__name__}, expected a torch module")
         return convert(made, digital=digital, **masking)
 
     return converted
-
-
-def _run(name: str, code: Callable[[], Any], folder: Path) -> Any:
-    """Call a stranger's code with its folder importable; whatever it raises is said to be its own.
-
-    Raises:
-        UsageError: it raised.
-    """
-    sys.path.insert(0, str(folder))
-    try:
-        return code()
-    except Exception as error:  # it can raise what it likes
-        raise UsageError(f"the network {name!r} cannot be made: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(str(folder))
 
 
 def build(
@@ -86,14 +67,15 @@ def build(
     seed: int | None = None,
     share: bool = False,
     digital: Collection[str] = (),
+    kept_in: Path | None = None,
     **masking: Unpack[Masking],
 ) -> nn.Module:
     """Return a network with fresh scores and no weights yet; ``seed`` fixes the scores, ``share``: one threshold.
 
     Raises:
-        UsageError: no such network; the message lists those that exist.
+        UsageError, Unconfirmed: as :func:`network`.
     """
-    make = network(name, digital)
+    make = network(name, digital, kept_in)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
