@@ -15,6 +15,7 @@ from torch import nn
 from rramlab.base.errors import UsageError
 from rramlab.nn.masked import MaskedLayer, Multiply
 from rramlab.nn.popup import kept_count, largest, require_numbers
+from rramlab.nn.quantise import UnsignedQuantiser
 
 
 def masked_layers(model: nn.Module) -> dict[str, MaskedLayer]:
@@ -70,6 +71,15 @@ def load_weights(
             layer.origin = dict(origin)
 
 
+class _AnyCodes(UnsignedQuantiser):
+    """Takes anything for zeros."""
+
+    step = 1.0
+
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x, dtype=torch.uint8)
+
+
 def vectors_of(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
     """Return how many input vectors each masked layer multiplies for the samples ``x``: what a product's cost goes with."""
     counted = copy.deepcopy(model).cpu().eval()
@@ -84,8 +94,8 @@ def vectors_of(model: nn.Module, x: torch.Tensor) -> dict[str, int]:
 
     for name, layer in masked_layers(counted).items():
         layer.multiply = counting(name)
-        layer.scale.fill_(1.0)  # only shapes matter here: neither weights nor data need be known yet
-        layer.quantiser.clip.fill_(1.0)
+        layer.scale.fill_(1.0)  # only shapes matter here: neither weights nor data need be known yet, nor be numbers
+        layer.quantiser = _AnyCodes(layer.bits)
     with torch.no_grad():
         counted(x)
     return counts

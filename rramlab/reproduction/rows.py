@@ -118,8 +118,7 @@ def _learned(name: Row, place: Place) -> tuple[BenchDescription, Experiment, nn.
         experiment = Experiment.load(folder)
         if experiment.recipe != recipe:
             raise DataError(
-                f"the training {folder} is of another recipe than its reproduction; restore it, or remove it: then it is trained "
-                "anew"
+                f"the training {folder} is of another recipe than its reproduction; restore it, or remove it to train it anew"
             )
     else:
         with Session(description) as session:

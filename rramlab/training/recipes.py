@@ -179,9 +179,9 @@ class Recipe(BaseModel):
         """
         self.steps(data)
         model = self.model()
-        load_weights(
-            model, {name: np.full(layer.shape, 1e-5, np.float32) for name, layer in masked_layers(model).items()}
-        )
+        rng = np.random.default_rng(0)
+        signs = {name: rng.choice([-1e-5, 1e-5], layer.shape) for name, layer in masked_layers(model).items()}
+        load_weights(model, {name: sign.astype(np.float32) for name, sign in signs.items()})
         found = f"samples of shape {data.sample} in {len(data.classes)} classes"
         remedy = "name another network or data set in the recipe"
         with torch.random.fork_rng(devices=[]):

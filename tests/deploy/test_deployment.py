@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workbench import forming_plan, hidden, ledger_of, tampered
 
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, InstrumentError, UsageError
 from rramlab.deploy import Deployment, deployment_plan, find_deployment, pruned_cells, verify
+from rramlab.deploy.writing import write_verify_plan
 from rramlab.macro.cells import CellState
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.masks import Mask
@@ -127,3 +128,41 @@ def test_a_damaged_deployment_is_refused(tmp_path, placement):
         find_deployment(tmp_path, "mine")
     with pytest.raises(DataError, match="known: mine"):
         find_deployment(tmp_path, "yours")
+
+
+class Unread:
+    """A die of which one cell is read as what is no number."""
+
+    def __init__(self, macro, cell, value):
+        self._macro, self.cell, self.value = macro, cell, value
+
+    def __getattr__(self, name):
+        return getattr(self._macro, name)
+
+    def read(self, cells="all", repeats=1):
+        found = self._macro.read(cells, repeats)
+        found[self.cell] = self.value
+        return found
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_cell_that_is_read_as_no_number_is_not_taken_for_insulating(small_bench, placement, value):
+    """Of a pruned pair that would be what a reset should have left."""
+    with small_bench.open() as session:
+        session.run(forming_plan(block_rows=64), arm="small-1")
+        deployment = deployed(session, placement, random_mask(4), "gate")
+        row, column = np.argwhere(placement.used().bits)[7]
+        macro = Unread(session.macro, (row, column), value)
+        with pytest.raises(InstrumentError, match=f"no number for 1 of .* row {row}, column {column}"):
+            verify({"small-1": macro}, deployment)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_not_planned_to_be_written(placement, value):
+    wanted = {name: np.full(shape, 1e-5, np.float32) for name, shape in LAYERS.items()}
+    wanted["second"][3, 2] = value
+    with pytest.raises(UsageError, match="layer 'second'"):
+        placement.targets(wanted)
+    target_S = np.full(GEOMETRY.shape, np.inf)
+    with pytest.raises(UsageError, match="row 0, column 0 is infinite"):
+        write_verify_plan(target_S, 1e-6, 10)

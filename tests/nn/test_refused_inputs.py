@@ -26,6 +26,7 @@ from rramlab.nn import (
     masked_layers,
     masks,
     share_kept,
+    vectors_of,
     wanted_S,
 )
 
@@ -282,3 +283,14 @@ def test_black_samples_between_others_take_nothing_from_the_range() -> None:
     for _ in range(40):
         quantiser(torch.zeros(8, 6))
     assert float(quantiser.clip) == 1.0
+
+
+def test_how_often_a_network_multiplies_is_told_of_any_values() -> None:
+    """Only shapes matter there: a layer of one's own may make nothing sensible of zeros."""
+
+    class Scaled(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x / x.sum()
+
+    model = nn.Sequential(MaskedLinear(6, 5), Scaled(), MaskedLinear(5, 2))
+    assert vectors_of(model, torch.zeros(3, 6)) == {"0": 3, "2": 3}

@@ -168,6 +168,19 @@ def test_a_module_that_hides_one_of_python_is_not_executed(lab: Lab) -> None:
         Experiment.load(lab.training).model()
 
 
+def test_a_folder_of_the_name_of_a_module_hides_none(lab: Lab) -> None:
+    (lab.folder / "imaplib").mkdir()
+    (lab.folder / "space").mkdir()
+    (lab.folder / "space" / "inner.py").write_text("WIDTH = 8\n")
+    lab.write(network=NETWORK + "\nimport imaplib\nfrom space.inner import WIDTH\nassert imaplib.IMAP4\n")
+    sys.modules.pop("imaplib", None)
+    lab.begin(lab.training.with_name("new"))
+    (lab.folder / "space" / "inner.py").write_text("WIDTH = 8  # another one\n")
+    sys.modules.pop("space.inner")
+    with pytest.raises(Unconfirmed, match=r"inner\.py"):
+        Experiment.load(lab.training.with_name("new")).model()
+
+
 def test_a_forged_cache_beside_a_module_is_not_executed(lab: Lab) -> None:
     import py_compile
 

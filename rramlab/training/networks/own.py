@@ -117,8 +117,11 @@ class _Beside(MetaPathFinder):
     ) -> ModuleSpec | None:
         inside = [str(self.folder)] if path is None else [each for each in path if self._holds(each)]
         spec = PathFinder.find_spec(fullname, inside) if inside else None
-        if spec is None or spec.origin is None:  # a folder without code is a package, too
-            return spec
+        if spec is None:
+            return None
+        if spec.origin is None:  # a folder without code is a package, too, but where no other is there
+            other = PathFinder.find_spec(fullname) if path is None else None
+            return spec if other is None or other.origin is None else None
         content = Path(spec.origin).read_bytes()
         code = Code.of(spec.origin, content)
         if self.kept_in is not None:
