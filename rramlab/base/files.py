@@ -13,8 +13,10 @@ from typing import IO, Any
 from rramlab.base.errors import DataError
 
 
-def write_through(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+def write_through(path: Path, write: Callable[[IO[bytes]], Any], synced: bool = True) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it, and rename it over ``path``.
+
+    ``synced``: False for what is worth nothing after a loss of power.
 
     A reader sees the old file or the whole new one. On any failure the temporary file is removed and the old
     file is untouched.
@@ -24,9 +26,11 @@ def write_through(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         with temporary.open("xb") as stream:
             write(stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            if synced:
+                os.fsync(stream.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
+        if synced:
+            sync_folder(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -75,9 +79,10 @@ def write_atomic(path: Path, data: bytes) -> None:
     write_through(path, lambda stream: stream.write(data))
 
 
-def write_json(path: Path, document: object) -> None:
+def write_json(path: Path, document: object, synced: bool = True) -> None:
     """Write ``document`` as readable JSON, atomically."""
-    write_atomic(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    data = (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    write_through(path, lambda stream: stream.write(data), synced)
 
 
 def read_json(path: Path) -> Any:

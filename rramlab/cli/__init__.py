@@ -5,16 +5,23 @@ from __future__ import annotations
 
 def main() -> None:
     """Entry point of the command ``rramlab``."""
+    import os
     import signal
     import sys
 
     from rramlab.base.errors import Stopped
     from rramlab.cli.output import Ended, print_json
 
-    def terminated(number: int, frame: object) -> None:
-        raise Stopped("stopped by the user (terminated)")
+    process = os.getpid()
 
-    signal.signal(signal.SIGTERM, terminated)
+    def terminated(number: int, frame: object) -> None:
+        if os.getpid() == process:
+            raise Stopped("stopped by the user (terminated)")
+        signal.signal(number, signal.SIG_DFL)  # a worker that was forked ends as any process does
+        signal.raise_signal(number)
+
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:  # what was ignored stays so
+        signal.signal(signal.SIGTERM, terminated)
     code: int | str | None = 0
     try:
         from rramlab.cli.app import app

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rramlab.base.errors import InstrumentError, OutOfLimits, RramlabError, UsageError
+from rramlab.base.errors import OutOfLimits, RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json, Trace
 from rramlab.cli.output import Output, command, note_bench
 
@@ -264,42 +260,47 @@ def trace_(
 
 @command
 def estop(bench: BenchPath = None, as_json: Json = False) -> None:
-    """Bring the bench to its safe state now: signal the process that holds it, or do it here if none does."""
+    """Bring the bench to its safe state now: stop the process that holds it, and make sure here."""
+    from rramlab.base.folders import bench_file
+    from rramlab.cli.output import whisper
     from rramlab.drivers.bench import Bench, describe_bench
-    from rramlab.drivers.lock import BenchLock
+    from rramlab.drivers.lock import Ownership
+    from rramlab.drivers.stopping import end_holders, everything_in
 
     out = Output(as_json)
-    description = describe_bench(bench)
-    lock = BenchLock(description.data)
-    holder = lock.holder()
-    if holder is None:
-        with Bench(description) as opened:
-            opened.safe_state()
-        out.say("No process held the bench; every instrument was brought to its safe state.")
-        out.finish({"signalled": None, "safe": True})
-        return
-    pid, host = holder.get("pid"), holder.get("host")
-    if type(pid) is not int or pid <= 1 or host != socket.gethostname():
-        raise RramlabError(
-            f"the bench is held by process {pid or 'unknown'} on {host or 'an unknown host'}, which cannot be signalled from "
-            "here. Run rramlab estop there, or switch the bench's supplies off by hand"
-        )
     try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        out.say(f"Process {pid} is gone already.")
-    deadline = time.monotonic() + 10
-    while lock.holder() is not None:
-        if time.monotonic() > deadline:
-            raise InstrumentError(
-                f"process {pid} was signalled and still holds the bench after 10 s; assume that its lines are live. Switch "
-                "the bench's supplies off by hand"
-            )
-        time.sleep(0.05)
-    with Bench(description) as opened:  # whatever the process could still do: now it is certain
-        opened.safe_state()
-    out.say(f"Process {pid} ({holder.get('command')}) was stopped; the bench is in its safe state.")
-    out.finish({"signalled": pid, "safe": True})
+        description = describe_bench(bench)
+    except RramlabError as error:
+        # Whatever became of the bench's files: who holds it can still be stopped.
+        data = bench_file(bench)[1] / "data"
+        ended = end_holders(Ownership(data, everything_in(data)), whisper)
+        stopped = (
+            f"process {', '.join(str(each.pid) for each in ended)} was stopped" if ended else "no holder was found"
+        )
+        raise type(error)(
+            f"{error}. So {stopped}, and no instrument could be asked: switch the bench's supplies off by hand"
+        ) from error
+    owned = description.ownership
+    dies = {*(die.id for die in description.file.dies), *everything_in(description.data)}
+    board = None if description.file.backend == "simulated" else description.file.controller.board
+    ended = end_holders(Ownership(owned.data, sorted(dies), board, description.root), whisper)
+    names = ", ".join(f"{each.pid} ({each.command})" for each in ended)
+    how = "killed" if any(each.killed for each in ended) else "stopped"
+    try:
+        with Bench(description) as opened:  # whatever the process could still do: now it is certain
+            opened.safe_state()
+    except RramlabError as error:
+        done = f"process {names} was {how}" if ended else "no process held the bench"
+        raise type(error)(
+            f"{done}, but that every line is at 0 V is not confirmed: {error}. Assume that its lines are live: switch the "
+            "bench's supplies off by hand"
+        ) from error
+    if ended:
+        out.say(f"Process {names} was {how}; the bench is in its safe state.")
+    else:
+        out.say("No process held the bench; every instrument was brought to its safe state.")
+    killed = {"killed": True} if how == "killed" else {}
+    out.finish({"signalled": ended[0].pid if ended else None, "safe": True, **killed})
 
 
 _UNITS = {

@@ -88,7 +88,11 @@ def stoppable() -> Iterator[Callable[[], bool]]:
         wished.append(number)
         signal.signal(signal.SIGINT, previous)
 
-    previous = signal.signal(signal.SIGINT, wish)
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is signal.SIG_IGN:  # a job in the background: what was ignored stays so
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, wish)
     try:
         yield lambda: bool(wished)
     finally:

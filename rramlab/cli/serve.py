@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 @command
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others can reach all but 127.0.0.1.")
+        str,
+        typer.Option(
+            "--host",
+            help="Address to listen on. Others can reach all but 127.0.0.1: those need a token, or an isolated network.",
+        ),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="TCP port of the board; 0: any that is free.")
@@ -27,6 +31,16 @@ def serve(
     smu_port: Annotated[
         int, typer.Option("--smu-port", min=0, max=65000, help="Of the first SMU, the others follow; 0: any.")
     ] = 0,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="A file with the token that a host of the board must know.")
+    ] = None,
+    token_env: Annotated[
+        str | None, typer.Option("--token-env", metavar="NAME", help="The same: an environment variable that holds it.")
+    ] = None,
+    isolated_network: Annotated[
+        bool,
+        typer.Option("--isolated-network", help="Nobody but this bench's hosts is on the network: no token is needed."),
+    ] = False,
     pty: Annotated[
         bool, typer.Option("--pty", help="Also serve the board on a pseudo-terminal, as a serial port.")
     ] = False,
@@ -55,22 +69,26 @@ def serve(
 ) -> None:
     """Serve the simulated board, its die and its SMUs until Ctrl-C. Each start is a power-up of the board."""
     from rramlab.drivers.bench import describe_bench
-    from rramlab.drivers.lock import BenchLock
+    from rramlab.drivers.wire.token import token_of
     from rramlab.sim.emulator.serving import serve_bench, write_host
 
     out = Output(as_json)
     description = describe_bench(bench, die)
     note_bench(description)
-    lock = BenchLock(description.data)
-    lock.acquire()
-    try:
+    token = token_of(token_file, token_env, flags=True)
+    known = (
+        {"token_file": str(token_file.absolute())} if token_file else {"token_env": token_env} if token_env else None
+    )
+    with description.ownership:
         served = serve_bench(
-            description, host, port, smu_port, pty, parse_faults(faults or []), pace, bit_rate / 8, forget
-        )
+            description, host, port, smu_port, pty, parse_faults(faults or []), pace, bit_rate / 8, forget, token,
+            isolated_network,
+        )  # fmt: skip
         with served.server as server:
             for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: server.stop())
-            path = write_host(served, description, write, pty) if write is not None else None
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, lambda *_: server.stop())
+            path = write_host(served, description, write, pty, known) if write is not None else None
             table = out.table(
                 "instrument", "address", title=f"{description.file.name}: die {description.file.dies[0].id}"
             )
@@ -92,9 +110,7 @@ def serve(
                 }
             )
             server.serve()
-        out.say("The board is in its safe state and off.")
-    finally:
-        lock.release()
+    out.say("The board is in its safe state and off.")
 
 
 def parse_faults(pairs: list[str]) -> WireFaults:

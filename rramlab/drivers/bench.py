@@ -20,8 +20,8 @@ from rramlab.base.yamlfile import load_model, load_yaml
 from rramlab.drivers.boardfile import BoardFile, load_board
 from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
 from rramlab.drivers.driverfile import load_smu, make_smu
-from rramlab.drivers.links import Link
-from rramlab.drivers.lock import BenchLock
+from rramlab.drivers.links import Link, LinkLost
+from rramlab.drivers.lock import HostLock, Ownership
 from rramlab.drivers.smu.conversation import Unanswered
 from rramlab.drivers.smu.instrument import Smu
 from rramlab.drivers.smu.readings import SmuIdentity
@@ -44,6 +44,8 @@ class ControllerEntry(_Strict):
     board: str
     address: str | None = None  # of a controller on a wire: tcp://HOST:PORT, a VISA resource, or what pyserial knows
     baud: int = Field(default=3_000_000, ge=1)  # of a serial port
+    token_file: str | None = None  # what a board on a network asks for: a file that holds it, from the bench folder on
+    token_env: str | None = None  # the same: an environment variable
     options: dict[str, Any] = Field(default_factory=dict)  # the backend's own
 
 
@@ -119,6 +121,12 @@ class BenchDescription:
         return self.root / self.file.data
 
     @property
+    def ownership(self) -> Ownership:
+        """What a process must have to itself to work with it. A simulated board is in the data folder, with its dies."""
+        board = None if self.file.backend == "simulated" else self.file.controller.board
+        return Ownership(self.data, (die.id for die in self.file.dies), board, self.root)
+
+    @property
     def limits(self) -> Limits:
         """Silicon and board ∩ SMUs ∩ bench; what the controller reports is intersected when it is opened."""
         units = (
@@ -144,6 +152,10 @@ def describe_bench(
         checked(name, "die id")
     located, root = bench_file(where)
     file = load_model(located.path, BenchFile)
+    if file.controller.token_file is not None:
+        beside = str(root / Path(file.controller.token_file).expanduser())
+        controller = file.controller.model_copy(update={"token_file": beside})
+        file = file.model_copy(update={"controller": controller})
     if wanted is not None:
         listed = {entry.id: entry for entry in file.dies}
         unknown = [name for name in wanted if name not in listed]
@@ -192,20 +204,29 @@ class Bench:
     it is another than the bench file's is not here and is told nothing.
     """
 
-    def __init__(self, description: BenchDescription) -> None:
+    def __init__(self, description: BenchDescription, between: Callable[[], None] = lambda: None) -> None:
+        """``between``: called before each instrument is opened; it may raise."""
         self.description = description
+        self._between = between
         self.controllers: dict[str, MacroController] = {}
         self.identities: dict[str, Identity] = {}
         self.smus: dict[str, Smu] = {}
         self.smu_identities: dict[str, SmuIdentity] = {}
         self.smu_errors: dict[str, list[str]] = {}
-        self._lock = BenchLock(description.data)
+        self._lock = description.ownership
+        self._units: dict[str, HostLock] = {}  # by model and serial number
+        self._backend: Backend | None = None
         self._trace: Trace | None = None
 
     @property
     def limits(self) -> Limits:
         """Silicon ∩ bench ∩ what every controller reported."""
         return intersect(self.description.limits, *(identity.limits for identity in self.identities.values()))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this object has the bench."""
+        return self._lock.mine
 
     def __enter__(self) -> Bench:
         """Lock, open, identify.
@@ -219,7 +240,8 @@ class Bench:
             if self.description.trace is not None:
                 self._trace = Trace(self.description.trace)
             file, board = self.description.file, self.description.board
-            self._open_all(_backend(self.description)(file, board, self.description.data, self._trace))
+            self._backend = _backend(self.description)(file, board, self.description.data, self._trace)
+            self._open_all(self._backend)
         except RramlabError as error:
             try:
                 self.close()
@@ -240,10 +262,12 @@ class Bench:
         """Open every instrument, the units first: one that was left on is off then, even where the board is dead."""
         failures: list[InstrumentError] = []
         for entry in self.description.file.smus:
+            self._between()
             try:
                 self._open_smu(entry, backend)
             except InstrumentError as error:
                 failures.append(error)
+        self._between()
         try:
             self._identify_all(backend.controllers)
         except InstrumentError as error:
@@ -301,23 +325,48 @@ class Bench:
                     f"{self.description.located.path} names {entry.serial!r}; nothing was energised. Connect the right one "
                     "or correct the file"
                 )
+            self._claim(entry, identity)
         except BaseException:
-            link.close()  # one that is another unit is not told to do anything
+            link.close()  # one that is another unit, or is another's, is not told to do anything
             raise
         self.smus[entry.name], self.smu_identities[entry.name] = smu, identity
         self.smu_errors[entry.name] = smu.safe_state()  # a process that was killed may have left it on
 
+    def _claim(self, entry: SmuEntry, identity: SmuIdentity) -> None:
+        """Have a unit for this bench alone, by whatever address others reach it.
+
+        Raises:
+            BenchLocked: another process, or another bench, works with it.
+        """
+        key = f"{identity.model} {identity.serial}"
+        if self.description.file.backend == "simulated" or not identity.serial.strip("0 ") or key in self._units:
+            return
+        lock = HostLock("units", key, f"SMU {entry.name!r} ({key})", str(self.description.root))
+        lock.acquire()
+        self._units[key] = lock
+
+    def check_owned(self) -> None:
+        """Make sure that nobody else can have taken the bench since it was opened; asked before anything is energised.
+
+        Raises:
+            BenchLocked: a lock was deleted or replaced.
+        """
+        self._lock.check()
+
     def safe_state(self) -> None:
-        """Bring every instrument to its safe state, trying all of them even if one fails.
+        """Bring every instrument to its safe state, trying all of them even if one fails; over a new link where one is lost.
 
         Raises:
             InstrumentError: naming each instrument that did not confirm; assume that its lines are live.
         """
         failures = []
         # The units first: no dead man's switch looks after them, and a path is opened only once nothing drives it.
-        for name, smu in self.smus.items():
+        for name, smu in list(self.smus.items()):
             try:
-                smu.safe_state()
+                try:
+                    smu.safe_state()
+                except LinkLost:
+                    self._reopen_smu(name, smu)
             except Exception as error:  # noqa: BLE001  # the others must still be tried; all are reported below
                 failures.append(f"SMU {name!r}: {error}")
         for die, controller in self.controllers.items():
@@ -330,8 +379,34 @@ class Bench:
                 "safe state was not confirmed by " + "; ".join(failures) + ". Switch the bench's supplies off by hand"
             )
 
+    def _reopen_smu(self, name: str, lost: Smu) -> None:
+        """Reach a unit again whose link is lost, and bring it to its safe state.
+
+        Raises:
+            InstrumentError: it cannot be reached, or is another unit now.
+        """
+        assert self._backend is not None  # it was opened by it
+        entry = next(each for each in self.description.file.smus if each.name == name)
+        known = self.smu_identities[name]
+        lost.close()
+        file = self.description.smu_files[name]
+        link = self._backend.open_smu(entry, file.model, file.terminators.reply.encode())
+        try:
+            smu = make_smu(name, file, link, entry.channel)
+            identity = smu.identify()
+            if identity != known:
+                raise InstrumentError(
+                    f"after the link was lost, {entry.address} is {identity.text!r} and no longer {known.text!r}; nothing was "
+                    "sent to it"
+                )
+            smu.safe_state()
+        except BaseException:
+            link.close()
+            raise
+        self.smus[name] = smu
+
     def close(self) -> None:
-        """Safe state, close every link, release the lock."""
+        """Safe state, close every link, let go of all that was this bench's."""
         failures = []
         try:
             self.safe_state()
@@ -351,6 +426,9 @@ class Bench:
                 if self._trace is not None:
                     self._trace.close()
             finally:
+                for lock in self._units.values():
+                    lock.release()
+                self._units.clear()
                 self._lock.release()
         if failures:
             raise InstrumentError("the bench was brought to its safe state, but could not close " + "; ".join(failures))

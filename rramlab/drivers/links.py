@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import re
+import errno
 import socket
 import time
+from pathlib import Path
 from typing import Protocol
 
-from rramlab.base.errors import InstrumentError, UsageError
+from rramlab.base.errors import BenchLocked, InstrumentError, UsageError
+from rramlab.drivers.addresses import VISA_INTERFACES, visa_socket
+from rramlab.drivers.lock import kernel_holders
 
 CHUNK = 1 << 16
-VISA_INTERFACES = ("ASRL", "TCPIP", "USB", "GPIB", "VXI", "PXI")
 KINDS = "tcp://HOST:PORT, a VISA resource such as USB0::…::INSTR, or a serial port such as /dev/ttyUSB0 or COM3"
 _OPEN_S = 5.0
+_TAKEN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EBUSY)  # what a port answers that another program has to itself
 _NEAR_S = 0.002
 
 
@@ -58,8 +61,8 @@ def open_link(address: str, baud: int, terminator: bytes) -> Link:
     if address.startswith("tcp://"):
         return TcpLink(address)
     # pyvisa-py neither notices a socket that was refused or closed nor gives up a write by its time-out.
-    if plain := re.fullmatch(r"TCPIP\d*::(.+)::(\d+)::SOCKET", address, re.IGNORECASE):
-        return TcpLink(f"tcp://{plain[1]}:{plain[2]}", address)
+    if "@" not in address and (plain := visa_socket(address)):
+        return TcpLink(f"tcp://{plain[0]}:{plain[1]}", address)
     if address.upper().startswith(VISA_INTERFACES):
         from rramlab.drivers.visa import VisaLink
 
@@ -120,15 +123,17 @@ class TcpLink:
 
 
 class SerialLink:
-    """A serial port: anything that pyserial opens by name or URL."""
+    """A serial port: anything that pyserial opens by name or URL. It is this link's alone as long as that is open."""
 
     def __init__(self, address: str, baud: int) -> None:
         import serial
 
         self.name = address
         try:
-            self._port = serial.serial_for_url(address, baudrate=baud, timeout=0, write_timeout=_OPEN_S)
+            self._port = serial.serial_for_url(address, baudrate=baud, timeout=0, write_timeout=_OPEN_S, exclusive=True)
         except (serial.SerialException, OSError) as error:
+            if getattr(error, "errno", None) in _TAKEN:
+                raise taken(address, Path(address)) from error
             raise InstrumentError(
                 f"the serial port {address!r} cannot be opened at {baud:,} baud ({error}); nothing was sent. See what there is "
                 "with: rramlab bench discover. On Linux the user must be in the group dialout. If it is meant to be no serial "
@@ -166,6 +171,16 @@ class SerialLink:
 
     def close(self) -> None:
         self._port.close()
+
+
+def taken(name: str, path: Path | None = None) -> BenchLocked:
+    """Return the error of an instrument that another program has to itself; ``path``: of its serial port."""
+    holders = sorted(kernel_holders([path])) if path is not None else []
+    by = ", ".join(f"process {pid}" for pid in holders) or "another program"
+    return BenchLocked(
+        f"{name} is in use by {by}, which has it to itself; nothing was sent. Close it there, or see who uses the port (on "
+        "Linux: fuser -v, with the port's path), then try again"
+    )
 
 
 def lost(name: str, why: object) -> LinkLost:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from rramlab.base.errors import InstrumentError
 from rramlab.base.trust import require_installed
-from rramlab.drivers.links import CHUNK, lost, stuck
+from rramlab.drivers.links import CHUNK, lost, stuck, taken
 
 BACKEND = "@py"  # pyvisa-py; another one by a resource that ends in '@ivi', a library's path after '@', …
 _POLL_S = 0.05
@@ -40,6 +41,11 @@ class VisaLink:
         self._resource = opened
         self._serial = resource.upper().startswith("ASRL")
         self._closed = False
+        try:
+            self._have_to_itself()
+        except BaseException:
+            self.close()
+            raise
         if self._serial:
             self._resource.baud_rate = baud
             # What ends a message is the reader's business: the port hands over bytes.
@@ -49,6 +55,28 @@ class VisaLink:
             self._resource.set_visa_attribute(constants.ResourceAttribute.termchar_enabled, True)
             # So that a time-out hands over what has come instead of losing it.
             self._resource.set_visa_attribute(constants.ResourceAttribute.suppress_end_enabled, False)
+
+    def _have_to_itself(self) -> None:
+        """Lock the resource for others, where its kind and the library can: VXI-11, and what a vendor's library locks.
+
+        Raises:
+            BenchLocked: another session has locked it.
+        """
+        import serial
+
+        port = getattr(getattr(self._resource.visalib, "sessions", {}).get(self._resource.session), "interface", None)
+        try:
+            if isinstance(port, serial.Serial):  # of pyvisa-py, which has no lock of its own for it
+                port.exclusive = True
+            else:
+                self._resource.lock_excl(timeout=0)
+        except serial.SerialException as error:
+            raise taken(self.name, Path(str(getattr(port, "port", "")))) from error
+        except self._error as error:
+            if error.error_code == self._codes.error_resource_locked:
+                raise taken(self.name) from error
+        except NotImplementedError:
+            pass
 
     def read(self, deadline: float) -> bytes:
         while True:

@@ -48,7 +48,10 @@ class Guard:
         ledger: Ledger,
         identity: Identity,
         smus: Mapping[str, SmuFile | None] | None = None,
+        owned: Callable[[], None] = lambda: None,
     ) -> None:
+        """``owned``: raises where the bench may be another's by now; asked before every operation."""
+        self._owned = owned
         # The source-measure units on the bench, by name, with their driver files.
         self.smus: Mapping[str, SmuFile | None] = smus or {}
         self.die_id, self.board, self.ledger = die_id, board, ledger
@@ -112,8 +115,9 @@ class Guard:
         :meth:`admit_plan`.
 
         Raises:
-            Refused, UsageError: nothing was energised by it.
+            Refused, UsageError: nothing was energised by it. BenchLocked: the bench may be another process's.
         """
+        self._owned()
         limits = intersect(self.limits, plan_limits) if plan_limits else self.limits
         check(operation, limits, self.board)
         self._check_capability(operation)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import DataError, Refused, UsageError
+from rramlab.base.errors import DataError, UsageError
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
@@ -29,6 +31,21 @@ from rramlab.runs.store import Run
 _COMPENSATION_READS = 16  # of each cell: their mean is what the lines are taken off
 Floats = npt.NDArray[np.float32]
 Cells = CellSelection | Region | str
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _operation(
+    method: Callable[Concatenate[SessionMacro, P], R],
+) -> Callable[Concatenate[SessionMacro, P], R]:
+    """Make a method one operation of the session, see :meth:`Session._operation`."""
+
+    @functools.wraps(method)
+    def whole(self: SessionMacro, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._working():
+            return method(self, *args, **kwargs)
+
+    return whole
 
 
 class SessionMacro:
@@ -41,12 +58,15 @@ class SessionMacro:
         self,
         station: Station,
         open_run: Callable[[Station], Run],
-        make_safe: Callable[[], None],
+        working: Callable[[], AbstractContextManager[None]],
         lines: Callable[[], LineResistances | None] = lambda: None,
         compensated: bool = False,
     ) -> None:
-        """``lines``: returns them as they were measured, or None. ``compensated``: see :attr:`compensated`."""
-        self._station, self._open_run, self._make_safe = station, open_run, make_safe
+        """``working``: what each operation is done within.
+
+        ``lines``: returns them as they were measured, or None. ``compensated``: see :attr:`compensated`.
+        """
+        self._station, self._open_run, self._working = station, open_run, working
         self._lines = lines
         self.compensated = compensated  # whether what is returned is of the bare cells, without what the lines lose
         self._compensation: tuple[int, Compensation] | None = None  # with the last operation of the ledger before it
@@ -68,11 +88,11 @@ class SessionMacro:
     def board(self) -> BoardTable:
         return self._station.board
 
+    @_operation
     def conditions(self) -> Conditions:
         """Return under which conditions a read is taken now; asks the board how warm it is."""
         station = self._station
-        with self._working():
-            station.identify()
+        station.identify()
         return Conditions(
             station.die_id,
             datetime.now(UTC),
@@ -82,11 +102,12 @@ class SessionMacro:
             self.compensated,
         )
 
+    @_operation
     def contact(self) -> ContactReport:
         """Test the lines at no more than 0.1 V; pulses need a test that passed within the last hour."""
-        with self._working():
-            return self._station.contact(Contact(CellSelection.everything(self.geometry)))
+        return self._station.contact(Contact(CellSelection.everything(self.geometry)))
 
+    @_operation
     def pulse(self, kind: PulseKind, cells: Cells, pulse: Pulse, again: bool = False) -> PulseReport:
         """Give each selected cell exactly one pulse; the session must be armed for this die.
 
@@ -108,9 +129,9 @@ class SessionMacro:
             return PulseReport(selection)
         run, position = self._next()
         operation = PulseOp(kind, selection, pulse, self.board.cells_per_pulse, again=bool(again))
-        with self._working():
-            return self._station.pulse(operation, run.id, position, planned=False)
+        return self._station.pulse(operation, run.id, position, planned=False)
 
+    @_operation
     def read(self, cells: Cells = "all", repeats: int = 1) -> Floats:
         """Return siemens, float32[rows, columns], the mean over ``repeats``; NaN outside the selection.
 
@@ -124,13 +145,13 @@ class SessionMacro:
             return result
         run, position = self._next()
         operation, last = Read(selection, repeats), self._station.ledger.last_id
-        with self._working():
-            block = self._station.read(operation, run=run.id)
+        block = self._station.read(operation, run=run.id)
         run.append_cells(position, operation, block, self._station.calibration.record, last)
         start = int(selection.rows[0])
         result[start : start + len(block)] = block["conductance"]
         return self.compensation.of_reads(result) if self.compensated else result
 
+    @_operation
     def weights(self, tile: Tile, repeats: int = 1) -> Floats:
         """Return G⁺ − G⁻ of the tile's pairs in siemens, float32[inputs, outputs]."""
         bits = np.zeros(self.geometry.shape, np.bool_)
@@ -138,6 +159,7 @@ class SessionMacro:
         cells = self.read(CellSelection(bits), repeats)[tile.row_slice, tile.column_slice]
         return np.asarray(cells[:, 0::2] - cells[:, 1::2])
 
+    @_operation
     def multiply(self, x: npt.NDArray[np.uint8], bits: int, tile: Tile, gates: GatePattern) -> Floats:
         """Return x · (G⁺ − G⁻) over the rows that ``gates`` enables: float32[batch, outputs], siemens × code.
 
@@ -184,9 +206,8 @@ class SessionMacro:
         self, x: npt.NDArray[np.uint8], bits: int, gates: GatePattern, columns: npt.NDArray[np.intp]
     ) -> Floats:
         """Multiply ``x``, uint8[batch, driven rows]: float32[batch, n] of the n ``columns``."""
-        with self._working():
-            operation = Multiply(self._slot(gates), gates, np.ascontiguousarray(x), bits)
-            sums, values = self._station.multiply(operation, columns)
+        operation = Multiply(self._slot(gates), gates, np.ascontiguousarray(x), bits)
+        sums, values = self._station.multiply(operation, columns)
         self.conversions += sums.conversions
         self.saturated += int(sums.saturated.sum())
         return values
@@ -205,6 +226,7 @@ class SessionMacro:
         return values
 
     @property
+    @_operation
     def compensation(self) -> Compensation:
         """What the lines take, by their record and a read of the whole array; made anew when cells were pulsed since.
 
@@ -222,23 +244,10 @@ class SessionMacro:
                 )
             run, position = self._next()
             operation = Read(CellSelection.everything(self.geometry), _COMPENSATION_READS)
-            with self._working():
-                block = self._station.read(operation, run=run.id)
+            block = self._station.read(operation, run=run.id)
             run.append_cells(position, operation, block, self._station.calibration.record, last)
             self._compensation = last, Compensation.of(block["conductance"], lines, self.board.lines_at_once)
         return self._compensation[1]
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Hold signals during one operation; whatever fails, but for a refusal, leaves the bench in its safe state."""
-        try:
-            with self._station.interrupts.busy():
-                yield
-        except Refused:
-            raise
-        except BaseException:
-            self._make_safe()
-            raise
 
     def forget_gates(self) -> None:
         """Patterns are lost when the board goes to its safe state; the next multiply loads its own again."""

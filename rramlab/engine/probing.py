@@ -20,6 +20,7 @@ from rramlab.plan.operations import Route, Sweep
 from rramlab.runs.curves import Curve, curve, measured
 
 _NAP_S = 0.05  # between two signs of life while a route is held; the dead man's switch waits up to 1 s
+_ASK_S = 0.2  # between two questions whether the path is still closed, while anything waits
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,21 @@ class Probed:
 
 
 class PathOpened(InstrumentError):
-    """The board has opened a path before what goes through it was measured: its points say nothing of the cell."""
+    """The board has opened the path to the unit before it was told to: what was measured says nothing of the cell."""
+
+
+@dataclass
+class _Path:
+    """A path that this host has closed. Times are of ``time.monotonic``, in s.
+
+    ``seen``: when the board last said that it is closed. ``heard``: when the board last heard of this host. ``silence``: the
+    longest that it did not.
+    """
+
+    target: Target
+    seen: float
+    heard: float
+    silence: float = 0.0
 
 
 class Probe:
@@ -64,11 +79,23 @@ class Probe:
 
     def __init__(self, controller: MacroController, smu: Smu, interrupts: Interrupts) -> None:
         self.controller, self.smu, self.interrupts = controller, smu, interrupts
+        self._path: _Path | None = None
 
     def tick(self) -> None:
-        """Called while anything waits: a stop *now* comes through, and the board hears that the host is alive."""
+        """Called while anything waits: a stop *now* comes through, and the board hears that the host is alive.
+
+        Raises:
+            PathOpened: the board says that the path is no longer closed.
+        """
         self.interrupts.tick()
         self.controller.heartbeat()
+        path = self._path
+        if path is None:
+            return
+        now = time.monotonic()
+        path.silence, path.heard = max(path.silence, now - path.heard), now
+        if now - path.seen >= _ASK_S:  # at once after this process was held up
+            self._check_still_routed(path)
 
     def prepare(self, operation: Sweep | Route) -> None:
         """Switch the unit's output off and set its compliance; nothing is connected yet.
@@ -130,27 +157,51 @@ class Probe:
 
     @contextmanager
     def _routed(self, target: Target, bias: int, op_id: int) -> Iterator[None]:
-        """Close the path for the block; whatever happens, the unit's output is off before the path is opened."""
-        with ExitStack() as last:  # undone in reverse order, each even if another fails
-            last.callback(self.controller.route, None, 0)
-            # Until the block has come to its end the unit may be in the middle of an exchange.
-            off: list[Callable[[], object]] = [self.smu.safe_state]
-            last.callback(lambda: off[-1]())
-            self.controller.route(target, bias, op_id)
-            yield
-            self._check_still_routed(target)
-            off.append(lambda: self.smu.output(False, self.tick))
+        """Close the path for the block; whatever happens, the unit's output is off before the path is opened.
 
-    def _check_still_routed(self, target: Target) -> None:
+        Raises:
+            PathOpened: the board has opened it before; what was measured is not to be trusted.
+        """
+        try:
+            with ExitStack() as last:  # undone in reverse order, each even if another fails
+                last.callback(self.controller.route, None, 0)
+                # Until the block has come to its end the unit may be in the middle of an exchange.
+                off: list[Callable[[], object]] = [self.smu.safe_state]
+                last.callback(lambda: off[-1]())
+                last.callback(self._forget_path)
+                self.controller.route(target, bias, op_id)
+                now = time.monotonic()
+                path = self._path = _Path(target, now, now)
+                yield
+                self._check_still_routed(path)
+                self._forget_path()
+                off.append(lambda: self.smu.output(False, self.tick))
+        except PathOpened as error:
+            # Here the unit has confirmed that its output is off, and the board that the path is open.
+            raise PathOpened(f"{error}. The unit's output is off now") from error
+
+    def _forget_path(self) -> None:
+        self._path = None
+
+    def _check_still_routed(self, path: _Path) -> None:
         """What was measured counts only if the path was closed to its end: an open one reads like a bad cell."""
         status = self.controller.status()
-        if not status.routed:
-            said = f"; it says: {'; '.join(status.errors)}" if status.errors else ""
-            raise PathOpened(
-                f"the board has opened the path of {target} before the measurement was over{said}. What was measured is not "
-                "kept; a sweep above the read voltage counts as a pulse. Find out why (a board that was switched off, "
-                "a host that was held up for longer than the dead-man time), then start anew"
-            )
+        now = time.monotonic()
+        if status.routed:
+            path.seen = path.heard = now
+            return
+        said = f"; it says: {'; '.join(status.errors)}" if status.errors else ""
+        silence = max(path.silence, now - path.heard)
+        late = silence > 2 * _ASK_S
+        cause = (
+            f"this host was held up for {silence:.1f} s" if late else "a board that was switched off, or another host"
+        )
+        raise PathOpened(
+            f"the board has opened the path of {path.target} before it was told to{said}. By its own word it was closed "
+            f"{now - path.seen:.1f} s ago; from some moment after that on every line was at 0 V and nothing of the unit "
+            f"reached the die ({cause}). What was measured is not kept; a sweep above the read voltage counts as a pulse. Find "
+            "out why, then start anew"
+        )
 
 
 def program_of(operation: Sweep) -> SweepProgram:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from rramlab.base.errors import DataError, Refused, RramlabError, Stopped, UsageError
+from rramlab.base.errors import DataError, InstrumentError, Refused, RramlabError, Stopped, UsageError
 from rramlab.base.names import fresh
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
@@ -21,6 +21,7 @@ from rramlab.engine.results import Listener, Progress, RunResult
 from rramlab.engine.runner import Runner
 from rramlab.engine.snapshots import capture
 from rramlab.engine.station import Station
+from rramlab.engine.turn import Turn
 from rramlab.engine.wear import SingleShot
 from rramlab.macro.crossbar import LineResistances
 from rramlab.plan.limits import intersect
@@ -38,37 +39,61 @@ from rramlab.runs.provenance import collect
 from rramlab.runs.store import Run, find_run, list_runs, remove_leftovers
 
 LEDGER = "ledger.db"
+PATIENCE_s = 10.0  # for what another thread does when the session is closed
+V = TypeVar("V")
 
 
 def _silent(progress: Progress) -> None:
     """Tell nobody."""
 
 
+class _Gone(dict[str, V]):
+    """What a closed session has of its dies: nothing, and it says so."""
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self._turn = turn
+
+    def __missing__(self, name: str) -> V:
+        self._turn.check()
+        raise KeyError(name)
+
+
 class Session:
-    """Locked, identified, safe on exit; use as a context manager, or through :func:`open_bench`."""
+    """Locked, identified, safe on exit; use as a context manager, or through :func:`open_bench`.
+
+    It works from any thread, one operation at a time: another thread waits for a single operation, and is refused while a run
+    is executed. :meth:`stop` ends what is being done, from any thread.
+    """
 
     def __init__(self, description: BenchDescription, calibrating: bool = False) -> None:
         """``calibrating``: the bench's demand for a calibration does not hold while one is made."""
         self.description = description
         self._calibrating = calibrating
         self._policy: Policy = "none" if calibrating else description.file.calibration_policy
-        self.bench = Bench(description)
+        self.interrupts = Interrupts()
+        self.bench = Bench(description, self.interrupts.between)
         self.stations: dict[str, Station] = {}
         self.macros: dict[str, SessionMacro] = {}
         self.conversions: dict[str, InForce] = {}  # by die: with what its codes become siemens
-        self.interrupts = Interrupts()
+        self._turn = Turn()
+        self._sound = True  # every instrument was in its safe state since anything failed
+        self._tried = 0  # how often they were to be brought there
 
     def __enter__(self) -> Session:
         """Open, lock, identify; energises nothing.
 
         Raises:
-            BenchLocked, InstrumentError, DataError, Refused: what is wrong and what to do.
+            BenchLocked, InstrumentError, DataError, Refused: what is wrong and what to do. UsageError: it was open before.
         """
-        self.bench.__enter__()
+        self._turn.begin()
         try:
-            self.interrupts.__enter__()
-            for die in self.description.file.dies:
-                self._enrol(die.id)
+            self.interrupts.watch()
+            with self._turn.take(), self.interrupts.busy():
+                self.bench.__enter__()
+                for die in self.description.file.dies:
+                    self.interrupts.between()
+                    self._enrol(die.id)
         except BaseException:
             self.close()
             raise
@@ -90,7 +115,7 @@ class Session:
             warnings.warn(note, LedgerNote, stacklevel=2)
         smus = self.bench.smus
         files = {name: self.description.smu_files[name] for name in smus}
-        guard = Guard(die_id, self.bench.limits, board, ledger, identity, files)
+        guard = Guard(die_id, self.bench.limits, board, ledger, identity, files, self.bench.check_owned)
         self.stations[die_id] = Station(
             die_id,
             self.bench.controllers[die_id],
@@ -109,7 +134,7 @@ class Session:
 
         compensated = self.description.file.compensation
         station = self.stations[die_id]
-        self.macros[die_id] = SessionMacro(station, self._interactive, self._make_safe, lines, compensated)
+        self.macros[die_id] = SessionMacro(station, self._interactive, self._operation, lines, compensated)
 
     def _refuse_lost_ledger(self, die_id: str, folder: Path) -> None:
         """A die that was worked on and has no ledger must not pass for a virgin one."""
@@ -141,17 +166,68 @@ class Session:
             raise Stopped("stopped by the user while the bench was being released; it is in its safe state")
 
     def close(self) -> None:
-        """Bring the bench to its safe state first; then finish the interactive runs and release it."""
+        """Bring the bench to its safe state first; then finish the interactive runs and release it. Idempotent.
+
+        What another thread is doing is stopped first. In a process that was forked nothing is done: the bench is its parent's.
+        """
+        if self._turn.inherited or (self._turn.closed and not self.bench.is_open):
+            return
         with self.interrupts.held(), ExitStack() as last:
+            if not self._turn.mine:
+                self.interrupts.ask(now=True)
+            self._turn.end(PATIENCE_s)
             # Undone in reverse order, each even if another fails.
-            last.callback(self.interrupts.__exit__, None, None, None)
+            last.callback(self.interrupts.unwatch)
             for station in self.stations.values():
                 last.callback(station.ledger.close)
             last.callback(self.bench.close)
             for macro in self.macros.values():
                 last.callback(macro.finish)
-            self.stations, self.macros = {}, {}
+            self.stations, self.macros, self.conversions = _Gone(self._turn), _Gone(self._turn), _Gone(self._turn)
             self.bench.safe_state()
+
+    def stop(self, now: bool = False) -> bool:
+        """Ask for a stop of what is being done, as Ctrl-C does; from any thread, and waiting for nothing.
+
+        ``now``: not after the operation in flight, but at once. Returns whether there is anything to be stopped: that ends
+        with Stopped, where it was called.
+        """
+        return self.interrupts.ask(now)
+
+    @contextmanager
+    def _operation(self, run: bool = False) -> Iterator[None]:
+        """One operation, or a run: from one thread, signals only counted; whatever fails leaves the bench in its safe state."""
+        if self._turn.mine:  # part of another
+            yield
+            return
+        with self._turn.take(run):
+            self._make_sound()
+            tried = self._tried
+            try:
+                with self.interrupts.busy(hands_on=not run):
+                    yield
+            except (Refused, UsageError):
+                raise
+            except BaseException:
+                if self._tried == tried:  # a run that fails does it itself, before it writes anything
+                    self._make_safe()
+                raise
+
+    def _make_sound(self) -> None:
+        """Reach what could not be brought to its safe state when an operation failed; a link that is lost is opened anew.
+
+        Raises:
+            InstrumentError: it cannot be reached.
+        """
+        if self._sound:
+            return
+        try:
+            self._make_safe()
+        except InstrumentError as error:
+            raise InstrumentError(
+                f"this session cannot go on, and nothing more was sent to the die: {error}. When that is mended call again, or "
+                "open a new session; a run can be resumed"
+            ) from error
 
     def die_folder(self, die_id: str) -> Path:
         return self.description.data / "dies" / die_id
@@ -165,8 +241,9 @@ class Session:
         """The only die.
 
         Raises:
-            UsageError: there are several; name one with ``session.macros[die_id]``.
+            UsageError: there are several; name one with ``session.macros[die_id]``. Or the session is closed.
         """
+        self._turn.check()
         if len(self.macros) != 1:
             raise UsageError(
                 f"the bench has {len(self.macros)} dies: {', '.join(self.macros)}; use session.macros[die_id]"
@@ -175,6 +252,7 @@ class Session:
 
     def arm(self, die_id: str) -> None:
         """Allow destructive operations on the die named, for as long as the session lasts."""
+        self._turn.check()
         if die_id not in self.stations:
             raise Refused(
                 f"armed for die {die_id!r}, but on the bench is {', '.join(self.stations)}; nothing was energised"
@@ -232,8 +310,8 @@ class Session:
             UsageError, Refused: before anything is energised. OutOfLimits, Stopped, …: in the safe state; what was measured
             is kept, and the run can be resumed.
         """
-        station = self._station(die)
-        with self._armed(arm):
+        with self._operation(run=True), self._armed(arm):
+            station = self._station(die)
             plan = self.plan(what, parameters)
             known = begun(self.runs, station.die_id, key, plan) if key is not None else None
             if known is not None:
@@ -255,25 +333,30 @@ class Session:
         Raises:
             UsageError: it is done, or its die is not on the bench.
         """
-        run = find_run(self.runs, run_id)
-        record = run.record
-        if record["status"] == "done":
-            raise UsageError(f"run {run.id} is done; there is nothing to resume")
-        if record["name"] == "interactive":
-            raise UsageError(f"run {run.id} was interactive: it has no plan to go on with")
-        if record["die"] not in self.stations:
-            raise UsageError(f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}")
-        station = self.stations[record["die"]]
-        rule: SingleShot = "unless unknown" if run.before_single_shot else "always"
-        with self._armed(arm), self._single_shot(rule):
-            self._identify(station)
-            plan = run.plan
-            station.ledger.check()  # what was pulsed is found in all of it
-            bounds = station.guard.admit_plan(plan, run, station.seen)
-            run.resumed(self._about(station, bounds))
-            known = (run.block_names(), run.judged_places(), station.ledger.of_run(run.id))
-            begins = not any(True for found in known for _ in found)  # its process ended before anything was done
-            return self._execute(station, run, plan, bounds, listen, begins)
+        with self._operation(run=True), self._armed(arm):
+            run = find_run(self.runs, run_id)
+            record = run.record
+            if record["status"] == "done":
+                raise UsageError(f"run {run.id} is done; there is nothing to resume")
+            if record["name"] == "interactive":
+                raise UsageError(f"run {run.id} was interactive: it has no plan to go on with")
+            if record["die"] not in self.stations:
+                raise UsageError(
+                    f"run {run.id} is of die {record['die']!r}, on the bench is {', '.join(self.stations)}"
+                )
+            rule: SingleShot = "unless unknown" if run.before_single_shot else "always"
+            with self._single_shot(rule):
+                return self._go_on(self.stations[record["die"]], run, listen)
+
+    def _go_on(self, station: Station, run: Run, listen: Listener) -> RunResult:
+        self._identify(station)
+        plan = run.plan
+        station.ledger.check()  # what was pulsed is found in all of it
+        bounds = station.guard.admit_plan(plan, run, station.seen)
+        run.resumed(self._about(station, bounds))
+        known = (run.block_names(), run.judged_places(), station.ledger.of_run(run.id))
+        begins = not any(True for found in known for _ in found)  # its process ended before anything was done
+        return self._execute(station, run, plan, bounds, listen, begins)
 
     def _identify(self, station: Station) -> None:
         """Ask the board who it is and how warm: a calibration that was in force when the session began may hold no longer.
@@ -294,10 +377,9 @@ class Session:
         runner = Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe, not begins)
         station.guard.run_began = datetime.now(UTC)
         try:
-            with self.interrupts.busy():
-                if begins:
-                    capture(run, station, self.description)
-                return runner.execute()
+            if begins:
+                capture(run, station, self.description)
+            return runner.execute()
         except OSError as error:
             if not runner.made_safe:
                 self._make_safe()
@@ -323,9 +405,13 @@ class Session:
         with self.interrupts.held():
             for macro in self.macros.values():
                 macro.forget_gates()
+            self._tried += 1
+            self._sound = False
             self.bench.safe_state()
+            self._sound = True
 
     def _station(self, die: str | None) -> Station:
+        self._turn.check()
         if die is None and len(self.stations) == 1:
             return next(iter(self.stations.values()))
         if die is None or die not in self.stations:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from rramlab.base.files import write_atomic
 from rramlab.base.names import checked
 from rramlab.base.yamlfile import load_model
 from rramlab.drivers.bench import BenchDescription, BenchFile, DieEntry
-from rramlab.drivers.lock import BenchLock
+from rramlab.drivers.lock import Ownership
 from rramlab.macro.cells import is_conducting
 from rramlab.sim.backend import made_of, make_die, seed_of, simulated_board, state_file
 from rramlab.sim.die import SimulatedDie
@@ -120,7 +119,7 @@ def make(description: BenchDescription, dies: Sequence[NewDie], enter: bool = Fa
     board = simulated_board(description.file, description.board)
     _missing(description, dies)
     _entered(description, dies, enter)
-    with _locked(description):
+    with Ownership(description.data, (), bench=description.root):
         missing = _missing(description, dies)
         text = _entered(description, dies, enter)  # again: another process may have been quicker
         if text is not None:
@@ -131,16 +130,6 @@ def make(description: BenchDescription, dies: Sequence[NewDie], enter: bool = Fa
         for die in missing:
             make_die(state_file(description.data, die.id), board, die.model, die.seed)
     return [state_file(description.data, die.id) for die in dies]
-
-
-@contextmanager
-def _locked(description: BenchDescription) -> Iterator[None]:
-    lock = BenchLock(description.data)
-    lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _entered(description: BenchDescription, dies: Sequence[NewDie], enter: bool) -> str | None:
@@ -255,7 +244,7 @@ def age(description: BenchDescription, die: str, seconds: float, celsius: float 
     path = find(description, die)
     board = simulated_board(description.file, description.board)
     stored = board.temperature_C if celsius is None else celsius
-    with _locked(description):
+    with Ownership(description.data, [die], bench=description.root):
         simulated, memory = SimulatedDie.load(path, description.board.geometry)
         state, before, began = simulated.state, simulated.conductance_S, simulated.state.clock_s
         conducted = is_conducting(before)

@@ -24,6 +24,7 @@ from rramlab.drivers.wire.operations import (
     ReferenceRequest,
     RouteRequest,
 )
+from rramlab.drivers.wire.token import prove
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.pulses import PulseKind, PulseReport
 from rramlab.macro.routes import Target
@@ -38,13 +39,15 @@ _MULTIPLY_BYTES = 1 << 15
 class WireController:
     """A MacroController over a link. ``open_link`` is called at once, and again should the link be lost before it is safe.
 
+    ``token``: what both ends must know, see docs/wire.md; None where the board asks for none.
+
     Raises:
         InstrumentError: what answers is no macro controller, or nothing answers.
     """
 
-    def __init__(self, open_link: Callable[[], Link]) -> None:
-        self._open_link = open_link
-        self._exchange = Exchange(open_link())
+    def __init__(self, open_link: Callable[[], Link], token: bytes | None = None) -> None:
+        self._open_link, self._token = open_link, token
+        self._exchange = self._connected()
         self._spoken_to_by_another = False  # since this one's last word
         try:
             self._identity = self._hello()
@@ -53,6 +56,16 @@ class WireController:
             raise
         # Past all that a predecessor may have sent and that is still on its way.
         self._exchange.go_on_from((self._exchange.sequence + _FENCE) & 0xFFFFFFFF)
+
+    def _connected(self) -> Exchange:
+        exchange = Exchange(self._open_link())
+        if self._token is not None:
+            try:
+                prove(exchange, self._token)
+            except BaseException:
+                exchange.link.close()
+                raise
+        return exchange
 
     @property
     def resent(self) -> int:
@@ -207,7 +220,7 @@ class WireController:
         except LinkLost:
             sequence = self._exchange.sequence
             self._exchange.link.close()
-            self._exchange = Exchange(self._open_link())
+            self._exchange = self._connected()
             self._exchange.sequence = sequence
             identity = self._hello()
             if identity.board_serial != self._identity.board_serial:

@@ -18,6 +18,8 @@ class Opcode(IntEnum):
     STATUS = 0x0002
     HEARTBEAT = 0x0003
     SAFE_STATE = 0x0004
+    CHALLENGE = 0x0005  # these two on links that ask for a token alone
+    PROVE = 0x0006
     PULSE = 0x0010
     HISTORY = 0x0011
     ACKNOWLEDGE = 0x0012
@@ -41,6 +43,7 @@ class Code(IntEnum):
     WRONG_NONCE = 4  # the request is from before the board was switched on
     BUSY = 5  # an operation is in flight
     STALE = 6  # an ordered request that is older than one already executed
+    LOCKED = 7  # the link has not shown that its host knows the token
 
 
 # HELLO ----------------------------------------------------------------------------------------------------------------

@@ -144,6 +144,8 @@ class Firmware:
             opcode = Opcode(frame.opcode)
         except ValueError:
             raise Rejected(Code.UNKNOWN_OPCODE, f"there is no opcode 0x{frame.opcode:04x}") from None
+        if opcode in (Opcode.CHALLENGE, Opcode.PROVE):
+            raise Rejected(Code.UNKNOWN_OPCODE, "this board asks for no token on this link")
         if opcode is Opcode.SAFE_STATE:
             return self._safe_state(frame, send)
         if self._work is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import random
 import selectors
 import socket
@@ -12,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rramlab.base.errors import UsageError
-from rramlab.drivers.wire.frames import Decoder, Frame
+from rramlab.base.errors import Refused, UsageError
+from rramlab.drivers.wire import messages
+from rramlab.drivers.wire.frames import Decoder, Frame, Kind, encode
+from rramlab.drivers.wire.token import Door
 from rramlab.sim.controller import SimulatedController
 from rramlab.sim.emulator.faults import STALL_S, WireFaults
 from rramlab.sim.emulator.firmware import Firmware
@@ -31,13 +34,55 @@ class _Client:
     channel: Channel
     take: Callable[[bytes], None]
     waiting: deque[Frame | None] = field(default_factory=deque)
+    door: Door | None = None  # of a link over which a token must be shown first
     events: int = selectors.EVENT_READ
+
+
+def address_of(host: str) -> tuple[socket.AddressFamily, str]:
+    """Return the numeric address that ``host`` means, where several the first; nothing means every one of this computer.
+
+    Raises:
+        OSError: there is no such host.
+    """
+    try:
+        found = socket.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except UnicodeError as error:
+        raise OSError(str(error)) from error
+    family, *_, at = found[0]
+    return family, str(at[0])
+
+
+def admitted(host: str, guarded: bool) -> tuple[socket.AddressFamily, str]:
+    """Return the address to listen on. ``guarded``: a token, or the network, keeps out who has no business there.
+
+    Raises:
+        Refused: others could reach it and nothing keeps them out. OSError: there is no such host.
+    """
+    family, at = address_of(host)
+    if not guarded and not is_loopback(at):
+        raise Refused(
+            f"{host or at} can be reached from other computers, and whoever reaches it could drive the bench: nothing is "
+            "served. Name a token that its hosts know, too (--token-file, --token-env; for the board alone), or say that "
+            "nobody else is on the network (--isolated-network)"
+        )
+    return family, at
+
+
+def is_loopback(at: str) -> bool:
+    """Return whether only this computer can reach a numeric address."""
+    return ipaddress.ip_address(at.partition("%")[0]).is_loopback
+
+
+def _knocks(frame: Frame | None) -> bool:
+    return frame is not None and frame.opcode in (messages.Opcode.CHALLENGE, messages.Opcode.PROVE)
 
 
 class Server:
     """Serves until :meth:`stop`. Everything happens in :meth:`turn`, in one thread, as in a small firmware.
 
     ``pace``: real seconds that a simulated second of pulses takes. ``bytes_per_s``: speed of the board's links, 0 for none.
+    ``token``: what a host must know to speak to the board over TCP. ``isolated``: a person says that nobody but the hosts of
+    this bench is on the network. Without either only this computer is listened to.
     """
 
     def __init__(
@@ -46,7 +91,10 @@ class Server:
         faults: WireFaults | None = None,
         pace: float = 0.0,
         bytes_per_s: float = 0.0,
+        token: bytes | None = None,
+        isolated: bool = False,
     ) -> None:
+        self._token, self._isolated = token, isolated
         self.faults = faults or WireFaults()
         self.firmware = Firmware(controller, self.turn, pace)
         self._bytes_per_s = bytes_per_s
@@ -60,12 +108,17 @@ class Server:
     # what is served ---------------------------------------------------------------------------------------------------
 
     def listen(self, host: str, port: int) -> tuple[str, int]:
-        """Serve the board on TCP; return the address, with the port that was free where 0 was asked for."""
-        return self._listen(host, port, self._board)
+        """Serve the board on TCP; return the address, with the port that was free where 0 was asked for.
+
+        Raises:
+            Refused: others could reach it, and neither a token nor the network keeps them out. UsageError: no such address, or
+            the port is taken.
+        """
+        return self._listen(host, port, lambda stream: self._board(stream, self._token), self._token is not None)
 
     def listen_smu(self, smu: EmulatedSmu, host: str, port: int) -> tuple[str, int]:
-        """Serve a source-measure unit on TCP."""
-        return self._listen(host, port, lambda stream: self._smu(smu, stream))
+        """Serve a source-measure unit on TCP, where no token is possible; as :meth:`listen` otherwise."""
+        return self._listen(host, port, lambda stream: self._smu(smu, stream), False)
 
     def terminal(self) -> str:
         """Serve the board on a pseudo-terminal; return its path."""
@@ -73,9 +126,10 @@ class Server:
         self._board(stream)
         return stream.path
 
-    def _listen(self, host: str, port: int, connected: Callable[[Stream], None]) -> tuple[str, int]:
+    def _listen(self, host: str, port: int, connected: Callable[[Stream], None], guarded: bool) -> tuple[str, int]:
         try:
-            listener = socket.create_server((host, port))
+            family, at = admitted(host, guarded or self._isolated)
+            listener = socket.create_server((at, port), family=family)
         except OSError as error:
             raise UsageError(f"cannot listen on {host}:{port} ({error}). Choose another port, or 0 for any") from error
         listener.setblocking(False)
@@ -89,7 +143,7 @@ class Server:
         address = listener.getsockname()
         return address[0], address[1]
 
-    def _board(self, stream: Stream) -> None:
+    def _board(self, stream: Stream, token: bytes | None = None) -> None:
         channel = Channel(stream, self.faults, random.Random(self._chance.random()), self._bytes_per_s)
         decoder = Decoder()
 
@@ -98,13 +152,31 @@ class Server:
             self._execute(client)
 
         client = self._add(channel, take)
+        client.door = None if token is None else Door(token)
 
     def _execute(self, client: _Client) -> None:
         """Execute what waits. A frame that takes its time calls :meth:`turn`, which goes on with those after it."""
         while client.waiting and not client.channel.gone:
             frame = client.waiting.popleft()
-            if not self._befall(client.channel):
+            if self._befall(client.channel):
+                continue
+            if client.door is not None and (not client.door.is_open or _knocks(frame)):
+                self._at_the_door(client, client.door, frame)
+            else:
                 self.firmware.receive(frame, client.channel.send)
+
+    @staticmethod
+    def _at_the_door(client: _Client, door: Door, frame: Frame | None) -> None:
+        """Answer what comes before the token was shown. The firmware does not hear of it: it is no sign of life."""
+        if frame is None:
+            client.channel.send(encode(Frame(Kind.NAK, 0, 0)))
+        elif frame.kind == Kind.REQUEST:
+            found = door.answer(frame.opcode, frame.payload)
+            kind, payload = (
+                (Kind.REPLY, found) if isinstance(found, bytes) else (Kind.ERROR, messages.pack_error(*found))
+            )
+            client.channel.send(encode(Frame(kind, frame.opcode, frame.sequence, payload)))
+            client.channel.gone |= door.shut
 
     def _smu(self, smu: EmulatedSmu, stream: Stream) -> None:
         channel = Channel(stream, self.faults, self._chance, framed=False)

@@ -7,6 +7,8 @@ It shares no code with rramlab, so what both agree on is what the page says. The
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import math
 import struct
@@ -23,6 +25,8 @@ OPCODES = {
     "STATUS": 0x0002,
     "HEARTBEAT": 0x0003,
     "SAFE_STATE": 0x0004,
+    "CHALLENGE": 0x0005,
+    "PROVE": 0x0006,
     "PULSE": 0x0010,
     "HISTORY": 0x0011,
     "ACKNOWLEDGE": 0x0012,
@@ -161,7 +165,14 @@ def route(f):
     return struct.pack("<QQBHHH", f["nonce"], f["id"], TARGETS[f["what"]], f["first"], f["second"], f["bias"])
 
 
+def proof(side, f):
+    challenges = bytes.fromhex(f["of_host"]) + bytes.fromhex(f["of_board"])
+    return hmac.digest(f["token"].encode(), b"rramlab " + side + challenges, hashlib.sha256)
+
+
 REQUESTS = {
+    "CHALLENGE": lambda f: bytes.fromhex(f["of_host"]),
+    "PROVE": lambda f: proof(b"host", f),
     "PULSE": pulse,
     "HISTORY": lambda f: struct.pack("<Q", f["id"]),
     "ACKNOWLEDGE": lambda f: struct.pack("<Q", f["id"]),
@@ -172,6 +183,8 @@ REQUESTS = {
     "ROUTE": route,
 }
 REPLIES = {
+    "CHALLENGE": lambda f: bytes.fromhex(f["of_board"]),
+    "PROVE": lambda f: proof(b"board", f),
     "HELLO": identity,
     "STATUS": status,
     "HEARTBEAT": lambda f: struct.pack("<BI", f["busy"], f["sequence"]),
@@ -267,6 +280,12 @@ def messages():
     )
     yield vector("SAFE_STATE asks", "REQUEST", "SAFE_STATE", 0)
     yield vector("SAFE_STATE answers", "REPLY", "SAFE_STATE", 0)
+    known = {"of_host": bytes(range(16)).hex(), "of_board": bytes(range(240, 256)).hex()}
+    yield vector("CHALLENGE asks", "REQUEST", "CHALLENGE", 1, of_host=known["of_host"])
+    yield vector("CHALLENGE answers", "REPLY", "CHALLENGE", 1, of_board=known["of_board"])
+    token = "a token that nobody can guess"
+    yield vector("PROVE asks", "REQUEST", "PROVE", 2, token=token, **known)
+    yield vector("PROVE answers", "REPLY", "PROVE", 2, token=token, **known)
     for number, kind in enumerate(PULSE_KINDS):
         yield vector(
             f"PULSE asks, {kind}",
@@ -353,6 +372,7 @@ def messages():
         4: ("PULSE", "wrong nonce"),
         5: ("READ", "busy"),
         6: ("ROUTE", ""),
+        7: ("HELLO", "this board asks for a token"),
     }
     for code, (opcode, words) in refusals.items():
         yield vector(f"ERROR {code}", "ERROR", opcode, 40 + code, code=code, text=words)
