@@ -63,10 +63,10 @@ class Table:
 
 
 @contextmanager
-def on_the_table(folder, faults=None, pace=0.0, terminal=False):
+def on_the_table(folder, faults=None, pace=0.0, terminal=False, port=0):
     """Serve the bench in ``folder`` until the block is left."""
     description = describe_bench(folder)
-    served = serve_bench(description, "127.0.0.1", 0, 0, terminal, faults or WireFaults(), pace, 0.0, False)
+    served = serve_bench(description, "127.0.0.1", port, 0, terminal, faults or WireFaults(), pace, 0.0, False)
     thread = Thread(target=served.server.serve)
     thread.start()
     try:

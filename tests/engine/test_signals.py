@@ -3,15 +3,17 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from workbench import SmallBench, child, hidden, ledger_of
+from workbench import SmallBench, child, forming_plan, hidden, ledger_of
 
 from rramlab.base.errors import Stopped
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import ReadStep
 from rramlab.runs.store import list_runs
+from rramlab.sim.controller import SimulatedController
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 
@@ -256,3 +258,210 @@ def test_a_signal_while_the_bench_is_released_is_not_lost(tmp_path):
     with pytest.raises(Stopped, match="safe state"):
         work()
     assert released
+
+
+# whose handlers they are ----------------------------------------------------------------------------------------------
+
+# What a notebook's kernel does: SIGINT is ignored but for the time of each cell, which has Python's own handler, set anew; an
+# interrupt comes at any moment. Says in the end what was lost.
+NOTEBOOK = """
+import json, os, random, signal, sys, threading, time
+sys.path.insert(0, ".")
+import numpy as np
+import rramlab
+from rramlab.base.errors import RramlabError, Stopped
+from workbench import forming_plan, hidden, ledger_of
+from rramlab.macro.pulses import Pulse
+folder, seed = sys.argv[1], int(sys.argv[2])
+chance = random.Random(seed)
+over = threading.Event()
+def interrupt():
+    while not over.wait(chance.uniform(0.0005, 0.02)):
+        os.kill(os.getpid(), signal.SIGINT)
+session = rramlab.open_bench(folder)
+session.__enter__()
+session.run(forming_plan("all"), arm="small-1")
+session.arm("small-1")
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+killer = threading.Thread(target=interrupt)
+killer.start()
+endings = {}
+def cell(do):
+    name = "done"
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            do()
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except (Stopped, KeyboardInterrupt) as error:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        name = type(error).__name__
+    endings[name] = endings.get(name, 0) + 1
+pulse = Pulse(2.0, 1e-6, 1.6)
+for number in range(60):
+    cell(lambda: session.macro.pulse(("set", "reset")[number % 2], f"row {number % 32}", pulse))
+    cell(lambda: session.macro.read(f"row {number % 32}"))
+over.set()
+killer.join()
+ledger, state = ledger_of(session), hidden(session)
+print(json.dumps({
+    "endings": endings,
+    "dangling": len(ledger.dangling()),
+    "equal": bool(np.array_equal(ledger.pulse_counts(), state.pulses)),
+    "unknown": ledger.unknown().count,
+    "handler": signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+}), flush=True)
+session.close()
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_an_interrupt_in_a_notebook_lands_between_operations(tmp_path, seed):
+    """The kernel takes Python's handler at every cell; no operation is left intended, memory and die agree."""
+    process = child(NOTEBOOK, SmallBench(tmp_path).write().folder, seed)
+    out, err = process.communicate(timeout=120)
+    assert out, err
+    found = json.loads(out)
+    assert found["dangling"] == 0
+    assert found["equal"]
+    assert found["unknown"] == 0
+    assert found["handler"]
+    assert set(found["endings"]) & {"Stopped", "KeyboardInterrupt"}  # they did come
+
+
+def test_handlers_are_a_runs_and_are_given_back(tmp_path):
+    def mine(number, frame):
+        raise AssertionError("not in an operation")
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    before = [signal.getsignal(number) for number in numbers]
+    seen = []
+    with SmallBench(tmp_path).write().open() as session:
+        idle = [signal.getsignal(number) for number in numbers]
+        assert idle[0] is before[0]  # Ctrl-C is the program's while nothing is done
+
+        def listen(told):
+            seen.append([signal.getsignal(number) for number in numbers])
+
+        session.run(Plan(name="r", steps=(ReadStep(),)), listen=listen)
+        assert all(here != there for here, there in zip(seen[0], before, strict=True))
+        assert [signal.getsignal(number) for number in numbers] == idle
+        signal.signal(signal.SIGINT, mine)
+        session.macro.read("row 0")
+        assert signal.getsignal(signal.SIGINT) is mine
+        signal.signal(signal.SIGINT, before[0])
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_what_was_ignored_stays_ignored(tmp_path):
+    """``nohup`` ignores SIGHUP, a shell SIGINT of a job in the background: neither ends a run."""
+    numbers = [signal.SIGINT, signal.SIGHUP, signal.SIGTERM]
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        with SmallBench(tmp_path).write().open() as session:
+
+            def listen(told):
+                for number in numbers:
+                    os.kill(os.getpid(), number)
+
+            result = session.run(forming_plan(), arm="small-1", listen=listen)
+            assert result.pulses == 32 * 8
+            assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 3
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def test_a_programs_own_handler_hears_of_ctrl_c_when_the_operation_is_over(tmp_path):
+    """A training loop that stops at its next step is not thrown out of a product; its second Ctrl-C ends that at once."""
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(list(order)))
+    order = []
+    try:
+        with SmallBench(tmp_path).write().open() as session:
+            controller = session.bench.controllers["small-1"]
+            read = controller.read
+
+            def interrupted(*arguments, **more):
+                os.kill(os.getpid(), signal.SIGINT)
+                order.append("read")
+                return read(*arguments, **more)
+
+            controller.read = interrupted
+            assert session.macro.read("row 0")[0].size
+            assert heard == [["read"]]
+            with pytest.raises(Stopped):  # a run is stopped
+                session.run(Plan(name="r", steps=(ReadStep(), ReadStep(name="again"))))
+            del controller.read
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+WORKERS = """
+import multiprocessing, os, signal, sys, time
+sys.path.insert(0, ".")
+import rramlab
+from rramlab.plan.plan import Plan
+from rramlab.plan.steps import ReadStep
+context = multiprocessing.get_context("fork")
+def work(ready):
+    ready.set()
+    time.sleep(60)
+def forked(told=None):
+    ready = context.Event()
+    worker = context.Process(target=work, args=(ready,))
+    worker.start()
+    ready.wait(30)
+    worker.terminate()
+    worker.join(20)
+    print(worker.exitcode, flush=True)
+    worker.kill()
+with rramlab.open_bench(sys.argv[1]) as session:
+    forked()
+    told = []
+    def listen(progress):
+        if not told:
+            told.append(1)
+            forked()
+    session.run(Plan(name="r", steps=(ReadStep(),)), listen=listen)
+    session.macro.read("row 0")
+print("done", flush=True)
+"""
+
+
+def test_a_worker_that_is_forked_ends_when_it_is_told_to(tmp_path):
+    """While the session is idle, and in the middle of a run."""
+    process = child(WORKERS, SmallBench(tmp_path).write().folder)
+    out, err = process.communicate(timeout=120)
+    assert out.split() == [str(-signal.SIGTERM)] * 2 + ["done"], err
+
+
+def test_outside_the_main_thread_signals_are_left_alone(tmp_path):
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    with SmallBench(tmp_path).write().open() as session, ThreadPoolExecutor(1) as pool:
+        before = [signal.getsignal(number) for number in numbers]
+        seen = []
+        plan = Plan(name="r", steps=(ReadStep(),))
+        pool.submit(
+            session.run, plan, listen=lambda told: seen.append([signal.getsignal(number) for number in numbers])
+        ).result(60)
+        assert seen
+        assert all(each == before for each in seen)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_bench_is_opened_leaves_it_free(tmp_path, name, monkeypatch):
+    bench = SmallBench(tmp_path, dies={"a": "", "b": ""}).write()
+    hello = SimulatedController.hello
+
+    def interrupted(self):
+        os.kill(os.getpid(), getattr(signal, name))
+        return hello(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SimulatedController, "hello", interrupted)
+        with pytest.raises(Stopped), bench.open():
+            pass
+    with bench.open():
+        pass

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 from workbench import SmallBench
 
 from rramlab.base.arrays import load_arrays
@@ -142,6 +143,90 @@ def test_a_bad_option_is_a_usage_error(rramlab, bench, words, said):
     assert code == 2
     assert said in error
     assert not (bench / "data" / "dies").exists()
+
+
+# who may --------------------------------------------------------------------------------------------------------------------
+
+TOKEN = "a token that nobody can guess"
+
+
+@pytest.mark.parametrize("host_name", ["0.0.0.0", "::"])
+def test_other_computers_are_served_only_at_a_persons_word(rramlab, bench, host_name):
+    code, document, error = rramlab("sim", "serve", "--bench", bench, "--host", host_name)
+    assert code == 3
+    for words in ("nothing is served", "--token-file", "--token-env", "--isolated-network"):
+        assert words in error
+        assert words in document["error"]
+    assert not (bench / "data" / "dies").exists()
+
+
+def test_an_isolated_network_is_served_without_a_token(serve, bench):
+    with serve(bench, "--host", "0.0.0.0", "--isolated-network") as serving:
+        controller = controller_at(serving.document["tcp"].replace("0.0.0.0", "127.0.0.1"))
+        assert controller.hello().board_serial == "SIM-0009"
+        controller.close()
+
+
+@pytest.mark.parametrize("kept", ["file", "variable"])
+def test_a_host_that_is_written_knows_where_the_token_is_and_not_what(serve, bench, host, rramlab, monkeypatch, kept):
+    """It works through its bench.yaml; without the token, or with another, it is told so and nothing is pulsed."""
+    (bench / "token").write_text(TOKEN + "\n")
+    monkeypatch.setenv("BOARD_TOKEN", TOKEN)
+    words = ("--token-file", bench / "token") if kept == "file" else ("--token-env", "BOARD_TOKEN")
+    with serve(bench, "--write-host", host, *words) as serving:
+        assert TOKEN not in (host / "bench.yaml").read_text()
+        assert rramlab("bench", "check", "--bench", host)[0] == 0
+        code, document, _ = rramlab("run", "electroform", "--bench", host, "--arm", DIE)
+        assert (code, document["pulses"]) == (0, 256)
+        monkeypatch.setenv("BOARD_TOKEN", TOKEN[::-1])
+        (bench / "token").write_text(TOKEN[::-1])
+        code, document, _ = rramlab("run", "contact", "--bench", host)
+        assert code == 1
+        assert "does not accept the token" in document["error"]
+        path = host / "bench.yaml"
+        document = yaml.safe_load(path.read_text())
+        document["controller"] = {
+            key: value for key, value in document["controller"].items() if not key.startswith("token")
+        }
+        path.write_text(yaml.safe_dump(document))
+        code, document, _ = rramlab("run", "contact", "--bench", host)
+        assert code == 1
+        assert "asks for a token" in document["error"]
+        assert serving.end()[0] == 0
+    assert not any(TOKEN in path.read_text(errors="replace") for path in (host / "data").rglob("*.json"))
+    assert state_of(bench)["pulses"].sum() == 256
+
+
+def test_a_units_socket_knows_no_token_and_stays_on_this_computer(serve, bench, host):
+    with (bench / "bench.yaml").open("a") as stream:
+        stream.write("smus:\n  - {name: unit, driver: keysight-b2900, address: simulated}\n")
+    (bench / "token").write_text(TOKEN)
+    with serve(bench, "--host", "0.0.0.0", "--token-file", bench / "token") as serving:
+        assert serving.document["tcp"].startswith("tcp://0.0.0.0:")
+        assert serving.document["smus"]["unit"].startswith("tcp://127.0.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--token-file", "nowhere"), "cannot be read"),
+        (("--token-env", "NO_SUCH_VARIABLE"), "no token"),
+        (("--token-file", "short", "--token-env", "X"), "twice"),
+    ],
+)
+def test_a_token_that_is_not_there_is_a_usage_error(rramlab, bench, words, said):
+    code, _, error = rramlab("sim", "serve", "--bench", bench, *words)
+    assert code == 2
+    assert said in error
+    assert not (bench / "data" / "dies").exists()
+
+
+def test_a_terminal_asks_for_no_token(serve, bench, host, rramlab):
+    (bench / "token").write_text(TOKEN)
+    with serve(bench, "--pty", "--token-file", bench / "token", "--write-host", host) as serving:
+        assert "token" not in (host / "bench.yaml").read_text()
+        assert rramlab("bench", "check", "--bench", host)[0] == 0
+        assert serving.end()[0] == 0
 
 
 def test_a_port_that_is_taken_is_a_usage_error(serve, bench):
