@@ -210,10 +210,11 @@ def _ask_power_up(out: Output, hardware: tuple[str, ...], given: bool | None, re
 @command
 def discover(as_json: Json = False) -> None:
     """List what VISA and the serial ports offer. Opens and energises nothing."""
-    from rramlab.drivers.discover import serial_ports, visa_resources
+    from rramlab.drivers.discover import held, serial_ports, visa_resources
 
     out = Output(as_json)
     ports, (resources, notes) = serial_ports(), visa_resources()
+    notes = [*notes, *held([*(port["address"] for port in ports), *resources])]
     table = out.table("address for bench.yaml", "what", "by")
     for port in ports:
         table.add_row(port["address"], port["description"], "serial port")

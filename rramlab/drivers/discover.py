@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Iterator
+
+from rramlab.drivers.addresses import places
+from rramlab.drivers.lock import HostLock
 
 
 def serial_ports() -> list[dict[str, str]]:
@@ -26,3 +30,13 @@ def visa_resources() -> tuple[list[str], list[str]]:
         except (ValueError, OSError, pyvisa.errors.VisaIOError) as error:
             return [], [f"VISA ({BACKEND}) cannot list its resources: {error}"]
     return resources, [str(each.message) for each in said if each.category is not ResourceWarning]
+
+
+def held(addresses: Iterable[str]) -> Iterator[str]:
+    """Say of each address that a bench on this computer works with who does; nothing is opened."""
+    for address in addresses:
+        for place in places(address):
+            who = HostLock("links", place, address).holder()
+            if who is not None:
+                yield f"{address} is in use by process {who.get('pid', 'unknown')} ({who.get('command', 'unknown command')})"
+                break

@@ -331,6 +331,27 @@ def test_a_serial_port_is_one_programs_alone():
         terminal.leave()
 
 
+def test_a_list_of_ports_says_which_are_in_use(tmp_path, monkeypatch):
+    """Looking opens nothing: whoever works with a port goes on."""
+    from types import SimpleNamespace
+
+    from serial.tools import list_ports
+
+    from rramlab.drivers.discover import held, serial_ports
+
+    monkeypatch.setattr(
+        list_ports, "comports", lambda: [SimpleNamespace(device=str(tmp_path / "ttyUSB0"), description="")]
+    )
+    (address,) = (port["address"] for port in serial_ports())
+    assert list(held([address])) == []
+    lock = HostLock("links", places(address)[0], address)
+    lock.acquire()
+    (said,) = held([address, "tcp://127.0.0.1:1"])
+    assert str(os.getpid()) in said
+    assert address in said
+    lock.release()
+
+
 # processes -----------------------------------------------------------------------------------------------------------
 
 ORPHAN = """
