@@ -40,6 +40,14 @@ settings.register_profile(
 settings.load_profile("rramlab")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_fixtures(tmp_path_factory):
+    """What is made once for several tests is not this computer's user's either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STATE, str(tmp_path_factory.getbasetemp() / "state"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _state(tmp_path_factory, monkeypatch):
     """Each test is a computer's user of its own: what one test has witnessed or holds is nothing to another."""
