@@ -6,8 +6,9 @@ nothing heavy: names are resolved when first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = (
+    False  # as in typing, which is not imported: Ctrl-C while it is would end the command line in a traceback
+)
 if TYPE_CHECKING:
     from rramlab.engine.session import open_bench as open_bench
 
@@ -15,7 +16,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "open_bench"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "open_bench":
         from rramlab.engine.session import open_bench
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rramlab.base.errors import OutOfLimits, RramlabError, UsageError
+from rramlab.cli.asking import ask
 from rramlab.cli.options import BenchPath, Json, Trace
-from rramlab.cli.output import Output, command, note_bench
+from rramlab.cli.output import Output, command, fail, note_bench, styled
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import Bench, BenchDescription
@@ -38,7 +39,7 @@ def init(folder: Annotated[Path, typer.Argument(help="New bench folder.")], as_j
                 written.append(str(target))
     shutil.copyfile(source / BENCH_FILE, folder / BENCH_FILE)
     written.append(str(folder / BENCH_FILE))
-    out.say(f"Made the bench folder [bold]{folder}[/] with {len(written)} files.")
+    out.say("Made the bench folder ", styled(folder), f" with {len(written)} files.")
     out.say(f"Next: cd {folder} && rramlab bench check")
     out.finish({"folder": str(folder), "files": written})
 
@@ -98,8 +99,6 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Open every instrument, identify it, compare with the bench file. Energises nothing."""
-    from rich.markup import escape
-
     from rramlab.drivers.bench import Bench, describe_bench
 
     out = Output(as_json)
@@ -129,20 +128,39 @@ def check(
         out.say(table)
         for unit in units:
             for entry in unit["errors"]:
-                out.say(f"note: SMU {unit['name']} had in its error queue, from before: {escape(entry)}")
+                out.say(f"note: SMU {unit['name']} had in its error queue, from before: {entry}")
     out.say(_limits_table(out, limits, "limits: silicon ∩ controller ∩ SMUs ∩ bench"))
-    hardware = description.board_file.power_up
-    confirmed = _ask_power_up(out, hardware, power_up, description.file.backend != "simulated")
     calibration = _calibration(out, description, found)
-    document = {"instruments": found, "smus": units, "calibration": calibration, "limits": limits,
-                "power_up": list(hardware)}  # fmt: skip
-    if confirmed is False:
-        raise OutOfLimits(
-            f"board {description.file.controller.board} lacks hardware that it must have at power-up; nothing was energised. "
-            "Without it a line may carry a voltage before anything controls it: do not put a die into its socket"
+    real = description.file.backend != "simulated"
+    answers = _power_up(out, description.board_file.power_up, power_up, real)
+    _say_power_up(out, answers, real)
+    lacking = [item for item, answer in answers.items() if answer is False]
+    unanswered = [item for item, answer in answers.items() if answer is None and real]
+    confirmed = False if lacking else None if not answers or None in answers.values() else True
+    document = {
+        "instruments": found, "smus": units, "calibration": calibration, "limits": limits, "power_up": list(answers),
+        "power_up_unanswered": unanswered, "power_up_confirmed": confirmed,
+    }  # fmt: skip
+    board = description.file.controller.board
+    if lacking:
+        fail(
+            f"board {board} lacks hardware that it must have at power-up: {'; '.join(lacking)}. Nothing was energised. Without "
+            "it a line may carry a voltage before anything controls it: do not put a die into its socket",
+            OutOfLimits.exit_code,
+            as_json,
+            document,
+        )
+    if unanswered:
+        fail(
+            f"whether board {board} has the hardware that it must have at power-up was not answered: {'; '.join(unanswered)}. "
+            "Nothing was energised. Look at the board, then call it from a terminal, or with --power-up if it has all of it, "
+            "with --no-power-up if it has not",
+            OutOfLimits.exit_code,
+            as_json,
+            document,
         )
     out.say("All instruments answered as expected; nothing was energised.")
-    out.finish({**document, "power_up_confirmed": confirmed})
+    out.finish(document)
 
 
 def _board_row(bench: Bench, die: str) -> dict[str, Any]:
@@ -195,15 +213,19 @@ def _smu_row(bench: Bench, name: str) -> dict[str, Any]:
     }
 
 
-def _ask_power_up(out: Output, hardware: tuple[str, ...], given: bool | None, real: bool) -> bool | None:
-    """Ask the person at the bench for each piece; None: nobody answered, so it is shown."""
-    if given is None and real and hardware and sys.stdin.isatty() and not out.json:
-        return all(typer.confirm(f"Has the board {item}?") for item in hardware)
-    if hardware and not given:
+def _power_up(out: Output, hardware: tuple[str, ...], given: bool | None, real: bool) -> dict[str, bool | None]:
+    """Return whether the board has each piece of hardware: as given, or as the person at the bench says; None: not said."""
+    if given is not None or not real:
+        return dict.fromkeys(hardware, given)
+    return {item: ask(f"Has the board {item}?", out.json) for item in hardware}
+
+
+def _say_power_up(out: Output, answers: dict[str, bool | None], real: bool) -> None:
+    said = {True: "yes", False: "NO", None: "not answered" if real else "not asked: the board is simulated"}
+    if answers:
         out.say("The board must have at power-up:")
-        for item in hardware:
-            out.say(f"  · {item}")
-    return given
+        for item, answer in answers.items():
+            out.say(f"  · {item}: {said[answer]}")
 
 
 @app.command("discover")
@@ -238,8 +260,6 @@ def trace_(
     as_json: Json = False,
 ) -> None:
     """Show what a communication log says; 'address: replay:FILE#LINK' in bench.yaml answers from one."""
-    from rich.markup import escape
-
     from rramlab.drivers.trace import load_trace, spoken
 
     out = Output(as_json)
@@ -254,7 +274,7 @@ def trace_(
     ]
     table = out.table("s", "link", "", "what")
     for line in lines:
-        table.add_row(f"{line['at']:.4f}", line["link"], "→" if line["way"] == "out" else "←", escape(line["says"]))
+        table.add_row(f"{line['at']:.4f}", line["link"], "→" if line["way"] == "out" else "←", line["says"])
     out.say(table)
     out.finish({"entries": lines})
 

@@ -9,11 +9,13 @@ import typer
 from rramlab.base.errors import DataError, OutOfLimits, RramlabError, TooFewCells, UsageError
 from rramlab.cli.calibrationreport import calibration_report
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName
-from rramlab.cli.output import Output, command, fail
+from rramlab.cli.output import Output, command, fail, styled
 from rramlab.cli.preview import announce, refuse_other_die
 from rramlab.cli.run import progress
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from rramlab.calibration.procedures import Calibrated, Procedure
     from rramlab.drivers.bench import BenchDescription
     from rramlab.records.files import Kept
@@ -156,7 +158,7 @@ def all_(
         elif each.destructive and _has_curve(description):
             skipped[name] = "the die has a breakdown curve, and a corner is ramped only once"
         else:
-            out.say(f"[bold]{name}[/]: {each.says}")
+            out.say(styled(name), f": {each.says}")
             try:
                 unit = [f"smu={smu}"] if smu is not None and name in _AT_THE_UNIT else []
                 found.append(_calibrate(out, description, _chosen(description, name), None, unit, arm))
@@ -177,7 +179,7 @@ def _has_curve(description: BenchDescription) -> bool:
 def _say(out: Output, name: str, section: Section) -> None:
     from rramlab.cli.sections import describe
 
-    out.say(f"[bold]{name}[/] of {section.measured_at:%Y-%m-%d %H:%M} UTC, {section.temperature:.4g} °C:")
+    out.say(styled(name), f" of {section.measured_at:%Y-%m-%d %H:%M} UTC, {section.temperature:.4g} °C:")
     for line in describe(section):
         out.say(f"  {line}")
     if name == "forming":
@@ -215,12 +217,11 @@ def show_(
                 out.say(f"There is no record of {kind} {owner}. Make one with: rramlab calibrate all")
     documents = []
     for kept in shown:
-        out.say(f"[bold]{kept.id}[/], {kept.path}")
+        out.say(styled(kept.id), f", {kept.path}")
         for section_name, section in kept.record.sections.items():
             _say(out, section_name, section)
-            out.say(
-                f"  {_validity(section)}; run {', '.join(section.runs)}; {', '.join(section.instruments) or 'board alone'}"
-            )
+            by = ", ".join(section.instruments) or "board alone"
+            out.say("  ", _validity(section), f"; run {', '.join(section.runs)}; {by}")
         documents.append(_document(kept))
     out.finish({"records": documents})
 
@@ -229,14 +230,14 @@ def _document(kept: Kept) -> dict[str, Any]:
     return {"id": kept.id, "path": str(kept.path), **kept.record.model_dump(mode="json", exclude_none=True)}
 
 
-def _validity(section: Section) -> str:
+def _validity(section: Section) -> str | Text:
     from datetime import UTC, datetime
 
     from rramlab.base.units import show_duration
 
     fault = section.fault(datetime.now(UTC), section.temperature)
     if fault is not None:
-        return f"[red]it {fault}[/]"
+        return styled(f"it {fault}", "red")
     return (
         f"holds for {show_duration(section.valid_for)}, within {section.temperature_window:.3g} °C of "
         f"{section.temperature:.4g} °C"

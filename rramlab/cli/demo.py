@@ -11,7 +11,7 @@ import typer
 from rramlab.base.errors import UsageError
 from rramlab.base.files import refuse_unwritable
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, styled
 
 EPOCHS = {"digits": 60, "fashion-mnist": 5}  # what shows the way in a minute; the recipe of fashion-mnist has more
 
@@ -59,7 +59,7 @@ def demo(
     recipe = recipe.model_copy(update={"epochs": epochs or min(recipe.epochs, EPOCHS[task])})
     dataset = load_dataset(recipe.dataset, data, description.root)
     recipe.require(dataset)
-    out.say(f"die [bold]{die_id}[/], simulated; {recipe.description}")
+    out.say("die ", styled(die_id), f", simulated; {recipe.description}")
     with Session(description) as session, epochs_shown(out, recipe.epochs) as on_epoch:
         if session.stations[die_id].ledger.pulse_counts().any():
             raise UsageError(f"die {die_id!r} has been pulsed; the demo forms a virgin one: choose another with --die")
@@ -68,7 +68,7 @@ def demo(
             recipe,
             dataset,
             method,
-            lambda part: out.say(f"[bold]·[/] {part}"),
+            lambda part: out.say(styled("·"), f" {part}"),
             on_epoch,
             parse_assignments(assignments or []),
         )
@@ -84,7 +84,7 @@ def demo(
         ("weights kept", f"{story.kept:,} of {story.weights:,}"),
         ("accuracy, random network unpruned", f"{story.accuracy_random:.2%}"),
         ("accuracy, pruned, on the host", f"{story.accuracy_trained:.2%}"),
-        ("accuracy, pruned, on the chip", f"[bold]{story.accuracy_on_chip:.2%}[/]"),
+        ("accuracy, pruned, on the chip", styled(f"{story.accuracy_on_chip:.2%}")),
         ("conversions on the chip", f"{story.conversions:,}, {story.saturated:,} saturated"),
         ("read back", str(story.verification)),
         ("seconds", f"{story.seconds:.1f}  ({', '.join(f'{k} {v:.1f}' for k, v in story.seconds_by_part.items())})"),

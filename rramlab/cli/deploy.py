@@ -10,7 +10,7 @@ from rramlab.base.errors import OutOfLimits, UsageError
 from rramlab.base.names import checked
 from rramlab.cli.learning import need_torch, spell, trained_in
 from rramlab.cli.options import Arm, BenchPath, DataFolder, Json
-from rramlab.cli.output import Output, command, fail
+from rramlab.cli.output import Output, command, fail, styled
 from rramlab.cli.trusting import TrustCode
 
 if TYPE_CHECKING:
@@ -104,10 +104,8 @@ def deploy(
     pulses = sum(result.pulses for result in results)
     now = pulses - before
     dies = ", ".join(deployment.dies)
-    out.say(
-        f"Deployed [bold]{deployment.name}[/] on die {dies} by {deployment.method}: {pulses:,} pulses"
-        + (f", {now:,} of them now." if before else ".")
-    )
+    given = f"{pulses:,} pulses, {now:,} of them now." if before else f"{pulses:,} pulses."
+    out.say("Deployed ", styled(deployment.name), f" on die {dies} by {deployment.method}: {given}")
     out.say(f"Read back: {verification}.")
     out.say(f"Run the network there with: rramlab evaluate {deployment.name}")
     document = {
@@ -281,8 +279,9 @@ def evaluate(
         conversions, saturated = sum(each.conversions for each in macros), sum(each.saturated for each in macros)
     out.say(f"Read back: {verification}.")
     out.say(
-        f"{count:,} images: [bold]{spell(chip)}[/] on the chip, {spell(host)} on the host; {conversions:,} conversions, "
-        f"{saturated:,} saturated."
+        f"{count:,} images: ",
+        styled(spell(chip)),
+        f" on the chip, {spell(host)} on the host; {conversions:,} conversions, {saturated:,} saturated.",
     )
     out.finish(
         {

@@ -9,7 +9,7 @@ import typer
 
 from rramlab.base.errors import DataError, RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, styled
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
@@ -257,8 +257,9 @@ def _say_wear(out: Output, die: str, region: str, found: Wear) -> None:
         f"the budget of {found.budget:,} is used up in {found.used_up:,} cells, the most worn cell has used {found.share:.2%}"
     )  # fmt: skip
     out.say(
-        f"[bold]{die}[/], {region}: {found.cells:,} cell{'' if found.cells == 1 else 's'} had {found.pulses:,} "
-        f"pulse{'' if found.pulses == 1 else 's'}, {found.mean:.3g} each, at most {found.most:,}; {several}."
+        styled(die),
+        f", {region}: {found.cells:,} cell{'' if found.cells == 1 else 's'} had {found.pulses:,} "
+        f"pulse{'' if found.pulses == 1 else 's'}, {found.mean:.3g} each, at most {found.most:,}; {several}.",
     )
     table = out.table("pulses", "cells", "")
     longest = max(1, *(count for _, _, count in found.histogram))

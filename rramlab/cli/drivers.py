@@ -98,23 +98,21 @@ _UNITS = {"voltage": "V", "voltage_limit": "V", "current": "A", "current_limit":
 
 
 def _show_smu(out: Output, file: SmuFile) -> None:
-    from rich.markup import escape
-
     from rramlab.base.units import show as spell
 
     facts = out.facts(f"{file.model}: {file.description}")
-    facts.add_row("manual", escape(file.manual))
-    facts.add_row("identity", escape(file.identity.reply))
+    facts.add_row("manual", file.manual)
+    facts.add_row("identity", file.identity.reply)
     facts.add_row("channels", ", ".join(f"{number}: {text}" for number, text in file.channels.items()))
     for name, setting in file.settings:
-        facts.add_row(name, escape(f"{setting.means} ({setting.send})"))
+        facts.add_row(name, f"{setting.means} ({setting.send})")
     for name, value in file.limits:
         unit = next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), None)
         facts.add_row(f"limit: {name.replace('_', ' ')}", spell(value, unit) if unit else str(value))
     out.say(facts)
     table = out.table("verb", "what is sent", "source", title="verbs")
     for verb, messages, source in _verbs(file.verbs):
-        table.add_row(verb, escape("\n".join(messages)), escape(source))
+        table.add_row(verb, "\n".join(messages), source)
     out.say(table)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from rramlab.base.errors import RramlabError, UsageError
 from rramlab.base.names import checked
+from rramlab.cli.output import console, whisper
 from rramlab.cli.trusting import confirmed
 
 if TYPE_CHECKING:
@@ -109,17 +110,16 @@ def spell(scores: Mapping[str, float]) -> str:
 @contextmanager
 def epochs_shown(out: Output, total: int) -> Iterator[Callable[[EpochResult], None]]:
     """Show a bar with the last epoch's figures; a line an epoch where stderr is not a terminal."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True, highlight=False)
+    terminal = console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
+        console=terminal,
+        disable=not terminal.is_terminal,
         transient=True,
     )
     with bar:
@@ -129,7 +129,7 @@ def epochs_shown(out: Output, total: int) -> Iterator[Callable[[EpochResult], No
             told = spell({"accuracy": result.test_accuracy, **result.scores})
             text = f"epoch {result.epoch}: loss {result.loss:.3f}, test {told}"
             bar.update(task, completed=result.epoch, description=text)
-            if not console.is_terminal and (result.epoch % max(1, total // 10) == 0 or result.epoch == total):
-                console.print(f"{text} ({result.epoch}/{total}, {result.seconds:.1f} s)")
+            if not terminal.is_terminal and (result.epoch % max(1, total // 10) == 0 or result.epoch == total):
+                whisper(f"{text} ({result.epoch}/{total}, {result.seconds:.1f} s)")
 
         yield on_epoch

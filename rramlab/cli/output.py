@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import json
-import os
+import re
 import sys
 import traceback
 import warnings
@@ -16,10 +15,13 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
 import typer
 
 from rramlab.base.errors import OutOfLimits, RramlabError, Stopped
+from rramlab.cli.process import begun, stop_wished
+from rramlab.cli.streams import fitting, harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from rramlab.drivers.bench import BenchDescription
 
@@ -27,35 +29,31 @@ P = ParamSpec("P")
 
 
 def console(stderr: bool, **options: Any) -> Console:
-    """Return a console that falls silent when nobody reads it any more: a run goes on without its prose."""
+    """Return a console that takes text for text: no markup, no emoji, no colours for what looks like a number or a path."""
     from rich.console import Console
 
-    class Lasting(Console):
-        def on_broken_pipe(self) -> None:
-            self.quiet = True
-            _fall_silent()
+    class Literal(Console):
+        def render_str(self, text: str, **given: Any) -> Text:
+            return super().render_str(_fitting(text, self.encoding), **given)
 
-    return Lasting(stderr=stderr, **options)
-
-
-def whisper(line: str) -> None:
-    """Print a line on stderr, if anybody still reads it."""
-    try:
-        typer.echo(line, err=True)
-    except OSError:
-        _fall_silent()
+    return Literal(stderr=stderr, markup=False, emoji=False, highlight=False, **options)
 
 
-def _fall_silent() -> None:
-    """Send what is still printed nowhere: Python itself flushes both streams at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, AttributeError):
-            with contextlib.suppress(OSError, AttributeError, ValueError):
-                os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def styled(text: object, style: str = "bold") -> Text:
+    """Return text in a style, for :meth:`Output.say` and for the cells of tables. It is the only way to one."""
+    from rich.text import Text
+
+    return Text(harmless(str(text)), style=style)
+
+
+def _fitting(text: str, encoding: str) -> str:
+    """Return text as it can be shown; spelled as the encoding allows before it is laid out, so that columns stay straight."""
+    return fitting(harmless(text), encoding)
+
+
+def whisper(line: str, colour: str | None = None) -> None:
+    """Print a line on stderr."""
+    typer.secho(harmless(line), err=True, fg=colour)
 
 
 class Output:
@@ -68,16 +66,29 @@ class Output:
     def console(self) -> Console:
         stream = sys.stderr if self.json else sys.stdout
         # A pipe has no width: lines are left whole for whatever reads them.
-        return console(self.json, highlight=False, width=None if stream is not None and stream.isatty() else 160)
+        return console(self.json, width=None if stream is not None and stream.isatty() else 160)
 
     def say(self, *parts: Any) -> None:
-        self.console.print(*parts)
+        """Print one table, or one paragraph of texts, some of them :func:`styled`. What stands in a text is what is shown."""
+        from rich.text import Text
+
+        if all(isinstance(part, str | Text) for part in parts):
+            encoding = self.console.encoding
+            self.console.print(
+                Text.assemble(*(_fitting(part, encoding) if isinstance(part, str) else part for part in parts))
+            )
+        else:
+            self.console.print(*parts)
+
+    def shows(self, text: str) -> bool:
+        """Whether the terminal has these characters."""
+        return fitting(text, self.console.encoding) == text
 
     def table(self, *columns: str, title: str | None = None) -> Table:
         from rich.table import Table
 
         if title:
-            self.say(f"[bold]{title}[/]")
+            self.say(styled(title))
         table = Table(header_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, no_wrap=index == 0)
@@ -87,7 +98,7 @@ class Output:
         """A table of names and values, without a head."""
         from rich.table import Table
 
-        self.say(f"[bold]{title}[/]")
+        self.say(styled(title))
         return Table("", "", show_header=False)
 
     def finish(self, document: dict[str, Any]) -> None:
@@ -99,10 +110,11 @@ class Output:
 def note_bench(description: BenchDescription) -> None:
     """Say so where a folder without a bench.yaml is served by the shipped simulated bench."""
     if description.located.path.parent != description.root.resolve() and description.located.origin != "bench":
-        typer.echo(f"note: {description.root} has no bench.yaml; the shipped simulated bench is used", err=True)
+        whisper(f"note: {description.root} has no bench.yaml; the shipped simulated bench is used")
 
 
 def print_json(document: dict[str, Any]) -> None:
+    """Print one document, the same in every encoding."""
     if sys.stdout is None:
         return  # it was closed before the program began
     from pydantic_core import PydanticSerializationError, to_json  # ten times as fast as json where lines are indented
@@ -111,6 +123,10 @@ def print_json(document: dict[str, Any]) -> None:
         text = to_json(document, indent=1, inf_nan_mode="constants", fallback=_plain).decode()
     except PydanticSerializationError:  # a file's name that is not UTF-8
         text = json.dumps(document, indent=1, default=_plain)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
@@ -139,9 +155,10 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         as_json = bool(kwargs.get("as_json"))
+        begun()
         try:
             with warnings.catch_warnings():
-                warnings.showwarning = _warn
+                warnings.showwarning = warn
                 function(*args, **kwargs)
         except KeyboardInterrupt:
             fail("stopped by the user", Stopped.exit_code, as_json)
@@ -158,7 +175,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                 as_json,
             )
         except Exception as error:  # noqa: BLE001  # the border: what nobody foresaw is told whole, and ends with code 1
-            typer.echo(traceback.format_exc(), err=True)
+            if stop_wished():  # such as an import that was interrupted, and says that it failed
+                fail("stopped by the user", Stopped.exit_code, as_json)
+            whisper(traceback.format_exc())
             fail(f"this is a defect of rramlab, please report it: {error!r}", RramlabError.exit_code, as_json)
 
     return wrapped
@@ -176,16 +195,14 @@ def going_on(error: RramlabError) -> str:
     return f"{kept}; go on: rramlab resume {error.run}"
 
 
-def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    typer.secho(f"warning: {message}", err=True, fg=typer.colors.YELLOW)
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning on stderr; also what :mod:`warnings` does while a command goes on."""
+    whisper(f"warning: {message}", typer.colors.YELLOW)
 
 
 def fail(message: str, exit_code: int, as_json: bool, document: dict[str, Any] | None = None) -> NoReturn:
     """End the command with an error; ``document``: what it has to say nevertheless."""
-    with contextlib.suppress(OSError):  # nobody reads it, or there is no room: the exit code says it all the same
-        if as_json:
-            print_json({"error": message, "exit_code": exit_code, **(document or {})})
-    with contextlib.suppress(OSError):
-        typer.secho(f"error: {message}", err=True, fg=typer.colors.RED)
-    _fall_silent()
+    if as_json:
+        print_json({"error": message, "exit_code": exit_code, **(document or {})})
+    whisper(f"error: {message}", typer.colors.RED)
     raise Ended(exit_code)

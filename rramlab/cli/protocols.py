@@ -9,7 +9,7 @@ import typer
 
 from rramlab.base.errors import RramlabError, UsageError
 from rramlab.cli.options import BenchPath, Json
-from rramlab.cli.output import Output, command, fail, print_json
+from rramlab.cli.output import Output, command, fail, print_json, styled
 
 if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
@@ -25,8 +25,6 @@ _CHANGES = {"no": "harmless", "yes": "changes the die", "depends": "as its param
 @command
 def list_(bench: BenchPath = None, as_json: Json = False) -> None:
     """List every protocol: what it does, whether it changes the die for good, and where its file is."""
-    from rich.markup import escape
-
     from rramlab.base.folders import bench_file, listing
 
     out = Output(as_json)
@@ -36,7 +34,7 @@ def list_(bench: BenchPath = None, as_json: Json = False) -> None:
     for name, located in sorted(listing(root, "protocols").items()):
         entry = {"name": name, "origin": located.origin, "path": str(located.path), **_said(root, name)}
         found.append(entry)
-        what = escape(entry["description"] or entry["error"])
+        what = entry["description"] or entry["error"]
         table.add_row(name, what, _CHANGES.get(entry["changes"], "?"), _WHERE.get(located.origin, located.origin))
     out.say(table)
     out.finish({"protocols": found})
@@ -61,15 +59,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a protocol: its parameters with type, default and range, its limits and its steps."""
-    from rich.markup import escape
-
     from rramlab.base.folders import bench_file
     from rramlab.protocols.files import load_protocol
 
     out = Output(as_json)
     protocol = load_protocol(bench_file(bench)[1], name)
     file = protocol.file
-    out.say(f"[bold]{file.name}[/]: {escape(file.description)}")
+    out.say(styled(file.name), f": {file.description}")
     parameters = [
         {
             "name": name,
@@ -90,17 +86,15 @@ def show(
             default = "must be given" if each.default is None else str(each.default)
             if each.default is None and each.example is not None:
                 default += f", such as {each.example}"
-            table.add_row(
-                name, each.type, each.unit or "", escape(default), escape(each.range), escape(each.description)
-            )
+            table.add_row(name, each.type, each.unit or "", default, each.range, each.description)
         out.say(table)
     limits = protocol.document.data.get("limits") or {}
     if limits:
-        out.say("limits: " + escape(", ".join(f"{name} {value}" for name, value in limits.items())))
-    out.say(escape(protocol.text_of_steps))
+        out.say("limits: " + ", ".join(f"{name} {value}" for name, value in limits.items()))
+    out.say(protocol.text_of_steps)
     out.say(
         f"It {'is harmless' if protocol.changes == 'no' else _CHANGES[protocol.changes]}. "
-        f"From {_WHERE.get(protocol.origin, protocol.origin)}: {escape(str(protocol.path))}"
+        f"From {_WHERE.get(protocol.origin, protocol.origin)}: {protocol.path}"
     )
     out.finish({"name": file.name, "description": file.description, "changes": protocol.changes, "origin": protocol.origin,
                 "path": str(protocol.path), "parameters": parameters, "limits": limits,
@@ -117,8 +111,6 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Read protocols whole and check what they would do, at worst, with the bench's limits; nothing is opened."""
-    from rich.markup import escape
-
     from rramlab.base.folders import listing
     from rramlab.drivers.bench import describe_bench
 
@@ -126,7 +118,7 @@ def check(
     description = describe_bench(bench)
     checked = [_checked(description, name) for name in names or sorted(listing(description.root, "protocols"))]
     for entry in checked:
-        out.say(f"{escape(entry['name'])}: " + ("[green]OK[/]" if entry["ok"] else f"[red]{escape(entry['error'])}[/]"))
+        out.say(f"{entry['name']}: ", styled("OK", "green") if entry["ok"] else styled(entry["error"], "red"))
     wrong = [entry for entry in checked if not entry["ok"]]
     document = {"protocols": checked}
     if wrong:

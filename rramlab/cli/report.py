@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rramlab.cli.options import BenchPath, Json, RunName
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, warn
 
 if TYPE_CHECKING:
     from rramlab.report.shell import Written
@@ -63,9 +63,9 @@ def tell(out: Output, written: Written, figures: Path | None, show: bool) -> Non
     if written.figures:
         out.say(f"Figures: {len(written.figures)} files in {figures}")
     for problem in written.problems:
-        typer.secho(f"warning: {problem}", err=True, fg=typer.colors.YELLOW)
+        warn(problem)
     if show and not _opened(written.path):
-        typer.secho(f"warning: no browser was found; open {written.path} yourself", err=True, fg=typer.colors.YELLOW)
+        warn(f"no browser was found; open {written.path} yourself")
 
 
 def _opened(path: Path) -> bool:

@@ -10,7 +10,7 @@ import typer
 from rramlab.base.errors import UsageError
 from rramlab.cli.learning import need_torch, spell, stoppable
 from rramlab.cli.options import BenchPath, DataFolder, Device, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, styled
 
 if TYPE_CHECKING:
     from rramlab.reproduction.outcomes import Outcome
@@ -83,9 +83,9 @@ def reproduce(
 
     def done(outcome: Outcome) -> None:
         where = "on the macro" if outcome.samples else "on the host"
-        out.say(f"{TITLES[outcome.row]}, number {outcome.number}: [bold]{spell(outcome.scores)}[/] {where}")
+        out.say(f"{TITLES[outcome.row]}, number {outcome.number}: ", styled(spell(outcome.scores)), f" {where}")
 
-    out.say(f"[bold]{task}[/], {memory} memory, into {folder}")
+    out.say(styled(task), f", {memory} memory, into {folder}")
     with stoppable() as stop:
         try:
             results = complete(

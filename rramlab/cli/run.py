@@ -10,11 +10,14 @@ import typer
 
 from rramlab.base.errors import DataError, OutOfLimits, RramlabError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Key, RunName, Trace
-from rramlab.cli.output import Output, command, console, fail, going_on, note_bench, whisper
+from rramlab.cli.output import Output, command, console, fail, going_on, note_bench, styled, whisper
 from rramlab.cli.preview import announce, for_fraction, preview, refuse_other_die
+from rramlab.cli.streams import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from rich.text import Text
 
     from rramlab.drivers.bench import BenchDescription
     from rramlab.engine.results import Listener, Progress, RunResult
@@ -181,12 +184,12 @@ def progress(out: Output) -> Iterator[Listener]:
     terminal = console(stderr=True)
     said = time.monotonic()
     with Bar(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[formed]}"),
+        TextColumn("{task.fields[left]}", markup=False),
+        TextColumn("{task.fields[formed]}", markup=False),
         console=terminal,
         transient=True,
         disable=not terminal.is_terminal,
@@ -198,7 +201,12 @@ def progress(out: Output) -> Iterator[Listener]:
             left = "" if told.eta_s is None else f"{_clock(told.eta_s)} left"
             formed = _formed(told)
             bar.update(
-                task, total=told.total, completed=told.done, description=told.message[:40], left=left, formed=formed
+                task,
+                total=told.total,
+                completed=told.done,
+                description=harmless(told.message[:40]),
+                left=left,
+                formed=formed,
             )
             if not terminal.is_terminal and time.monotonic() - said > _LINE_EVERY_S:
                 said = time.monotonic()
@@ -229,7 +237,10 @@ def tell(out: Output, result: RunResult) -> dict[str, Any]:
     if result.already_done:
         out.say(f"The run of key {result.key} was done before; nothing was done now. What it came to:")
     out.say(
-        f"[bold]{result.run_id}[/] on die [bold]{result.die}[/]: {result.pulses:,} pulses, {result.conversions:,} conversions."
+        styled(result.run_id),
+        " on die ",
+        styled(result.die),
+        f": {result.pulses:,} pulses, {result.conversions:,} conversions.",
     )
     if result.contact:
         out.say(f"Contact test: {result.contact['verdict']}.")
@@ -342,18 +353,23 @@ def say_checks(out: Output, checks: list[dict[str, Any]], loops: list[dict[str, 
     from rramlab.report.wording import say_check
 
     table = out.table("check", "cells", "formed", "median", "verdict")
-    for check, passed, failed in (
-        *((check, "[green]passed[/]", "[red]failed: {reason}[/]") for check in checks),
-        *((loop, "reached", "not reached: {reason}") for loop in loops),
-    ):
+    for check, judge in (*((each, _passed_or_failed) for each in checks), *((each, _reached_or_not) for each in loops)):
         table.add_row(
             say_check(check),
             f"{check['cells']:,}" + (f" (and {check['left_out']:,} left out)" if check.get("left_out") else ""),
             f"{check['formed_fraction']:.2%}",
             f"{check['median_S'] * 1e6:.2f} µS" if check["formed_fraction"] else "none",
-            passed if check["passed"] else failed.format_map(check),
+            judge(check),
         )
     out.say(table)
     for check in (*checks, *loops):
         for said in say_ages(check):
             out.say(f"note: {say_check(check)}: {said}.")
+
+
+def _passed_or_failed(check: dict[str, Any]) -> Text:
+    return styled("passed", "green") if check["passed"] else styled(f"failed: {check['reason']}", "red")
+
+
+def _reached_or_not(loop: dict[str, Any]) -> Text:
+    return styled("reached" if loop["passed"] else f"not reached: {loop['reason']}", "none")

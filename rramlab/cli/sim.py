@@ -230,11 +230,9 @@ def _survey(out: Output, description: BenchDescription) -> None:
             )  # fmt: skip
         out.say(table)
     if damaged:
-        from rich.text import Text
-
         table = out.table("die", "file", "cannot be read", title="Damaged:")
         for each in damaged:
-            table.add_row(each.die, _megabytes(each.size), Text(each.reason))
+            table.add_row(each.die, _megabytes(each.size), each.reason)
         out.say(table)
         names = ", ".join(each.die for each in damaged)
         message = (

@@ -13,7 +13,7 @@ from rramlab.base.errors import InstrumentError, Stopped, UsageError
 from rramlab.base.names import checked, fresh
 from rramlab.cli.learning import Dies, bench_of, epochs_shown, need_torch, spell, stoppable, trained_in
 from rramlab.cli.options import Assignments, BenchPath, DataFolder, Device, DieName, Json
-from rramlab.cli.output import Output, command, note_bench
+from rramlab.cli.output import Output, command, note_bench, styled
 from rramlab.cli.trusting import TrustCode, confirmed
 
 if TYPE_CHECKING:
@@ -273,9 +273,11 @@ def _learn(
     how = TRAINED[experiment.recipe.in_the_loop]
     last = training.history[-1]
     out.say(
-        f"Trained {how}: [bold]{spell({'accuracy': training.accuracy, **last.scores})}[/] with {mask.kept:,} of "
-        f"{mask.weights:,} weights kept, by {mask.granularity}{f' of {mask.phases}' if mask.phases else ''}. "
-        f"Epoch by epoch: {folder / 'log.csv'}. Put it on the die with: rramlab deploy {experiment.name}"
+        f"Trained {how}: ",
+        styled(spell({"accuracy": training.accuracy, **last.scores})),
+        f" with {mask.kept:,} of {mask.weights:,} weights kept, by {mask.granularity}"
+        f"{f' of {mask.phases}' if mask.phases else ''}. "
+        f"Epoch by epoch: {folder / 'log.csv'}. Put it on the die with: rramlab deploy {experiment.name}",
     )
     document: dict[str, Any] = {
         "name": experiment.name,
@@ -361,10 +363,10 @@ def _experiment(
         found = macros or opened.enter_context(Session(description)).macros
         experiment = Experiment.begin(folder, recipe, found, dataset, source, words, reads_of)
     if reads_of is None:
-        out.say(f"Read the weights of die [bold]{experiment.die}[/] for {folder.name}.")
+        out.say("Read the weights of die ", styled(experiment.die), f" for {folder.name}.")
     else:
         out.say(
-            f"Die [bold]{experiment.die}[/] is still what {reads_of.name} read of it: {folder.name} is trained on that."
+            "Die ", styled(experiment.die), f" is still what {reads_of.name} read of it: {folder.name} is trained on that."
         )
     if experiment.read_noise is not None:
         out.say(f"Read noise, measured: {experiment.read_noise:.2%} of the conductance.")

@@ -9,7 +9,7 @@ import typer
 
 from rramlab.base.errors import DataError
 from rramlab.cli.options import BenchPath, DieName, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, styled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,8 +60,8 @@ def draw(out: Output, conductance_S: npt.NDArray[np.float32], title: str) -> dic
     known = conductance_S[np.isfinite(conductance_S)]
     conducting = known[is_conducting(known)]
     rows, columns = conductance_S.shape
-    out.say(f"[bold]{title}[/]: {rows} × {columns} cells, brightness = mean conductance of a block")
-    out.say(_heat_map(conductance_S, colour=out.console.color_system is not None))
+    out.say(styled(title), f": {rows} × {columns} cells, brightness = mean conductance of a block")
+    out.say(_heat_map(conductance_S, colour=out.console.color_system is not None and out.shows("▀")))
     out.say(_histogram(known))
     median = float(np.median(conducting)) if conducting.size else 0.0
     out.say(

@@ -423,11 +423,11 @@ def test_two_hosts_of_one_folder_do_not_share_a_unit(tmp_path):
 def test_bench_check_shows_boards_and_units(tmp_path):
     with on_the_table(put(tmp_path / "board", smu("left", "keysight-b2900", serial='"MY123"'))) as table:
         host = table.host(tmp_path / "host")
-        code, out, _ = rramlab("bench", "check", "--bench", host)
+        code, out, _ = rramlab("bench", "check", "--bench", host, "--power-up")
         assert code == 0
         says(out, "SIM-0009", "32 × 16", "25.0 °C", table.served.tcp, "left", "B2902A", "MY123", table.smus["left"])
         says(out, "must have at power-up", "DAC at zero scale", "nothing was energised")
-        code, out, _ = rramlab("bench", "check", "--bench", host, "--json")
+        code, out, _ = rramlab("bench", "check", "--bench", host, "--power-up", "--json")
         found = json.loads(out)
     assert code == 0
     (board,), (unit,) = found["instruments"], found["smus"]
@@ -441,7 +441,7 @@ def test_bench_check_shows_boards_and_units(tmp_path):
     )
     assert (unit["address"], unit["errors"]) == (table.smus["left"], [])
     assert found["limits"]["smu_voltage"] > 1
-    assert found["power_up_confirmed"] is None
+    assert found["power_up_confirmed"] is True
     assert len(found["power_up"]) == 3
 
 

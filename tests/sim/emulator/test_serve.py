@@ -275,7 +275,7 @@ def test_a_bench_that_is_served_is_locked(serve, bench, rramlab):
 def test_a_host_checks_forms_and_stops(serve, bench, host, rramlab, words):
     with serve(bench, "--write-host", host, *words) as serving:
         assert serving.document["host_bench"] == str(host / "bench.yaml")
-        code, document, _ = rramlab("bench", "check", "--bench", host)
+        code, document, _ = rramlab("bench", "check", "--power-up", "--bench", host)
         assert code == 0
         assert document["instruments"][0]["board"] == "SIM-0009"
         assert rramlab("run", "electroform", "--bench", host)[0] == 3  # not armed
@@ -303,7 +303,7 @@ def test_the_hosts_source_measure_unit_is_on_a_socket_of_its_own(serve, bench, h
 def test_the_host_that_is_written_needs_nothing_else(serve, bench, tmp_path, rramlab):
     """The command says: try rramlab bench check. It works, although the bench has a driver file of its own."""
     with serve(bench, "--write-host", tmp_path / "fresh"):
-        code, document, _ = rramlab("bench", "check", "--bench", tmp_path / "fresh")
+        code, document, _ = rramlab("bench", "check", "--power-up", "--bench", tmp_path / "fresh")
         assert code == 0, document
 
 
