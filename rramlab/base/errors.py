@@ -64,6 +64,10 @@ class UsageError(RramlabError):
     exit_code: ClassVar[int] = 2
 
 
+class InvalidValue(UsageError, ValueError):
+    """A value handed to a function or class that cannot be: of another type, not finite, out of its range."""
+
+
 class Refused(RramlabError):
     """A limit, a missing arming or a missing precondition forbids the request; nothing was energised by it."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from yaml.events import AliasEvent, MappingEndEvent, MappingStartEvent, ScalarEvent, SequenceEndEvent
 
 from rramlab.base.errors import SourceRef, UsageError
+from rramlab.base.numbers import from_digits
 from rramlab.base.yamlevents import content
 
 # Line and column of a key or an item, counted from 1, and the spots of what stands in its value.
@@ -176,7 +177,10 @@ class _Reader:
         if text in _WORDS:
             return _WORDS[text]
         if _WHOLE.fullmatch(text):
-            return int(text)
+            try:
+                return from_digits(text)
+            except UsageError as error:
+                raise UsageError(str(error), self.of(event)) from None
         if _DECIMAL.fullmatch(text):
             return float(text)
         if _BEYOND.fullmatch(text):

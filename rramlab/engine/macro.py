@@ -11,7 +11,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import DataError, UsageError
+from rramlab.base.errors import DataError, InvalidValue, UsageError
+from rramlab.base.numbers import shown, whole
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
@@ -22,7 +23,7 @@ from rramlab.macro.crossbar import LineResistances
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.placement import Tile
-from rramlab.macro.pulses import Pulse, PulseKind, PulseReport
+from rramlab.macro.pulses import Pulse, PulseKind, PulseReport, pulse_kind
 from rramlab.macro.regions import Region
 from rramlab.plan.operations import Contact, LoadGates, Multiply, PulseOp, Read
 from rramlab.plan.steps import MOST_REPEATS
@@ -118,8 +119,11 @@ class SessionMacro:
         Raises:
             Refused: nothing was pulsed by it. UsageError: ``again`` with another kind, which may be repeated as it is.
         """
+        kind = pulse_kind(kind)
+        if not isinstance(pulse, Pulse):
+            raise InvalidValue(f"the pulse is {shown(pulse)}, expected a Pulse(amplitude_V, width_s, gate_V)")
         if not isinstance(again, (bool, np.bool_)):
-            raise UsageError(f"found again={again!r}, expected True or False; nothing was pulsed")
+            raise InvalidValue(f"again is {shown(again)}, expected True or False; nothing was pulsed")
         if again and kind != "electroform":
             raise UsageError(
                 f"found again=True for a {kind} pulse, expected it with electroform only; nothing was pulsed"
@@ -137,8 +141,7 @@ class SessionMacro:
 
         Where :attr:`compensated`, of the cells without their lines; what is stored is what was read.
         """
-        if not 1 <= repeats <= MOST_REPEATS:
-            raise UsageError(f"found {repeats} repeats, expected 1 to {MOST_REPEATS} reads a cell")
+        repeats = whole(repeats, "the number of reads a cell (repeats)", 1, MOST_REPEATS)
         selection = self._resolve(cells)
         result = np.full(self.geometry.shape, np.nan, np.float32)
         if not selection.count:
@@ -167,9 +170,10 @@ class SessionMacro:
         Zero codes are taken off. Pairs that ``gates`` turns off give 0. Nothing is stored. Where :attr:`compensated`, products
         of the cells without their lines: each group of rows by itself, at no further conversion.
         """
-        if not 1 <= bits <= self.board.input_bits:
-            raise UsageError(
-                f"found inputs of {bits} bits, expected 1 to {self.board.input_bits}: what the board takes"
+        bits = whole(bits, "bits of an input", 1, self.board.input_bits)
+        if not isinstance(x, np.ndarray):
+            raise InvalidValue(
+                f"found inputs {shown(x)}, expected uint8[batch, {tile.inputs}] for layer {tile.layer!r}"
             )
         if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != tile.inputs:
             raise UsageError(
@@ -278,6 +282,11 @@ class SessionMacro:
                 raise UsageError(f"the selection is for {cells.geometry}, the die is {self.geometry}")
             return cells
         region = Region(cells) if isinstance(cells, str) else cells
+        if not isinstance(region, Region):
+            raise InvalidValue(
+                f"found the cells {shown(cells)}, expected a region such as 'rows 0-3', a Region or a CellSelection; of an "
+                "array bool[rows, columns]: Region.of(array)"
+            )
         return region.resolve(self.geometry, self._station.state)
 
     def _next(self) -> tuple[Run, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rramlab.base.errors import InvalidValue
 from rramlab.macro.bias import BiasTable
 from rramlab.macro.geometry import Geometry
 
@@ -73,11 +74,11 @@ class BoardTable:
         """Return the highest DAC code that does not exceed ``volts``: a limit that holds for the value holds on the line.
 
         Raises:
-            ValueError: beyond the DAC's range: never clipped.
+            InvalidValue: beyond the DAC's range: never clipped.
         """
         code = math.floor(volts / self.dac_full_scale_V * ((1 << self.dac_bits) - 1))
         if not 0 <= code < (1 << self.dac_bits):
-            raise ValueError(f"{volts} V is outside the DAC's range of 0 to {self.dac_full_scale_V} V")
+            raise InvalidValue(f"{volts} V is outside the DAC's range of 0 to {self.dac_full_scale_V} V")
         return code
 
     def dac_volts(self, code: int) -> float:

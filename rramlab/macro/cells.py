@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.errors import InvalidValue
 from rramlab.macro.geometry import Geometry
 
 Bools = npt.NDArray[np.bool_]
@@ -33,7 +34,7 @@ class CellSelection:
     def __init__(self, bits: npt.ArrayLike) -> None:
         found = np.asarray(bits, np.bool_)
         if found.ndim != 2:
-            raise ValueError(f"found {found.ndim} dimensions, expected bool[rows, columns]")
+            raise InvalidValue(f"found {found.ndim} dimensions, expected bool[rows, columns]")
         start, stop = _ends(np.logical_or.reduce(found, axis=1))
         self._hold(found.shape, start, found[start:stop].copy())
 
@@ -67,11 +68,11 @@ class CellSelection:
         """Read the wire's form: one bit a cell, C order, most significant bit first.
 
         Raises:
-            ValueError: the length is not that of the geometry.
+            InvalidValue: the length is not that of the geometry.
         """
         expected = -(-geometry.cells // 8)
         if len(data) != expected:
-            raise ValueError(f"found {len(data)} bytes, expected {expected} for {geometry.rows} × {geometry.columns}")
+            raise InvalidValue(f"found {len(data)} bytes, expected {expected} for {geometry.rows} × {geometry.columns}")
         bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=geometry.cells)
         return cls(bits.reshape(geometry.shape).astype(np.bool_))
 

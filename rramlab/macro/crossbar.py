@@ -30,6 +30,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import blas, lapack
 
+from rramlab.base.errors import InvalidValue
+
 Floats = npt.NDArray[np.float64]
 Solver = Literal["exact", "fast"]
 
@@ -57,14 +59,14 @@ class LineResistances:
         for name in ("bl_Ohm", "sl_Ohm"):
             values = np.array(getattr(self, name), dtype=np.float64)
             if values.ndim != 1:
-                raise ValueError(f"found {name} of shape {values.shape}, expected one resistance a line")
+                raise InvalidValue(f"found {name} of shape {values.shape}, expected one resistance a line")
             if not np.all(np.isfinite(values)) or np.any(values < 0):
-                raise ValueError(f"{name} holds a resistance that is negative or not finite")
+                raise InvalidValue(f"{name} holds a resistance that is negative or not finite")
             values.setflags(write=False)
             object.__setattr__(self, name, values)
         segment = float(self.segment_Ohm)
         if not math.isfinite(segment) or segment < 0:
-            raise ValueError(f"found segment_Ohm {segment}, expected a finite resistance of at least 0")
+            raise InvalidValue(f"found segment_Ohm {segment}, expected a finite resistance of at least 0")
         object.__setattr__(self, "segment_Ohm", segment)
 
     @classmethod
@@ -86,11 +88,11 @@ def transfer(conductance_S: npt.NDArray[np.floating[Any]], lines: LineResistance
     0.2 % (above a hundredth) and 0.07 %.
 
     Raises:
-        ValueError: a conductance is negative or not finite, the shapes differ, or the solver is unknown.
+        InvalidValue: a conductance is negative or not finite, the shapes differ, or the solver is unknown.
     """
     conductance = _checked(conductance_S, lines)
     if solver not in ("exact", "fast"):
-        raise ValueError(f"found solver {solver!r}, expected exact or fast")
+        raise InvalidValue(f"found solver {solver!r}, expected exact or fast")
     rows, columns = conductance.shape
     if columns > rows:
         # Reciprocity: driving the sinks and measuring at the drivers gives the same figures. An elimination costs
@@ -120,14 +122,14 @@ def lone_rows(
 def _checked(conductance_S: npt.NDArray[np.floating[Any]], lines: LineResistances) -> Floats:
     conductance = np.asarray(conductance_S, dtype=np.float64)
     if conductance.ndim != 2 or conductance.size == 0:
-        raise ValueError(f"found conductances of shape {conductance.shape}, expected rows and columns")
+        raise InvalidValue(f"found conductances of shape {conductance.shape}, expected rows and columns")
     if conductance.shape != (lines.bl_Ohm.size, lines.sl_Ohm.size):
-        raise ValueError(
+        raise InvalidValue(
             f"found {conductance.shape[0]} × {conductance.shape[1]} cells, "
             f"expected {lines.bl_Ohm.size} × {lines.sl_Ohm.size} as there are line resistances"
         )
     if not np.all(np.isfinite(conductance)) or conductance.min() < 0:
-        raise ValueError("a conductance is negative or not finite")
+        raise InvalidValue("a conductance is negative or not finite")
     return conductance
 
 

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.errors import InvalidValue
 from rramlab.macro.cells import Bools
 from rramlab.macro.geometry import Geometry
 
@@ -28,11 +29,11 @@ class GatePattern:
         rows = np.array(self.rows, dtype=np.bool_)
         phase = np.array(self.phase, dtype=np.int16)
         if rows.ndim != 2 or phase.ndim != 1 or phase.size % 2:
-            raise ValueError(f"found rows {rows.shape} and phase {phase.shape}, expected [K, rows] and [columns]")
+            raise InvalidValue(f"found rows {rows.shape} and phase {phase.shape}, expected [K, rows] and [columns]")
         if np.any(phase < -1) or np.any(phase >= len(rows)):
-            raise ValueError(f"a column's phase lies outside -1 … {len(rows) - 1}")
+            raise InvalidValue(f"a column's phase lies outside -1 … {len(rows) - 1}")
         if np.any(phase[0::2] != phase[1::2]):
-            raise ValueError("the two columns of a pair are in different phases")
+            raise InvalidValue("the two columns of a pair are in different phases")
         rows.setflags(write=False)
         phase.setflags(write=False)
         object.__setattr__(self, "rows", rows)

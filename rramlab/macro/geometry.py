@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rramlab.base.errors import InvalidValue
+from rramlab.base.numbers import whole
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -13,8 +16,10 @@ class Geometry:
     columns: int = 512
 
     def __post_init__(self) -> None:
-        if self.rows < 1 or self.columns < 2 or self.columns % 2:
-            raise ValueError(
+        for name in ("rows", "columns"):
+            object.__setattr__(self, name, whole(getattr(self, name), f"the number of {name}", 1))
+        if self.columns % 2:
+            raise InvalidValue(
                 f"found {self.rows} × {self.columns} cells, expected at least one row and an even number of columns"
             )
 

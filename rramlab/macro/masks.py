@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from rramlab.base.arrays import load_arrays, save_arrays
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, InvalidValue
 from rramlab.macro.cells import Bools
 
 Granularity = Literal["edge", "phase", "line"]
@@ -33,10 +33,10 @@ class Mask:
 
     def __post_init__(self) -> None:
         if (self.phases is not None) != (self.granularity == "phase"):
-            raise ValueError(f"granularity {self.granularity!r} with phases {self.phases}: only 'phase' has a number")
+            raise InvalidValue(f"granularity {self.granularity!r} with phases {self.phases}: only 'phase' has a number")
         for name, layer in self.layers.items():
             if layer.ndim != 2 or layer.dtype != np.bool_:
-                raise ValueError(f"layer {name!r}: found {layer.dtype}{layer.shape}, expected bool[inputs, outputs]")
+                raise InvalidValue(f"layer {name!r}: found {layer.dtype}{layer.shape}, expected bool[inputs, outputs]")
 
     @property
     def kept(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import InvalidValue, UsageError
 from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.gates import GatePattern
 from rramlab.macro.geometry import Geometry
@@ -76,10 +76,12 @@ class Placement:
         for tile in self.tiles:
             where = tile.die, tile.row_slice, tile.pair_slice
             if min(tile.row, tile.pair, tile.die) < 0 or taken[where].shape != (tile.inputs, tile.outputs):
-                raise ValueError(f"the tile of layer {tile.layer!r} at row {tile.row}, pair {tile.pair} leaves the die")
+                raise InvalidValue(
+                    f"the tile of layer {tile.layer!r} at row {tile.row}, pair {tile.pair} leaves the die"
+                )
             area = taken[where]
             if area.any():
-                raise ValueError(
+                raise InvalidValue(
                     f"the tile of layer {tile.layer!r} at row {tile.row}, pair {tile.pair} overlaps another"
                 )
             area[:] = True

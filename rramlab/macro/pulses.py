@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from rramlab.base.errors import InvalidValue
+from rramlab.base.numbers import real, shown
 from rramlab.macro.cells import CellSelection
 
 PulseKind = Literal["electroform", "set", "reset"]
 PULSE_KINDS: tuple[PulseKind, ...] = get_args(PulseKind)
+
+
+def pulse_kind(value: object) -> PulseKind:
+    """Return a kind of pulse as it was given.
+
+    Raises:
+        InvalidValue: there is no such kind.
+    """
+    for kind in PULSE_KINDS:
+        if isinstance(value, str) and value == kind:
+            return kind
+    raise InvalidValue(f"the kind of pulse is {shown(value)}, expected one of {', '.join(PULSE_KINDS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +38,8 @@ class Pulse:
     gate_V: float
 
     def __post_init__(self) -> None:
-        for name, value in (("amplitude", self.amplitude_V), ("width", self.width_s), ("gate", self.gate_V)):
-            if not 0 <= value < math.inf:
-                raise ValueError(f"the pulse's {name} is {value}, expected a finite number that is not negative")
+        for name in ("amplitude_V", "width_s", "gate_V"):
+            object.__setattr__(self, name, real(getattr(self, name), f"the pulse's {name}", 0.0))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import Refused, UsageError
+from rramlab.base.numbers import from_digits, whole
 from rramlab.macro.cells import Bools, CellSelection, CellState
 from rramlab.macro.geometry import Geometry
 
@@ -306,12 +307,13 @@ def _fixed(match: re.Match[str], geometry: Geometry, text: str) -> CellSelection
     if match["word"] == "all":
         return CellSelection.everything(geometry)
     if match["pairs"]:
-        return CellSelection(one_of_pair(geometry, int(match["seed"])))
+        return CellSelection(one_of_pair(geometry, from_digits(match["seed"])))
     if match["word"] == "checkerboard":
         return CellSelection(np.add.outer(np.arange(geometry.rows), np.arange(geometry.columns)) % 2 == 0)
     bits = np.zeros(geometry.shape, np.bool_)
     for row, column in (
-        (int(row), int(column)) for row, column in re.findall(r"([0-9]+)\s*,\s*([0-9]+)\s*\)", match["places"])
+        (from_digits(row), from_digits(column))
+        for row, column in re.findall(r"([0-9]+)\s*,\s*([0-9]+)\s*\)", match["places"])
     ):
         if row >= geometry.rows or column >= geometry.columns:
             raise UsageError(
@@ -329,7 +331,7 @@ def _lines(match: re.Match[str], geometry: Geometry, text: str) -> CellSelection
     chosen[:] = False
     count = chosen.size
     for each in match["ranges"].split(","):
-        first, last, *_ = (int(number) for number in 2 * re.findall("[0-9]+", each))
+        first, last, *_ = (from_digits(number) for number in 2 * re.findall("[0-9]+", each))
         if last < first:
             raise UsageError(
                 f"found {each.strip()!r} in the region {_short(text)!r}, whose last is before its first; expected the "
@@ -356,8 +358,7 @@ def one_of_pair(geometry: Geometry, seed: int) -> Bools:
 
     The bits are the top bits of Philox's raw words, so they do not depend on numpy's samplers.
     """
-    if not 0 <= seed < 2**64:
-        raise UsageError(f"found one-of-pair(seed={seed}), expected a seed from 0 to 2^64 - 1")
+    seed = whole(seed, "the seed of one-of-pair", 0, 2**64 - 1)
     words = np.random.Philox(key=seed).random_raw(geometry.rows * geometry.pairs)
     second = (words >> np.uint64(63)).astype(np.bool_).reshape(geometry.rows, geometry.pairs)
     return np.stack([~second, second], axis=-1).reshape(geometry.shape)

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rramlab.base.errors import RramlabError, UsageError
+from rramlab.base.errors import InvalidValue, RramlabError, UsageError
+from rramlab.base.numbers import real, shown, whole
 from rramlab.macro.masks import Granularity
 from rramlab.nn.popup import Bools, NoNumbers, Strengths, kept_count, largest_there, pop_up, settled
 from rramlab.nn.quantise import UnsignedQuantiser
@@ -115,6 +116,15 @@ class MaskedLayer(nn.Module):
         rectify: bool = False,
     ) -> None:
         super().__init__()
+        kept = real(kept, "the kept fraction", 0.0, 1.0, above=True)
+        for what, value, kinds in (
+            ("granularity", granularity, get_args(Granularity)),
+            ("assignment", assignment, get_args(Assignment)),
+            ("hysteresis rule", hysteresis_rule, get_args(HysteresisRule)),
+        ):
+            if value not in kinds:
+                raise InvalidValue(f"the {what} is {shown(value)}, expected one of {', '.join(kinds)}")
+        phases = phases if phases is None else whole(phases, "the number of phases", 0)
         if (granularity == "phase") != (phases is not None) or (phases is not None and phases < 1):
             raise UsageError(
                 f"granularity {granularity!r} with phases {phases}: 'phase' needs a number of at least 1, the others none"
@@ -206,8 +216,9 @@ class MaskedLayer(nn.Module):
 
     @hysteresis.setter
     def hysteresis(self, width: float) -> None:
-        if not 0.0 <= width < 1.0:
-            raise UsageError(f"hysteresis is {width}, expected a fraction of the threshold of at least 0 and below 1")
+        what = "hysteresis, a fraction of the threshold,"
+        if real(width, what, 0.0) >= 1.0:
+            raise InvalidValue(f"{what} is {width}, expected one below 1")
         self.hysteresis_width.fill_(width)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rramlab.base.errors import InstrumentError
+from rramlab.base.errors import InstrumentError, InvalidValue
 from rramlab.nn.masked import MaskedLayer
 
 
@@ -60,6 +60,6 @@ def _multiplied(layer: MaskedLayer, codes: Tensor, mask: Tensor) -> Tensor:
     sums = np.asarray(layer.multiply(codes.cpu().numpy(), mask.cpu().numpy()), np.float32)
     expected = (codes.shape[0], layer.shape[1])
     if sums.shape != expected:
-        raise ValueError(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
+        raise InvalidValue(f"multiply returned shape {sums.shape}, expected {expected} (batch, outputs)")
     factor = layer.quantiser.step * float(layer.scale)
     return torch.from_numpy(sums * np.float32(factor)).to(codes.device)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rramlab.base.errors import RramlabError
+from rramlab.base.errors import InvalidValue, RramlabError
+from rramlab.base.numbers import real
 
 Bools = npt.NDArray[np.bool_]
 Strengths = npt.NDArray[np.floating[Any]]
@@ -33,8 +34,7 @@ class NoNumbers(RramlabError):
 
 def kept_count(size: int, kept: float) -> int:
     """Return how many of ``size`` weights a fraction ``kept`` (0 < kept <= 1) keeps: at least one."""
-    if not 0.0 < kept <= 1.0:
-        raise ValueError(f"kept is {kept}, expected a fraction above 0 and at most 1")
+    kept = real(kept, "the kept fraction", 0.0, 1.0, above=True)
     return max(1, round(size * kept))
 
 
@@ -59,7 +59,7 @@ def largest(strength: Strengths, count: int) -> tuple[Bools, float]:
     flat = strength.ravel()
     size = flat.size
     if not 0 < count <= size:
-        raise ValueError(f"cannot keep {count} of {size} weights")
+        raise InvalidValue(f"cannot keep {count} of {size} weights")
     require_numbers(strength)
     if count == size:
         return np.ones(strength.shape, np.bool_), float(flat.min())
@@ -92,7 +92,7 @@ def largest_there(strength: Tensor, count: int) -> Tensor:
     """
     flat = strength.flatten()
     if not 0 < count <= flat.numel():
-        raise ValueError(f"cannot keep {count} of {flat.numel()} weights")
+        raise InvalidValue(f"cannot keep {count} of {flat.numel()} weights")
     ordered = flat.sort().values  # what is no number comes last
     if not math.isfinite(float(ordered[-1])):
         raise NoNumbers

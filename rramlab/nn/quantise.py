@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rramlab.base.errors import UsageError
+from rramlab.base.numbers import whole
 
 # The clipping range is the smaller of the maximum and CLIP_RMS times the root mean square, each a running
 # average over batches: images keep their whole range, and one outlier behind a ReLU does not cost the steps
@@ -96,9 +97,7 @@ class UnsignedQuantiser(nn.Module):
 
     def __init__(self, bits: int, rectify: bool = False) -> None:
         super().__init__()
-        if not 1 <= bits <= 8:
-            raise ValueError(f"activations of {bits} bits: codes have 1 to 8 bits")
-        self.bits = bits
+        self.bits = bits = whole(bits, "the size of an activation's code", 1, 8, "bits")
         self.levels = 2**bits - 1
         self.rectify = rectify
         self.exact = False

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rramlab.base.errors import UsageError
+from rramlab.base.numbers import from_digits
 from rramlab.base.units import parse
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
@@ -61,9 +62,9 @@ def _cells(written: Any, geometry: Geometry) -> list[Named]:
 
 def _columns(written: Any, geometry: Geometry) -> list[Named]:
     text = str(written)
-    if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= geometry.columns:
+    if not _WHOLE.fullmatch(text) or not 1 <= from_digits(text) <= geometry.columns:
         raise UsageError(f"found {written!r}, expected how many columns at a time, 1 to {geometry.columns}")
-    rounds = -(-geometry.columns // int(text))
+    rounds = -(-geometry.columns // from_digits(text))
     return [
         Named(f"cols {', '.join(map(str, range(first, geometry.columns, rounds)))}", region=True)
         for first in range(rounds)
@@ -81,7 +82,7 @@ def _value(written: Any) -> Named:
         unit = "s" if quantity["long"] else "Ω" if quantity["unit"] in ("Ohm", "ohm") else quantity["unit"]
         return Named(parse(text, unit), unit)
     if _WHOLE.fullmatch(text):
-        return Named(int(text))
+        return Named(from_digits(text))
     if _DECIMAL.fullmatch(text):
         return Named(float(text))
     if text in ("inf", "-inf", "nan"):

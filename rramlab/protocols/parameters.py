@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rramlab.base.errors import SourceRef, UsageError
+from rramlab.base.numbers import from_digits, shown
 from rramlab.base.units import parse, show
 from rramlab.macro.regions import Region
 
@@ -115,12 +116,12 @@ class Parameter(BaseModel):
         return converted
 
     def _typed(self, value: object) -> Value:
-        text = "" if isinstance(value, bool) else str(value)
+        text = "" if isinstance(value, bool) else value if isinstance(value, str) else shown(value)
         match self.type:
             case "quantity":
                 return parse(value, self.unit or "")
             case "integer" if _WHOLE.fullmatch(text):
-                return int(text)
+                return from_digits(text)
             case "number" if _DECIMAL.fullmatch(text) and math.isfinite(float(text)):
                 return float(text)
             case "region" if isinstance(value, str):
@@ -129,7 +130,7 @@ class Parameter(BaseModel):
                 return value
             case "boolean" if str(value).lower() in _YES_NO:
                 return _YES_NO[str(value).lower()]
-        raise UsageError(f"found {value!r}, expected {_WANTED[self.type]}")
+        raise UsageError(f"found {shown(value)}, expected {_WANTED[self.type]}")
 
     def spell(self, value: Value) -> Value:
         """Return a value as a person would write it: quantities with their unit."""
