@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rramlab.base.errors import DataError, UsageError
+from rramlab.base.numbers import shown
 
 BENCH_FILE = "bench.yaml"
 ROOMS = ("drivers", "protocols", "calibration")
@@ -34,12 +38,28 @@ def places(root: Path) -> list[Located]:
     return [last] if here == last.path else [Located(here, "bench"), last]
 
 
+@contextmanager
+def _findable(name: object) -> Iterator[None]:
+    """Refuse in words a name that is too long for any file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise UsageError(f"found the name {shown(str(name))}, which is too long for a file") from None
+
+
 def find(root: Path, room: str, name: str) -> Located:
     """Find ``name`` (a path, or a name with or without ``.yaml``) in the folder ``room``.
 
     Raises:
         UsageError: no such file; the message lists what exists. DataError: what has the name is not a file.
     """
+    with _findable(name):
+        return _find(root, room, name)
+
+
+def _find(root: Path, room: str, name: str) -> Located:
     direct = Path(name)
     if direct.suffix in {".yaml", ".yml"}:
         for candidate in (direct, root / direct):
@@ -75,6 +95,11 @@ def bench_file(where: Path | None) -> tuple[Located, Path]:
     Raises:
         DataError: ``where`` was given and does not exist.
     """
+    with _findable(where):
+        return _bench_file(where)
+
+
+def _bench_file(where: Path | None) -> tuple[Located, Path]:
     if where is not None and not where.exists():
         raise DataError(f"{where} does not exist; make a bench folder there with: rramlab init {where}")
     if where is not None and where.is_file():

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import InvalidValue, UsageError
+from rramlab.base.numbers import shown
+
+Word = TypeVar("Word", bound=str)
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"  # becomes a folder: dies, trainings, deployments
 KEY = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"  # of a run, given by whoever schedules it
@@ -20,6 +25,29 @@ IN_WORDS = {
     PROTOCOL: "lower-case letters, digits or '-', the first a letter",
     CLASS: "module:Class, such as our_lab.smus:OurUnit",
 }
+
+
+def text(value: object, what: str) -> str:
+    """Return a text as it was given.
+
+    Raises:
+        InvalidValue: it is none.
+    """
+    if not isinstance(value, str):
+        raise InvalidValue(f"{what} is {shown(value)}, expected text")
+    return value
+
+
+def one_of(value: object, what: str, known: Sequence[Word]) -> Word:
+    """Return one of the words that are known.
+
+    Raises:
+        InvalidValue: it is none of them.
+    """
+    for word in known:
+        if isinstance(value, str) and value == word:
+            return word
+    raise InvalidValue(f"the {what} is {shown(value)}, expected one of {', '.join(known)}")
 
 
 # What Windows keeps for devices, with any ending.
@@ -53,6 +81,6 @@ def checked(name: str, what: str, form: str = NAME) -> str:
     Raises:
         UsageError: it is not: it would leave its folder, say, or hold characters that some file system refuses.
     """
-    if not re.fullmatch(form, name):
-        raise UsageError(f"found the {what} {name!r}, expected {IN_WORDS[form]}")
+    if not re.fullmatch(form, text(name, f"the {what}")):
+        raise UsageError(f"found the {what} {shown(name)}, expected {IN_WORDS[form]}")
     return name

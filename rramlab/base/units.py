@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo
 
 from rramlab.base.errors import UsageError
+from rramlab.base.numbers import shown
 
 # Passed to pydantic for files that people write: there a bare number is refused, because 500 could be ns as well
 # as µs. Files that the program writes for itself hold plain SI numbers.
@@ -38,7 +39,7 @@ def parse(text: object, unit: str) -> float:
         UsageError: not a finite number, no unit, or a unit other than ``unit``.
     """
     if not isinstance(text, str):
-        raise UsageError(f"found {text!r}, {_expected(unit)}")
+        raise UsageError(f"found {shown(text)}, {_expected(unit)}")
     return _parse(text, unit)
 
 
@@ -47,19 +48,19 @@ def _parse(text: str, unit: str) -> float:
     from quantiphy import InvalidNumber, Quantity
 
     if "," in text:  # quantiphy takes it for a separator of thousands: 1,5 us would become 15 us
-        raise UsageError(f"found {text!r} with a comma, {_expected(unit)}; decimals follow a point")
+        raise UsageError(f"found {shown(text)} with a comma, {_expected(unit)}; decimals follow a point")
     if unit == "s" and (found := re.fullmatch(rf"\s*({_NUMBER})\s*(min|h|d)\s*", text)):
         return float(found[1]) * _SECONDS[found[2]]
     try:
         quantity = Quantity(text)
     except InvalidNumber:
-        raise UsageError(f"found {text!r}, {_expected(unit)}") from None
+        raise UsageError(f"found {shown(text)}, {_expected(unit)}") from None
     name = _SPELLINGS.get(quantity.units, quantity.units)
     if name != unit:
         seen = f"the unit {quantity.units!r}" if quantity.units else "no unit"
-        raise UsageError(f"found {text!r} with {seen}, {_expected(unit)}")
+        raise UsageError(f"found {shown(text)} with {seen}, {_expected(unit)}")
     if not abs(float(quantity)) < float("inf"):
-        raise UsageError(f"found {text!r}, expected a finite quantity in {unit}")
+        raise UsageError(f"found {shown(text)}, expected a finite quantity in {unit}")
     return float(quantity)
 
 
@@ -96,10 +97,10 @@ def parse_duration(text: str) -> float:
             seconds = parse(text, "s")
         except UsageError:
             raise UsageError(
-                f"found the duration {text!r}, expected one number with s, min, h, d or y, such as '10 h' or '500 ms'"
+                f"found the duration {shown(text)}, expected one number with s, min, h, d or y, such as '10 h' or '500 ms'"
             ) from None
     if not 0 < seconds < math.inf:
-        raise UsageError(f"found the duration {text!r}, expected a finite one above 0 s")
+        raise UsageError(f"found the duration {shown(text)}, expected a finite one above 0 s")
     return seconds
 
 
@@ -126,7 +127,7 @@ def parse_celsius(text: str) -> float:
     """
     found = re.fullmatch(rf"\s*({_NUMBER})\s*(?:°?C)?\s*", text)
     if not found:
-        raise UsageError(f"found the temperature {text!r}, expected degrees Celsius such as '85' or '85 C'")
+        raise UsageError(f"found the temperature {shown(text)}, expected degrees Celsius such as '85' or '85 C'")
     return float(found[1])
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from rramlab.base.errors import DataError, SourceRef, UsageError
 from rramlab.base.names import IN_WORDS
+from rramlab.base.numbers import shown
 from rramlab.base.units import WRITTEN_BY_HAND
 
 if TYPE_CHECKING:
@@ -146,8 +147,7 @@ def _expected(error: Any) -> str:
 
 def _short(value: object) -> str:
     """Return a value as it is written in a file, cut where it is long."""
-    text = "nothing" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}…"
+    return "nothing" if value is None else str(value).lower() if isinstance(value, bool) else shown(value)
 
 
 def load_model(path: Path, model: type[Model]) -> Model:

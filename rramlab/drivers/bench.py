@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rramlab.base.errors import InstrumentError, RramlabError, UsageError
+from rramlab.base.errors import InstrumentError, InvalidValue, RramlabError, UsageError
 from rramlab.base.folders import Located, bench_file
 from rramlab.base.names import NAME, checked
+from rramlab.base.numbers import shown
 from rramlab.base.yamlfile import load_model, load_yaml
 from rramlab.drivers.boardfile import BoardFile, load_board
 from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroController
@@ -147,6 +148,8 @@ def describe_bench(
     Raises:
         UsageError, DataError: naming file and line.
     """
+    if not isinstance(die, str | Sequence | None):
+        raise InvalidValue(f"found the die {shown(die)}, expected its id, or a list of ids")
     wanted = None if die is None else [die] if isinstance(die, str) else list(die)
     for name in wanted or ():
         checked(name, "die id")

@@ -157,6 +157,8 @@ class SessionMacro:
     @_operation
     def weights(self, tile: Tile, repeats: int = 1) -> Floats:
         """Return G⁺ − G⁻ of the tile's pairs in siemens, float32[inputs, outputs]."""
+        if not isinstance(tile, Tile):
+            raise InvalidValue(f"found the tile {shown(tile)}, expected a Tile of a placement")
         bits = np.zeros(self.geometry.shape, np.bool_)
         bits[tile.row_slice, tile.column_slice] = True
         cells = self.read(CellSelection(bits), repeats)[tile.row_slice, tile.column_slice]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from rramlab.base.errors import DataError, InstrumentError, Refused, RramlabError, Stopped, UsageError
-from rramlab.base.names import fresh
+from rramlab.base.errors import DataError, InstrumentError, InvalidValue, Refused, RramlabError, Stopped, UsageError
+from rramlab.base.names import fresh, text
+from rramlab.base.numbers import shown
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -253,9 +255,9 @@ class Session:
     def arm(self, die_id: str) -> None:
         """Allow destructive operations on the die named, for as long as the session lasts."""
         self._turn.check()
-        if die_id not in self.stations:
+        if text(die_id, "the die's id") not in self.stations:
             raise Refused(
-                f"armed for die {die_id!r}, but on the bench is {', '.join(self.stations)}; nothing was energised"
+                f"armed for die {shown(die_id)}, but on the bench is {', '.join(self.stations)}; nothing was energised"
             )
         self.stations[die_id].guard.arm(die_id)
 
@@ -286,9 +288,13 @@ class Session:
     def plan(self, what: Plan | Path | str, parameters: Mapping[str, object] | None = None) -> Plan:
         """Return a plan: as given, or from a protocol by name or path."""
         if isinstance(what, Plan):
-            if parameters:
+            if parameters is not None and parameters != {}:
                 raise UsageError("parameters belong to a protocol; a plan has none")
             return what
+        if not isinstance(what, str | Path):
+            raise InvalidValue(f"found {shown(what)}, expected a Plan, or a protocol by its name or path")
+        if not isinstance(parameters, Mapping | None):
+            raise InvalidValue(f"found the parameters {shown(parameters)}, expected a mapping of names and values")
         return load_protocol(self.description.root, str(what)).plan(self.description.board.geometry, parameters)
 
     def run(
@@ -334,7 +340,7 @@ class Session:
             UsageError: it is done, or its die is not on the bench.
         """
         with self._operation(run=True), self._armed(arm):
-            run = find_run(self.runs, run_id)
+            run = find_run(self.runs, text(run_id, "the run's id"))
             record = run.record
             if record["status"] == "done":
                 raise UsageError(f"run {run.id} is done; there is nothing to resume")
@@ -414,7 +420,7 @@ class Session:
         self._turn.check()
         if die is None and len(self.stations) == 1:
             return next(iter(self.stations.values()))
-        if die is None or die not in self.stations:
+        if die is None or text(die, "the die's id") not in self.stations:
             raise UsageError(f"name one of the dies on the bench: {', '.join(self.stations)}")
         return self.stations[die]
 
@@ -461,6 +467,8 @@ def open_bench(where: Path | str | None = None, die: str | None = None) -> Sessi
 
     Use as ``with rramlab.open_bench(path) as session:``; it is locked and identified on entry, safe on exit.
     """
+    if not isinstance(where, str | os.PathLike | None):
+        raise InvalidValue(f"found the bench {shown(where)}, expected a folder or a bench file")
     return Session(describe_bench(Path(where) if where is not None else None, die))
 
 

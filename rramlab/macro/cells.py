@@ -32,7 +32,10 @@ class CellSelection:
     in_span: Bools
 
     def __init__(self, bits: npt.ArrayLike) -> None:
-        found = np.asarray(bits, np.bool_)
+        try:
+            found = np.asarray(bits, np.bool_)
+        except (TypeError, ValueError) as error:
+            raise InvalidValue(f"found cells that are no array of truth values: {error}") from None
         if found.ndim != 2:
             raise InvalidValue(f"found {found.ndim} dimensions, expected bool[rows, columns]")
         start, stop = _ends(np.logical_or.reduce(found, axis=1))

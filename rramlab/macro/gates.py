@@ -26,8 +26,13 @@ class GatePattern:
     phase: npt.NDArray[np.int16]
 
     def __post_init__(self) -> None:
-        rows = np.array(self.rows, dtype=np.bool_)
-        phase = np.array(self.phase, dtype=np.int16)
+        try:
+            rows = np.array(self.rows, dtype=np.bool_)
+            phase = np.array(self.phase, dtype=np.int16)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidValue(
+                f"found rows or phase that are no arrays of truth values and whole numbers: {error}"
+            ) from None
         if rows.ndim != 2 or phase.ndim != 1 or phase.size % 2:
             raise InvalidValue(f"found rows {rows.shape} and phase {phase.shape}, expected [K, rows] and [columns]")
         if np.any(phase < -1) or np.any(phase >= len(rows)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from rramlab.base.errors import InvalidValue
-from rramlab.base.numbers import real, shown
+from rramlab.base.names import one_of
+from rramlab.base.numbers import real
 from rramlab.macro.cells import CellSelection
 
 PulseKind = Literal["electroform", "set", "reset"]
@@ -19,10 +19,7 @@ def pulse_kind(value: object) -> PulseKind:
     Raises:
         InvalidValue: there is no such kind.
     """
-    for kind in PULSE_KINDS:
-        if isinstance(value, str) and value == kind:
-            return kind
-    raise InvalidValue(f"the kind of pulse is {shown(value)}, expected one of {', '.join(PULSE_KINDS)}")
+    return one_of(value, "kind of pulse", PULSE_KINDS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import Refused, UsageError
+from rramlab.base.names import text
 from rramlab.base.numbers import from_digits, whole
 from rramlab.macro.cells import Bools, CellSelection, CellState
 from rramlab.macro.geometry import Geometry
@@ -85,7 +86,7 @@ class Region:
     text: str
 
     def __post_init__(self) -> None:
-        _parsed(self.text)
+        _parsed(text(self.text, "the region"))
 
     @classmethod
     def of(cls, cells: CellSelection | npt.ArrayLike) -> Region:

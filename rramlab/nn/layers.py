@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rramlab.base.errors import UsageError
+from rramlab.base.numbers import whole
 from rramlab.nn.masked import MaskedLayer, Masking, Now, Taken
 from rramlab.nn.measured import joined, on_chip
 
@@ -64,7 +65,9 @@ class MaskedConv2d(MaskedLayer):
         padding: int | tuple[int, int] = 0,
         **masking: Unpack[Masking],
     ) -> None:
-        self.kernel_size, self.stride, self.padding = _pair(kernel_size), _pair(stride), _pair(padding)
+        self.kernel_size, self.stride = _pair(kernel_size, "the kernel's size"), _pair(stride, "the stride")
+        self.padding = _pair(padding, "the padding", 0)
+        in_channels = whole(in_channels, "the number of input channels", 1, 1 << 24)
         super().__init__(in_channels * self.kernel_size[0] * self.kernel_size[1], out_channels, **masking)
         self.in_channels = in_channels
 
@@ -123,8 +126,12 @@ class MaskedConvTranspose2d(MaskedLayer):
         output_padding: int | tuple[int, int] = 0,
         **masking: Unpack[Masking],
     ) -> None:
-        self.kernel_size, self.stride, self.padding = _pair(kernel_size), _pair(stride), _pair(padding)
-        self.output_padding = _pair(output_padding)
+        self.kernel_size, self.stride = _pair(kernel_size, "the kernel's size"), _pair(stride, "the stride")
+        self.padding, self.output_padding = (
+            _pair(padding, "the padding", 0),
+            _pair(output_padding, "the output padding", 0),
+        )
+        out_channels = whole(out_channels, "the number of output channels", 1, 1 << 24)
         window = self.kernel_size[0] * self.kernel_size[1]
         super().__init__(in_channels, out_channels * window, **masking)
         self.fan_in = in_channels * window / (self.stride[0] * self.stride[1])
@@ -198,8 +205,9 @@ class MaskedRNN(nn.Module):
         return every.transpose(0, 1) if self.batch_first else every, every[-1:]
 
 
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
+def _pair(value: int | tuple[int, int], what: str, least: int = 1) -> tuple[int, int]:
+    first, second = value if isinstance(value, tuple | list) and len(value) == 2 else (value, value)
+    return whole(first, what, least, 1 << 16), whole(second, what, least, 1 << 16)
 
 
 def _of_windows(

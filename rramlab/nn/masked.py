@@ -19,12 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from rramlab.base.errors import InvalidValue, RramlabError, UsageError
+from rramlab.base.names import one_of
 from rramlab.base.numbers import real, shown, whole
 from rramlab.macro.masks import Granularity
 from rramlab.nn.popup import Bools, NoNumbers, Strengths, kept_count, largest_there, pop_up, settled
 from rramlab.nn.quantise import UnsignedQuantiser
 from rramlab.nn.units import Assignment, Edges, Lines, Rows, Units, assigned, regrouped
 
+_MOST = 1 << 24  # lines of a layer
 HysteresisRule = Literal["dead-band", "consecutive"]
 # Codes uint8[batch, inputs] and mask bool[inputs, outputs] -> siemens × code, float32[batch, outputs].
 Multiply = Callable[[npt.NDArray[np.uint8], Bools], npt.NDArray[np.float32]]
@@ -116,18 +118,17 @@ class MaskedLayer(nn.Module):
         rectify: bool = False,
     ) -> None:
         super().__init__()
+        inputs = whole(inputs, "the number of inputs", 1, _MOST)
+        outputs = whole(outputs, "the number of outputs", 1, _MOST)
         kept = real(kept, "the kept fraction", 0.0, 1.0, above=True)
-        for what, value, kinds in (
-            ("granularity", granularity, get_args(Granularity)),
-            ("assignment", assignment, get_args(Assignment)),
-            ("hysteresis rule", hysteresis_rule, get_args(HysteresisRule)),
-        ):
-            if value not in kinds:
-                raise InvalidValue(f"the {what} is {shown(value)}, expected one of {', '.join(kinds)}")
+        one_of(granularity, "granularity", get_args(Granularity))
+        one_of(assignment, "assignment", get_args(Assignment))
+        one_of(hysteresis_rule, "hysteresis rule", get_args(HysteresisRule))
         phases = phases if phases is None else whole(phases, "the number of phases", 0)
         if (granularity == "phase") != (phases is not None) or (phases is not None and phases < 1):
             raise UsageError(
-                f"granularity {granularity!r} with phases {phases}: 'phase' needs a number of at least 1, the others none"
+                f"granularity {granularity!r} with phases {shown(phases)}: 'phase' needs a number of at least 1, the others "
+                "none"
             )
         self.kept = kept
         self.bits = bits

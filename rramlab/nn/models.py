@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import InvalidValue, UsageError
+from rramlab.base.numbers import shown
 from rramlab.nn.masked import MaskedLayer, Multiply
 from rramlab.nn.popup import kept_count, largest, require_numbers
 from rramlab.nn.quantise import UnsignedQuantiser
@@ -60,6 +61,8 @@ def load_weights(
             named twice.
     """
     layers = masked_layers(model)
+    if not isinstance(weights_S, Mapping):
+        raise InvalidValue(f"found the weights {shown(weights_S)}, expected a mapping of layers and arrays")
     if layers.keys() != weights_S.keys():
         raise UsageError(f"found weights for layers {sorted(weights_S)}, expected {sorted(layers)}")
     for name, layer in layers.items():

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from rramlab.base.errors import DataError
 from rramlab.base.files import read_object, write_atomic, write_json
+from rramlab.base.numbers import shown
 from rramlab.base.times import now
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
@@ -401,7 +402,9 @@ def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
     found = [run for run in known if run.id == name] or [run for run in known if run.id.startswith(name)]
     if len(found) != 1:
         what = "several runs begin with" if found else "there is no run"
-        raise DataError(f"{what} {name!r} in {runs}{os.linesep}known: {', '.join(run.id for run in known) or 'none'}")
+        raise DataError(
+            f"{what} {shown(name)} in {runs}{os.linesep}known: {', '.join(run.id for run in known) or 'none'}"
+        )
     return found[0]
 
 

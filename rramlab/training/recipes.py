@@ -13,8 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 from torch import nn
 
-from rramlab.base.errors import UsageError
+from rramlab.base.errors import InvalidValue, UsageError
 from rramlab.base.names import NAME
+from rramlab.base.numbers import shown
 from rramlab.base.yamlfile import explain, load_model
 from rramlab.macro.masks import Granularity
 from rramlab.nn import Assignment, HysteresisRule, load_weights, masked_layers
@@ -292,12 +293,14 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             line, column).
         DataError: the file cannot be read.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise InvalidValue(f"found the recipe {shown(name_or_path)}, expected its name or path")
     if Path(name_or_path).suffix in {".yaml", ".yml"}:
         return beside(load_model(Path(name_or_path), Recipe), Path(name_or_path).parent)
     known = builtin_recipes()
     if str(name_or_path) not in known:
         raise UsageError(
-            f"there is no recipe {str(name_or_path)!r}; built in: {', '.join(known)}; "
+            f"there is no recipe {shown(str(name_or_path))}; built in: {', '.join(known)}; "
             "a recipe of your own is named by its path, ending in .yaml"
         )
     with resources.as_file(resources.files("rramlab.training") / "recipes" / f"{name_or_path}.yaml") as path:

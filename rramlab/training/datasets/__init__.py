@@ -7,6 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rramlab.base.errors import DataError, UsageError
+from rramlab.base.names import text
+from rramlab.base.numbers import shown
 from rramlab.training.datasets import digits, drive, fashion, speech
 from rramlab.training.datasets.arrays import Data, Dataset, Scores, load_npz
 from rramlab.training.datasets.places import Source, candidates
@@ -43,13 +45,13 @@ def load_dataset(name: str, folder: Path | None = None, root: Path | None = None
         UsageError: no such data set.
         DataError: files are missing or damaged; the message names the file and says how to get it.
     """
-    if name.endswith(".npz"):
+    if text(name, "the data set").endswith(".npz"):
         return load_npz(Path(name))
     if name == digits.NAME:
         return digits.load()
     if name not in SOURCES:
         known = ", ".join((digits.NAME, *SOURCES))
-        raise UsageError(f"there is no data set {name!r}; known: {known}, or the path of an .npz")
+        raise UsageError(f"there is no data set {shown(name)}; known: {known}, or the path of an .npz")
     source = SOURCES[name]
     return source.load(source.locate(candidates(source.folders, folder, root)))
 
