@@ -14,8 +14,6 @@ from rramlab.cli.preview import announce, refuse_other_die
 from rramlab.cli.run import progress
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from rramlab.calibration.procedures import Calibrated, Procedure
     from rramlab.drivers.bench import BenchDescription
     from rramlab.records.files import Kept
@@ -230,7 +228,7 @@ def _document(kept: Kept) -> dict[str, Any]:
     return {"id": kept.id, "path": str(kept.path), **kept.record.model_dump(mode="json", exclude_none=True)}
 
 
-def _validity(section: Section) -> str | Text:
+def _validity(section: Section) -> str:
     from datetime import UTC, datetime
 
     from rramlab.base.units import show_duration

@@ -132,8 +132,8 @@ def _warn_of_second(out: Output, description: BenchDescription, experiment: Expe
     import numpy as np
 
     from rramlab.cli.dies import life_in
-    from rramlab.engine.session import LEDGER
     from rramlab.macro.cells import is_conducting
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger import view_ledger
 
     runs = {name.strip() for name in again.split(",")}
@@ -158,7 +158,7 @@ def _ways(description: BenchDescription, experiment: Experiment, attempts: Seque
 
     from rramlab.cli.dies import life_in
     from rramlab.deploy import ways
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger import view_ledger
 
     model = experiment.trained()
@@ -177,7 +177,7 @@ def _ways(description: BenchDescription, experiment: Experiment, attempts: Seque
 
 def _given(description: BenchDescription, attempt: Attempt) -> int:
     """Return how many pulses an attempt has given so far."""
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger import view_ledger
 
     with view_ledger(description.data / "dies" / attempt.die / LEDGER) as ledger:

@@ -244,7 +244,7 @@ def _ledger_of(description: BenchDescription, die: str) -> Path:
         DataError: it has none here.
     """
     from rramlab.base.names import checked
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
 
     path = description.data / "dies" / checked(die, "die id") / LEDGER
     if not path.exists():
@@ -282,8 +282,7 @@ def life_in(description: BenchDescription, die: str) -> tuple[Life, dict[str, An
     import json
 
     from rramlab.base.names import checked
-    from rramlab.engine.guard import CONTACT_KEY
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import CONTACT_KEY, LEDGER
     from rramlab.runs.ledger import view_ledger
     from rramlab.runs.life import life_of
 
@@ -328,7 +327,7 @@ def _facts(description: BenchDescription, life: Life, contact: dict[str, Any]) -
 
 def _entry(description: BenchDescription, die: str, on_bench: bool) -> dict[str, Any]:
     """Return one line of the list; a die that cannot be read does not hide the others."""
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
 
     about: dict[str, Any] = {"die": die, "on_bench": on_bench, "enrolled": False, "problem": ""}
     try:

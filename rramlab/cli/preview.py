@@ -115,9 +115,9 @@ def _refuse_worn(
     Raises:
         Refused: as the run would be.
     """
-    from rramlab.engine.session import LEDGER
     from rramlab.engine.wear import Past, check_wear
     from rramlab.plan.limits import intersect
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger import view_ledger
 
     budget = intersect(description.limits, plan.limits).pulses_per_cell

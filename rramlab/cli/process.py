@@ -18,10 +18,12 @@ _STOPPED = "stopped by the user"
 
 def run() -> NoReturn:
     """Answer the command line of this process, and end it."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # to look for some among all packages takes 15 ms
+    _raise.process = os.getpid()
     for number in _ENDING:
         if (
             signal.getsignal(number) is not signal.SIG_IGN
-        ):  # whoever started it with nohup or in the background wants that
+        ):  # whoever started it in the background, or with nohup, wants that
             signal.signal(number, _too_early)
     code = answer(sys.argv[1:])
     for number in _ENDING:
@@ -89,8 +91,13 @@ class _Raise:
     """Raise what a signal means, and remember that it did."""
 
     wished = False
+    process = 0
 
-    def __call__(self, number: int, frame: object) -> NoReturn:
+    def __call__(self, number: int, frame: object) -> None:
+        if os.getpid() != self.process:  # a worker that was forked ends as any process does
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+            return
         self.wished = True
         if number == signal.SIGINT:
             raise KeyboardInterrupt

@@ -107,7 +107,7 @@ def _judge(run: Run, repetition: Repetition, die_folder: Path) -> Verdict:
 
 def _compare_pulses(run: Run, repetition: Repetition, die_folder: Path, whole: bool) -> tuple[bool | None, list[str]]:
     """Compare what each operation pulsed, by the two ledgers. ``whole``: the run went as far as its repeat."""
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
     from rramlab.runs.comparing import pulses_by_position
     from rramlab.runs.ledger import view_ledger
 
@@ -127,7 +127,7 @@ def _compare_cells(run: Run, repetition: Repetition, die_folder: Path) -> tuple[
     """Compare the cells as they were programmed, in the simulator's own files, if nothing has pulsed them since."""
     import numpy as np
 
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger import view_ledger
     from rramlab.sim.backend import STATE_FILE
     from rramlab.sim.state import read_state

@@ -34,9 +34,9 @@ def report(
     """Write a run's report: one HTML file that needs no network. Energises nothing."""
     from rramlab.drivers.bench import describe_bench
     from rramlab.drivers.lock import BenchLock
-    from rramlab.engine.session import LEDGER
     from rramlab.report.findings import gather
     from rramlab.report.page import write_report
+    from rramlab.runs import LEDGER
     from rramlab.runs.store import find_run
 
     out = Output(as_json)

@@ -10,14 +10,12 @@ import typer
 
 from rramlab.base.errors import DataError, OutOfLimits, RramlabError
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, Key, RunName, Trace
-from rramlab.cli.output import Output, command, console, fail, going_on, note_bench, styled, whisper
+from rramlab.cli.output import Output, Styled, command, console, fail, going_on, note_bench, styled, whisper
 from rramlab.cli.preview import announce, for_fraction, preview, refuse_other_die
 from rramlab.cli.streams import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from rich.text import Text
 
     from rramlab.drivers.bench import BenchDescription
     from rramlab.engine.results import Listener, Progress, RunResult
@@ -367,9 +365,9 @@ def say_checks(out: Output, checks: list[dict[str, Any]], loops: list[dict[str, 
             out.say(f"note: {say_check(check)}: {said}.")
 
 
-def _passed_or_failed(check: dict[str, Any]) -> Text:
+def _passed_or_failed(check: dict[str, Any]) -> Styled:
     return styled("passed", "green") if check["passed"] else styled(f"failed: {check['reason']}", "red")
 
 
-def _reached_or_not(loop: dict[str, Any]) -> Text:
+def _reached_or_not(loop: dict[str, Any]) -> Styled:
     return styled("reached" if loop["passed"] else f"not reached: {loop['reason']}", "none")

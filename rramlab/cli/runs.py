@@ -265,7 +265,7 @@ def _summary(run: Run, held: bool) -> dict[str, Any]:
 
 def _pulses(run: Run) -> int | None:
     """Count a run's pulses by its die's ledger; None where that cannot be read."""
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger import view_ledger
 
     try:

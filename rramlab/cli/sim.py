@@ -90,7 +90,7 @@ def fork(bench: BenchPath = None, as_json: Json = False) -> None:
     A simulated die is copied with its folder, which no real one is: from now on each goes its own way.
     """
     from rramlab.drivers.lock import BenchLock
-    from rramlab.engine.session import LEDGER
+    from rramlab.runs import LEDGER
     from rramlab.runs.ledger.copies import make_its_own
 
     out = Output(as_json)

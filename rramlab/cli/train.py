@@ -366,7 +366,9 @@ def _experiment(
         out.say("Read the weights of die ", styled(experiment.die), f" for {folder.name}.")
     else:
         out.say(
-            "Die ", styled(experiment.die), f" is still what {reads_of.name} read of it: {folder.name} is trained on that."
+            "Die ",
+            styled(experiment.die),
+            f" is still what {reads_of.name} read of it: {folder.name} is trained on that.",
         )
     if experiment.read_noise is not None:
         out.say(f"Read noise, measured: {experiment.read_noise:.2%} of the conductance.")

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,19 +22,20 @@ from rramlab.drivers.controller import PROTOCOL_VERSION, Identity, MacroControll
 from rramlab.drivers.driverfile import load_smu, make_smu
 from rramlab.drivers.links import Link, LinkLost
 from rramlab.drivers.lock import HostLock, Ownership
-from rramlab.drivers.smu.conversation import Unanswered
-from rramlab.drivers.smu.instrument import Smu
-from rramlab.drivers.smu.readings import SmuIdentity
 from rramlab.drivers.smu.smufile import SmuFile
-from rramlab.drivers.trace import Trace
 from rramlab.macro.board import BoardTable
 from rramlab.plan.limits import Limits, intersect, of_board
+
+if TYPE_CHECKING:  # commands that open nothing need none of these
+    from rramlab.drivers.smu.instrument import Smu
+    from rramlab.drivers.smu.readings import SmuIdentity
+    from rramlab.drivers.trace import Trace
 
 BACKENDS = "rramlab.backends"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class ControllerEntry(_Strict):
@@ -101,7 +101,7 @@ class Backend:
 
 # What an entry point in the group rramlab.backends is. ``trace``: what logs every byte of a link, or none. It must not
 # energise anything.
-OpenBackend = Callable[[BenchFile, BoardTable, Path, Trace | None], Backend]
+OpenBackend = Callable[[BenchFile, BoardTable, Path, "Trace | None"], Backend]
 
 
 @dataclass(frozen=True)
@@ -241,6 +241,8 @@ class Bench:
         self._lock.acquire()
         try:
             if self.description.trace is not None:
+                from rramlab.drivers.trace import Trace
+
                 self._trace = Trace(self.description.trace)
             file, board = self.description.file, self.description.board
             self._backend = _backend(self.description)(file, board, self.description.data, self._trace)
@@ -312,6 +314,8 @@ class Bench:
 
     def _open_smu(self, entry: SmuEntry, backend: Backend) -> None:
         """Identify a source-measure unit, compare its serial number, make sure that its output is off."""
+        from rramlab.drivers.smu.conversation import Unanswered
+
         file = self.description.smu_files[entry.name]
         link = backend.open_smu(entry, file.model, file.terminators.reply.encode())
         try:
@@ -438,6 +442,8 @@ class Bench:
 
 
 def _backend(description: BenchDescription) -> OpenBackend:
+    from importlib.metadata import entry_points
+
     name, path = description.file.backend, description.located.path
     known = {entry.name: entry for entry in entry_points(group=BACKENDS)}
     if name not in known:

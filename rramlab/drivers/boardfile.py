@@ -21,7 +21,7 @@ Capability = Literal["sl_select", "per_row_wl", "reference_resistors", "smu_rout
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 Positive = Annotated[int, Field(ge=1)]

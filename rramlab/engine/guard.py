@@ -28,10 +28,10 @@ from rramlab.plan.operations import Operation, PulseOp, Route, Sweep, capability
 from rramlab.plan.plan import Plan, leaves
 from rramlab.plan.steps import ContactStep
 from rramlab.plan.worst import Bounds, StepAtWorst, bounds, worst_case
+from rramlab.runs import CONTACT_KEY
 from rramlab.runs.ledger import Ledger
 from rramlab.runs.store import Run
 
-CONTACT_KEY = "contact_passed_at"
 CONTACT_VALID = timedelta(hours=1)
 # An electroform step over more rows than this must begin with a pilot block.
 ROWS_WITHOUT_PILOT = 4

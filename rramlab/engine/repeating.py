@@ -12,10 +12,10 @@ from rramlab.base.errors import DataError, RramlabError, Stopped, UsageError
 from rramlab.base.files import write_atomic
 from rramlab.base.folders import BENCH_FILE
 from rramlab.drivers.bench import BenchDescription, describe_bench
-from rramlab.engine.guard import CONTACT_KEY
 from rramlab.engine.results import Listener
-from rramlab.engine.session import LEDGER, Session
+from rramlab.engine.session import Session
 from rramlab.macro.cells import CellSelection
+from rramlab.runs import CONTACT_KEY, LEDGER
 from rramlab.runs.ledger import Ledger, Moment, view_ledger
 from rramlab.runs.snapshot import DRIVERS, MOMENT, SEEN, load_snapshot
 from rramlab.runs.store import Run, list_runs

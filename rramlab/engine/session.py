@@ -32,6 +32,7 @@ from rramlab.plan.worst import Bounds
 from rramlab.protocols.files import load_protocol
 from rramlab.records.applied import InForce, Policy, faults_of, in_force, lines_of, refuse_faults
 from rramlab.records.files import history
+from rramlab.runs import LEDGER
 from rramlab.runs.fitting import refuse_unkeepable
 from rramlab.runs.keys import begun
 from rramlab.runs.lastread import LAST_READ
@@ -40,7 +41,6 @@ from rramlab.runs.ledger.witnesses import beside
 from rramlab.runs.provenance import collect
 from rramlab.runs.store import Run, find_run, list_runs, remove_leftovers
 
-LEDGER = "ledger.db"
 PATIENCE_s = 10.0  # for what another thread does when the session is closed
 V = TypeVar("V")
 

@@ -28,7 +28,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import blas, lapack
 
 from rramlab.base.errors import InvalidValue
 
@@ -181,6 +180,8 @@ class _Ladders:
         # For j < l, (T⁻¹)ⱼₗ = (T⁻¹)ⱼⱼ · voltage[l] / voltage[j]: a product of a number of j and a number of l.
         left = self.spread[:, rows] * share
         if self.log_voltage is None:
+            from scipy.linalg import blas
+
             left /= self.voltage[:, rows]
             product = blas.dgemm(1.0, left, self.current[:, rows], trans_b=1, beta=1.0, c=coupling, overwrite_c=1)
             return np.asarray(product)
@@ -205,6 +206,8 @@ def _eliminate(conductance_S: Floats, lines: LineResistances, solver: Solver) ->
     of them divides its admittance and its current by distance, as a current does that enters a wire between its ends.
     Exact is a node a row.
     """
+    from scipy.linalg import blas, lapack  # 0.2 s, which whoever only names resistances does without
+
     columns, rows = conductance_S.shape
     ladders = _Ladders.solve(conductance_S, lines)
     gaps = math.ceil((rows - 1) / _spacing(conductance_S, lines.segment_Ohm, solver))
@@ -242,6 +245,8 @@ def _eliminate(conductance_S: Floats, lines: LineResistances, solver: Solver) ->
 
 def _passing(coupling: Floats, total: Floats, wire_Ohm: float) -> Floats:
     """Return K = (I + r W)⁻¹ on and above its diagonal; overwrites ``coupling``."""
+    from scipy.linalg import lapack
+
     system = np.multiply(coupling, -wire_Ohm, out=coupling)
     system[np.diag_indices(len(total))] = 1.0 + wire_Ohm * total
     factor, failed = lapack.dpotrf(system, lower=0, clean=0, overwrite_a=1)

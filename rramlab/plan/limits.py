@@ -25,7 +25,8 @@ from rramlab.plan.operations import (
     capability_of,
     describe,
 )
-from rramlab.plan.steps import MOST_REPEATS, SweepKind
+from rramlab.plan.probesteps import SweepKind
+from rramlab.plan.stepmodel import MOST_REPEATS
 
 # Worst-case conductance of one conducting cell in a read or multiply: the highest formed cell seen is 18.8 µS, and
 # isolated outliers lie up to 20 µS above (design, section 7).
@@ -55,7 +56,7 @@ class Limits(BaseModel):
     The last four bound *differences* of line voltages, which is what silicon feels.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     electroform_voltage: Volts | None = Field(default=None, ge=0)
     set_voltage: Volts | None = Field(default=None, ge=0)
     reset_voltage: Volts | None = Field(default=None, ge=0)

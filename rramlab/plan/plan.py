@@ -60,7 +60,7 @@ BYSTANDER_ROWS = 4
 class Plan(BaseModel):
     """Steps to execute on one die; survives JSON unchanged."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: str
     steps: tuple[Step, ...]
     block_rows: int = Field(default=64, ge=1)

@@ -32,7 +32,7 @@ _ARRAY = "array("
 class AmplitudeLadder(BaseModel):
     """Pulses of one width whose amplitude rises from ``start`` to ``to``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     start: Volts = Field(gt=0)
     to: Volts = Field(gt=0)
     step: Volts = Field(gt=0)
@@ -56,7 +56,7 @@ class AmplitudeLadder(BaseModel):
 class WidthLadder(BaseModel):
     """Pulses of one amplitude whose width grows from ``start`` to ``to`` by a factor."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     start: Seconds = Field(gt=0)
     to: Seconds = Field(gt=0, le=3600)
     factor: float = Field(gt=1)

@@ -41,7 +41,7 @@ MOST_REPEATS = 4096  # reads a cell in one operation: bounds its size
 class StepModel(BaseModel):
     """What all steps share; ``source`` is where the step was written."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     source: SourceRef = Field(default=SourceRef(), repr=False)
 
     @property

@@ -197,7 +197,7 @@ class WaitStep(StepModel):
 class Until(BaseModel):
     """Ends a loop: what the last read of ``cells`` must show."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     cells: RegionText = "all"
     window: Window
 
@@ -214,7 +214,7 @@ class RepeatStep(StepModel):
 class Round(BaseModel):
     """The steps of a ``for_each`` for one of its values, which stands in SI units."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     value: float | int | str
     unit: str = ""
     steps: tuple[Step, ...] = Field(min_length=1)
@@ -243,9 +243,6 @@ Leaf = (
 )
 Loop = RepeatStep | ForEachStep
 Step = Annotated[Leaf | Loop, Field(discriminator="kind")]
-RepeatStep.model_rebuild()
-Round.model_rebuild()
-ForEachStep.model_rebuild()
 
 
 def depth(steps: tuple[Step, ...]) -> int:

@@ -13,7 +13,7 @@ from rramlab.plan.stepmodel import Fraction
 class Window(BaseModel):
     """What a read is expected to show. Formed fraction = conducting cells over cells in the region."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     formed_fraction: tuple[Fraction, Fraction] | None = None
     median: tuple[Siemens, Siemens] | None = None  # of the conducting cells
     hint: str = ""  # said when a read is not as expected: what may be the cause, and what to do

@@ -35,7 +35,7 @@ from rramlab.plan.steps import Leaf, ProgramStep, PulseStep, ReadStep
 class Bounds(BaseModel):
     """The worst case of a plan, whatever the data."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     operations: int
     max_voltage_V: float
     pulses: int

@@ -30,7 +30,7 @@ _BEFORE_AGAIN = {"11e6a8c8e72b190a461cef94a1afdf57328bdbbe87a1dec01094e26ce075ac
 class ProtocolFile(BaseModel):
     """A file in ``protocols/``; its steps are checked one by one, each at its own place in the file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     name: str = Field(pattern=PROTOCOL, description="lower case, digits and hyphens; as the file is called")
     description: str = Field(min_length=1, description="what it does, in one line, and whether that can be undone")
     parameters: dict[str, Parameter] = Field(default_factory=dict, description="what --set may change, by name")

@@ -38,7 +38,7 @@ _WANTED = {
 class Parameter(BaseModel):
     """One parameter of a protocol; without a default it must be given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     type: Literal["quantity", "number", "integer", "region", "word", "boolean"] = Field(
         description="quantity (with a unit), number, integer, region, word or boolean"
     )

@@ -10,9 +10,10 @@ from pathlib import Path
 from rramlab.base.files import write_atomic, write_json
 from rramlab.calibration.procedures import analyse, chosen, measure
 from rramlab.drivers.bench import BenchDescription, describe_bench
-from rramlab.engine.session import LEDGER, Session
+from rramlab.engine.session import Session
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import WaitStep
+from rramlab.runs import LEDGER
 from rramlab.runs.ledger.copies import make_its_own
 from rramlab.runs.store import find_run
 from rramlab.training.recipes import Recipe

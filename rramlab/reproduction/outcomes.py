@@ -30,7 +30,7 @@ class Outcome(BaseModel):
         seconds: of this computer.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     row: Row
     number: int

@@ -29,7 +29,7 @@ Options = TypeVar("Options", bound="_Options")
 
 
 class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     seed: int | None = Field(default=None, ge=0, lt=2**64)  # default: from the die's id or the board's serial number
     preset: str = "published"
     model: dict[str, Any] = Field(default_factory=dict)  # single figures that differ from the preset's

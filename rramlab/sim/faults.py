@@ -24,7 +24,7 @@ class LineFaults(BaseModel):
     pulse, chosen or not. ``saturated_adcs``: converters that only give their highest code.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     open_rows: tuple[int, ...] = ()
     open_columns: tuple[int, ...] = ()
     shorts: tuple[tuple[int, int], ...] = ()

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from rramlab.macro.cells import Bools, is_conducting
 from rramlab.macro.pulses import Pulse, PulseKind
@@ -140,7 +139,7 @@ class Pulsing:
         if law.law_S is not None:
             drawn = np.interp(chance, np.linspace(0, 1, len(law.law_S)), law.law_S)
         else:
-            drawn = np.exp(ndtri(chance) * (law.ln_sigma * np.sqrt(1 - law.column_share))) * law.median_S
+            drawn = np.exp(randomness.ndtri(chance) * (law.ln_sigma * np.sqrt(1 - law.column_share))) * law.median_S
         factor = (self.born.column_factor * law.gate_factor(gate_V)).astype(np.float32)
         everywhere = np.broadcast_to(factor, (self.size // self.columns, self.columns)).reshape(-1)
         drawn *= everywhere if cells.size == self.size else everywhere[cells]
@@ -156,7 +155,7 @@ class Pulsing:
         forming = self.model.forming
         # No cell forms wholly and partly by the same pulse: the same words serve both.
         chance, _, self.luck[cells] = self._draw(randomness.LOW_STATE, count, cells)
-        self.conductance_S[cells] = forming.partial_S * np.exp(forming.partial_ln_sigma * ndtri(chance))
+        self.conductance_S[cells] = forming.partial_S * np.exp(forming.partial_ln_sigma * randomness.ndtri(chance))
         self.phase[cells] = PARTIAL
         self.changed[cells] = True
 
@@ -215,7 +214,7 @@ class Pulsing:
             return
         depth = np.minimum(over / switching.reset_span_V, 1.0) ** 2
         chance, coarse, luck = self._draw(randomness.HIGH_STATE, count, cells)
-        bottom = np.log(switching.hrs_median_S) + switching.hrs_ln_sigma * ndtri(chance)
+        bottom = np.log(switching.hrs_median_S) + switching.hrs_ln_sigma * randomness.ndtri(chance)
         before = np.log(self._now_S(cells))
         top = np.log(self._ceiling_S(cells, self.model.conductance.reference_gate_V))
         done = np.clip((top - before) / np.maximum(top - bottom, 1e-9), 0, 1)  # how deep it lies already
@@ -258,7 +257,7 @@ class Pulsing:
         if not cells.size:
             return
         chance, _, self.luck[cells] = self._draw(randomness.GROWTH, count, cells)
-        rise = switching.growth * room + np.minimum(room, switching.pulse_ln_sigma) * ndtri(chance)
+        rise = switching.growth * room + np.minimum(room, switching.pulse_ln_sigma) * randomness.ndtri(chance)
         self.conductance_S[cells] = before * np.exp(np.maximum(rise, 0))
         self.changed[cells] = True
 

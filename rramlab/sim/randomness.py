@@ -9,7 +9,6 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 # What a stream of random words is for; part of its key.
 BREAKDOWN, PRISTINE, COLUMN, BORN, OVERSTRESS, LIFE = 1, 2, 3, 4, 5, 6
@@ -22,6 +21,13 @@ CEILING = 50
 HALF = 100  # added where a cell is half-selected
 
 Floats = npt.NDArray[np.float64]
+
+
+def ndtri(chance: npt.ArrayLike) -> Floats:
+    """Return the normal deviates that are reached with ``chance``: float64, of its shape."""
+    from scipy.special import ndtri as inverse  # 0.1 s, which a die that is only looked at, or made safe, does without
+
+    return np.asarray(inverse(chance))
 
 
 def words(seed: int, purpose: int, draw: int, start: int, count: int) -> npt.NDArray[np.uint64]:
@@ -43,7 +49,7 @@ def normals(seed: int, purpose: int, draw: int, start: int, count: int) -> Float
 
 def normals_of(raw: npt.NDArray[np.uint64]) -> Floats:
     """Return of each word the standard normal that :func:`normals` makes of it."""
-    return np.asarray(ndtri(_fine(raw)))
+    return ndtri(_fine(raw))
 
 
 def _fine(raw: npt.NDArray[np.uint64]) -> Floats:

@@ -72,7 +72,7 @@ class Recipe(BaseModel):
         seed: of scores, order of the data and noise.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
     name: str = Field(pattern=NAME)
     description: str

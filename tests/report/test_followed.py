@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from workbench import SmallBench, ledger_of, plain_plan, pulse_step
 
-from rramlab.engine.session import LEDGER
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.regions import Region
 from rramlab.plan.steps import ReadStep, RepeatStep, Until, WaitStep, Window
@@ -15,6 +14,7 @@ from rramlab.report.findings import gather
 from rramlab.report.page import page
 from rramlab.report.rounds import axes_of
 from rramlab.report.runfigures import pictures, share_of
+from rramlab.runs import LEDGER
 from rramlab.runs.export import export
 from rramlab.runs.store import Run
 

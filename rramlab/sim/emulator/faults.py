@@ -20,7 +20,7 @@ class WireFaults(BaseModel):
     ``reboot``: comes back remembering operation ids; ``amnesia``: without. ``disconnect``: of TCP; a terminal stays.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
     drop: Share = 0.0
     damage: Share = 0.0
     duplicate: Share = 0.0

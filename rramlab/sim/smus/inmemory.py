@@ -19,7 +19,7 @@ ADDRESS = "simulated"
 class SmuOptions(BaseModel):
     """``options`` of a simulated unit in bench.yaml; ``model``: of which make, default: the one its driver is for."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
     model: str | None = None
     seed: int = Field(default=0, ge=0)
     faults: SmuFaults = SmuFaults()
