@@ -147,8 +147,9 @@ def _warn_of_second(out: Output, description: BenchDescription, experiment: Expe
         last_S = life_in(description, die)[0].state.conductance_S
         open_ = spent & ~(np.isfinite(last_S) & ~is_conducting(last_S))
         out.say(
-            f"[bold]Again:[/] {np.count_nonzero(spent):,} cells of die {die} had their reset in {', '.join(sorted(runs))}; "
-            f"those of them that still conduct, at most {np.count_nonzero(open_):,}, get another, which wears them."
+            styled("Again:"),
+            f" {np.count_nonzero(spent):,} cells of die {die} had their reset in {', '.join(sorted(runs))}; "
+            f"those of them that still conduct, at most {np.count_nonzero(open_):,}, get another, which wears them.",
         )
 
 
