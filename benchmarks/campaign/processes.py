@@ -18,18 +18,22 @@ from rramlab.sim.emulator.serving import serve_bench, write_host
 
 # Forked from one process that has everything imported: a start takes hundredths of a second instead of most of one.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "rramlab.engine.session",
-        "rramlab.runs.hdf5",
-        "rramlab.drivers.wire.backend",
-        "rramlab.sim.emulator.serving",
-        "rramlab.sim.smus.instruments",
-        "ruamel.yaml",
-        "serial",
-        "h5py",
-    ]
+_PRELOADED = (
+    "rramlab.engine.session",
+    "rramlab.runs.hdf5",
+    "rramlab.drivers.wire.backend",
+    "rramlab.sim.emulator.serving",
+    "rramlab.sim.smus.instruments",
+    "ruamel.yaml",
+    "serial",
+    "h5py",
 )
+_CONTEXT.set_forkserver_preload(list(_PRELOADED))
+
+
+def preload(*more: str) -> None:
+    """Have more modules imported where processes are forked; before the first of them."""
+    _CONTEXT.set_forkserver_preload([*_PRELOADED, *more])
 
 
 class Child:

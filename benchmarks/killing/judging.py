@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 from rramlab.base.arrays import load_arrays
 from rramlab.drivers.bench import describe_bench
 from rramlab.macro.regions import Region
-from rramlab.runs.ledger import Ledger
+from rramlab.runs.ledgerview import view_ledger
 from rramlab.runs.store import list_runs
 
 PROMISES = {
@@ -65,8 +66,11 @@ class Left:
         }
 
 
-def look(bench: Path, die: str, copy: Path) -> Left:
-    """Look at everything in the data folder of ``bench`` through a copy of it, which is gathered into run.h5 too."""
+def look(bench: Path, die: str, copy: Path, known: Collection[str] = ()) -> Left:
+    """Look at everything in the data folder of ``bench`` through a copy of it, which is gathered into run.h5 too.
+
+    ``known``: runs from before, which are left out. The ledger is viewed where it is.
+    """
     description = describe_bench(bench)
     geometry = description.board.geometry
     nothing = np.zeros(geometry.shape, np.bool_)
@@ -75,24 +79,21 @@ def look(bench: Path, die: str, copy: Path) -> Left:
         shutil.rmtree(copy)
     if not description.data.exists():
         return left
-    shutil.copytree(description.data, copy, ignore=shutil.ignore_patterns("bench.lock"))
+    shutil.copytree(description.data, copy, ignore=shutil.ignore_patterns("bench.lock", *known))
     left.unfinished = len(list(copy.rglob("*.tmp")))
     state = copy / "dies" / die / "die.npz"
     if state.exists():
         arrays = load_arrays(state)
         left.pulses, left.conductance_S = arrays["pulses"], arrays["conductance_S"]
-    path = copy / "dies" / die / "ledger.db"
+    path = description.data / "dies" / die / "ledger.db"
     if path.exists():
-        ledger = Ledger(path, die, geometry)  # it looks for damage first
-        try:
-            for entry in ledger.history():
+        with view_ledger(path) as ledger:
+            for entry in ledger.entries():
                 left.done |= entry.done.bits
             left.unknown = ledger.unknown().bits.copy()
             for entry in ledger.dangling():
                 left.dangling |= entry.cells.bits
                 left.undecided += 1
-        finally:
-            ledger.close()
     runs = list_runs(copy / "runs")
     left.runs = len(runs)
     for run in runs:
@@ -114,7 +115,7 @@ def _read(run, left):
         for block, array in blocks:
             if block.attributes["form"] != "cells":
                 continue
-            group = file[f"step-{block.position.split('.')[0]}-{block.dataset}"]
+            group = file[f"step-{block.step}-{block.dataset}"]
             if not any(_holds(layer, block, array) for layer in _layers(group)):
                 left.damage.append(f"run.h5 of {run.id} lacks block {block.position} of {block.dataset}")
 
