@@ -21,6 +21,8 @@ from stopping.hosts import Kernel, notebook_lacks
 from stopping.judging import PROMISES, Stand, judge
 from stopping.works import WORKS
 
+pytestmark = pytest.mark.xdist_group("stops")  # they share prepared benches
+
 STOPS = Path(__file__).resolve().parents[2] / "benchmarks" / "stops.py"
 
 

@@ -14,6 +14,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from ledger import LIMIT_RATIO, LIMIT_S, fill
 
+pytestmark = pytest.mark.xdist_group("opening")  # they share ledgers
+
 GEOMETRY = Geometry(32, 16)
 FEW, MANY = 100, 2000
 
