@@ -15,7 +15,11 @@ import numpy as np
 
 from rramlab.base.errors import RramlabError
 from rramlab.base.host import STATE
+from rramlab.drivers.bench import describe_bench
+from rramlab.drivers.controller import History
+from rramlab.runs.ledgerview import view_ledger
 from rramlab.runs.store import list_runs
+from rramlab.sim.backend import open_simulated
 from stopping.hosts import Command, InKernel, InProcess, Kernel
 from stopping.judging import Stand, judge, stand
 from stopping.works import SMALL, WORKS, Work
@@ -25,7 +29,7 @@ PARTS = {
     "interrupts": "a command, or a session in a script, interrupted or terminated",
     "notebook": "a session in a notebook's kernel, interrupted",
 }
-MOST_ATTEMPTS = 8
+MOST_ATTEMPTS = 16
 _AGAIN = 0.25  # share of the cases that are stopped once more, while they go on
 _AIMED = 0.5  # share of the stops that wait for a file to change; the others come at any time
 _JUST_AFTER_S = 0.003  # and come within so long
@@ -74,6 +78,20 @@ class Slot:
             return stand(self.bench, work.die, self.root / "copy", known, work.ramp)
         except (RramlabError, OSError, KeyError, ValueError) as error:
             raise Unreadable(f"{type(error).__name__}: {error}") from error
+
+    def stranded(self, work: Work) -> int:
+        """Return how many operations are left intended that the board never received, by its own memory, in a copy."""
+        description = describe_bench(self.bench)
+        die = Path("dies") / work.die
+        with view_ledger(description.data / die / "ledger.db") as ledger:
+            dangling = [entry.op_id for entry in ledger.dangling()]
+        if not dangling:
+            return 0
+        copy = self.root / "board"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(description.data / die, copy / die)
+        controller = open_simulated(description.file, description.board, copy).controllers[work.die]
+        return sum(controller.history(each) is History.NEVER for each in dangling)
 
     def calm(self, work: Work) -> Calm:
         if work.name not in self._calm:
@@ -261,12 +279,14 @@ class _Case:
             self.failures.append(said[-3000:] or how)
         if how in ("killed", "stopped") and stopped:
             self._stand()
+            if how == "stopped" and self.by == "command":
+                self.looks.append({"open": False, "stranded": self.slot.stranded(self.work)})
         return how
 
     def _goes_on(self, said) -> bool:
         """Whether a refusal says how to go on, which is then done: as the commands of trainings and ramps do."""
         hints = [hint for hint in ("--resume", "rramlab resume", "--run ") if hint in said]
-        return self.by == "command" and len(self.stops) > 0 and bool(hints) and self.ended.count("failed") < 6
+        return self.by == "command" and len(self.stops) > 0 and bool(hints) and self.ended.count("failed") < 9
 
     def _stand(self):
         try:
