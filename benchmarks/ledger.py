@@ -42,13 +42,13 @@ begun = time.process_time()
 Ledger(path, die, Geometry(512, 512)).close()
 """,
     "viewing": """
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import view_ledger
 begun = time.process_time()
 with view_ledger(path) as ledger:
     ledger.last_id
 """,
     "counting": """
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import view_ledger
 begun = time.process_time()
 with view_ledger(path) as ledger:
     ledger.pulse_counts(), ledger.unknown(), ledger.dangling(), ledger.last_operation()

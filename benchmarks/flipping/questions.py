@@ -26,7 +26,7 @@ from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.records.files import find
 from rramlab.runs.export import export
-from rramlab.runs.ledgerview import LedgerView, view_ledger
+from rramlab.runs.ledger import LedgerView, view_ledger
 from rramlab.runs.snapshot import load_snapshot
 from rramlab.runs.store import Run
 

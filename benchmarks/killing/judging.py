@@ -13,7 +13,7 @@ import numpy as np
 from rramlab.base.arrays import load_arrays
 from rramlab.drivers.bench import describe_bench
 from rramlab.macro.regions import Region
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import view_ledger
 from rramlab.runs.store import list_runs
 
 PROMISES = {

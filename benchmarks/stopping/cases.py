@@ -17,7 +17,7 @@ from rramlab.base.errors import RramlabError
 from rramlab.base.host import STATE
 from rramlab.drivers.bench import describe_bench
 from rramlab.drivers.controller import History
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import view_ledger
 from rramlab.runs.store import list_runs
 from rramlab.sim.backend import open_simulated
 from stopping.hosts import Command, InKernel, InProcess, Kernel

@@ -12,7 +12,7 @@ import rramlab
 from rramlab.base.errors import RramlabError
 from rramlab.base.host import STATE
 from rramlab.engine.session import Session
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import view_ledger
 from stopping.works import EPOCHS, TRAINING, WORKS
 
 FOUND = "found.json"  # beside the bench's folder: what the last look has found

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from killing.judging import Left, look
 
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import view_ledger
 
 PROMISES = {
     "twice": "cells that had more pulses than the work may give them",

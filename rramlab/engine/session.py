@@ -113,6 +113,15 @@ class Session:
             self.description.root, identity.board_serial, board, identity.temperature_C, self._policy
         )
         ledger = Ledger(folder / LEDGER, die_id, board.geometry)
+        try:
+            self._put_to_work(die_id, folder, ledger)
+        except BaseException:
+            ledger.close()  # no station has it yet, so nobody else does
+            raise
+
+    def _put_to_work(self, die_id: str, folder: Path, ledger: Ledger) -> None:
+        """Make the station of a die, and what Python sees of it."""
+        board, identity = self.description.board, self.bench.identities[die_id]
         for note in [*ledger.notes, *([ledger.doubt] if ledger.doubt else [])]:
             warnings.warn(note, LedgerNote, stacklevel=2)
         smus = self.bench.smus

@@ -456,3 +456,16 @@ def test_a_new_die_beside_one_that_was_worked_on_is_enrolled(tmp_path):
     with SmallBench(tmp_path, dies={"b": ""}).write().open() as session:
         session.run("read-array")
         assert not ledger_of(session).history()
+
+
+def test_a_session_that_cannot_open_lets_the_ledger_go(small_bench):
+    """In a notebook the process lives on: once the file that was damaged is gone, the bench opens."""
+    with small_bench.open() as session:
+        session.macro.read("row 0")
+        path = session.die_folder("small-1") / "last_read.npz"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(DataError, match="last_read"), small_bench.open():
+        pass
+    path.unlink()
+    with small_bench.open() as session:
+        assert np.isfinite(session.macro.read("row 0")[0]).all()

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from rramlab.macro.geometry import Geometry
-from rramlab.runs.ledger import Ledger
-from rramlab.runs.ledgerview import view_ledger
+from rramlab.runs.ledger import Ledger, view_ledger
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
@@ -48,7 +47,6 @@ def cpu(opening, path):
     return min(found)
 
 
-@pytest.mark.xfail(reason="a ledger is replayed whenever it is opened")
 @pytest.mark.parametrize("opening", [write, view])
 def test_opening_a_ledger_takes_as_long_for_an_old_die_as_for_a_young_one(ledgers, opening):
     few, many = (cpu(opening, ledgers[count]) for count in (FEW, MANY))
