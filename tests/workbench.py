@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import rramlab
+from rramlab.base import times
 from rramlab.base.folders import shipped
 from rramlab.macro.cells import CellSelection
 from rramlab.plan.plan import Plan
@@ -76,6 +79,33 @@ class SmallBench:
 
     def open(self):
         return rramlab.open_bench(self.folder)
+
+
+class HostClock:
+    """The host's clocks, which a test sets; both go on by ``step`` whenever anybody looks at the one on the wall."""
+
+    def __init__(self, monkeypatch):
+        self.at, self.step, self.counted_s = datetime(2026, 3, 1, 12, tzinfo=UTC), timedelta(milliseconds=1), 1000.0
+        clock = self
+
+        class Wall(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                clock.go_on(clock.step)
+                return clock.at.astimezone(tz)
+
+        monkeypatch.setattr(times, "datetime", Wall)
+        monkeypatch.setattr(times, "time", SimpleNamespace(monotonic=lambda: clock.counted_s))
+
+    def go_on(self, by=timedelta(0), **more):
+        """Let time pass."""
+        by += timedelta(**more)
+        self.at += by
+        self.counted_s += by.total_seconds()
+
+    def set_by(self, **by):
+        """Set the clock on the wall; no time passes."""
+        self.at += timedelta(**by)
 
 
 def hidden(session, die=None):

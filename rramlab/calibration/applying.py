@@ -29,6 +29,7 @@ def apply(run: Run, kept: Kept, table: BoardTable) -> int:
         raise DataError(
             f"run {run.id} was made on board {serial!r}, the record {kept.id} is not of that; nothing was changed"
         )
+    kept.refuse_changed("No code was converted by it")
     if kept.record.sections.get("adc") is None:
         raise DataError(
             f"the record {kept.id} has no section 'adc', so no code can be converted by it; nothing was changed"

@@ -67,9 +67,18 @@ class Context:
 
     @classmethod
     def of(cls, run: Run, description: BenchDescription) -> Context:
+        """Read what it may use.
+
+        Raises:
+            DataError: a record was changed by hand, and nobody has accepted that.
+        """
         about = run.provenance
         root = description.root
-        return cls(run, description, newest(root, "board", about["board_serial"]), newest(root, "die", run.die), about)
+        board, die = newest(root, "board", about["board_serial"]), newest(root, "die", run.die)
+        for kept in (board, die):
+            if kept is not None:
+                kept.refuse_changed("Nothing was written: what is found would rest on it")
+        return cls(run, description, board, die, about)
 
     @property
     def table(self) -> BoardTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -60,12 +61,11 @@ def repeats_of(blocks: list[Block]) -> int:
 
 def series_of(run: Run, dataset: str, calibration: BoardCalibration) -> tuple[Floats, Floats]:
     """Return single reads of every cell that was read in each round: times in s from the first, float64[reads, cells]."""
-    from datetime import datetime
-
     found = layers(blocks_of(run, dataset))
     rounds = [cells_of(layer.blocks, calibration) for layer in found]
     common = np.all([~np.isnan(each) for each in rounds], axis=0)
-    clock = np.array([datetime.fromisoformat(layer.written_at).timestamp() for layer in found])
+    began = datetime.fromisoformat(run.record["started_at"])
+    clock = np.array([layer.since_s(began) for layer in found])
     waits = waits_of(run)
     waited = np.array([0.0 if waits is None else waits.before(layer.blocks[0].position) for layer in found])
     # A simulated bench has its waits at once; on a real one the clock has them, too.

@@ -205,35 +205,66 @@ def show_(
 
     out = Output(as_json)
     description = describe_bench(bench, die)
+    shown: list[Kept] = []
+    problems: list[str] = []
     if name is not None:
-        shown = [find(description.root, name)]
+        shown.append(find(description.root, name))
     else:
-        known = [(kind, owner, newest(description.root, kind, owner)) for kind, owner in _owners(description)]
-        shown = [kept for _, _, kept in known if kept is not None]
-        for kind, owner, kept in known:
-            if kept is None:
+        for kind, owner in _owners(description):
+            try:
+                kept = newest(description.root, kind, owner)
+            except (UsageError, DataError) as error:  # the others are shown all the same
+                problems.append(str(error))
+                continue
+            if kept is not None:
+                shown.append(kept)
+            else:
                 out.say(f"There is no record of {kind} {owner}. Make one with: rramlab calibrate all")
     documents = []
     for kept in shown:
         out.say(styled(kept.id), f", {kept.path}")
+        for note in kept.notes:
+            out.say(f"  note: {note}")
         for section_name, section in kept.record.sections.items():
             _say(out, section_name, section)
             by = ", ".join(section.instruments) or "board alone"
             out.say("  ", _validity(section), f"; run {', '.join(section.runs)}; {by}")
         documents.append(_document(kept))
+    if problems:
+        fail("; ".join(problems), DataError.exit_code, as_json, {"records": documents})
     out.finish({"records": documents})
 
 
+@app.command("accept")
+@command
+def accept_(
+    name: Annotated[str, typer.Argument(metavar="RECORD", help="A record that was changed by hand.")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who says that it is right as it is.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why it was changed.")],
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """Take a record that was changed by hand as right; who said so, when and why is written into it."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.records.files import accept
+
+    out = Output(as_json)
+    kept = accept(describe_bench(bench).root, name, by, reason)
+    for note in kept.notes:
+        out.say(f"{note}.")
+    out.finish(_document(kept))
+
+
 def _document(kept: Kept) -> dict[str, Any]:
-    return {"id": kept.id, "path": str(kept.path), **kept.record.model_dump(mode="json", exclude_none=True)}
+    about = {"id": kept.id, "path": str(kept.path), "state": kept.state, "notes": list(kept.notes)}
+    return {**about, **kept.record.model_dump(mode="json", exclude_none=True)}
 
 
 def _validity(section: Section) -> str:
-    from datetime import UTC, datetime
-
+    from rramlab.base.times import wall
     from rramlab.base.units import show_duration
 
-    fault = section.fault(datetime.now(UTC), section.temperature)
+    fault = section.fault(wall(), section.temperature)
     if fault is not None:
         return styled(f"it {fault}", "red")
     return (
@@ -255,17 +286,24 @@ def history_(
 
     out = Output(as_json)
     description = describe_bench(bench, die)
-    table, listed = out.table("record", "new in it", "temperature", "runs"), []
+    table, listed = out.table("record", "new in it", "temperature", "runs", "note"), []
     for kind, owner in _owners(description):
         before: dict[str, Any] = {}
         for path in history(description.root, kind, owner):
-            kept = Kept.load(path)
+            try:
+                kept = Kept.load(path)
+            except (UsageError, DataError) as error:
+                table.add_row(path.stem, f"cannot be read: {error}", "", "", "")
+                listed.append({"id": path.stem, "new": [], "runs": [], "state": "unreadable", "notes": [str(error)]})
+                continue
             new = {name: each for name, each in kept.record.sections.items() if before.get(name) != each}
             before = kept.record.sections
             runs = [run for each in new.values() for run in each.runs]
             temperatures = sorted({f"{each.temperature:.4g} °C" for each in new.values()})
-            table.add_row(kept.id, ", ".join(new), ", ".join(temperatures), ", ".join(dict.fromkeys(runs)))
-            listed.append({"id": kept.id, "new": list(new), "runs": runs})
+            said = "; ".join(kept.notes)
+            table.add_row(kept.id, ", ".join(new), ", ".join(temperatures), ", ".join(dict.fromkeys(runs)), said)
+            about = {"state": kept.state, "notes": list(kept.notes)}
+            listed.append({"id": kept.id, "new": list(new), "runs": runs, **about})
     out.say(table if listed else "There is no record yet. Make one with: rramlab calibrate all")
     out.finish({"history": listed})
 
@@ -296,7 +334,10 @@ def compare_(
         deviation = "" if row.deviation is None else f"{row.deviation:.1f}"
         table.add_row(row.name, row.first, row.second, row.difference, deviation)
     out.say(table if rows else "The two say the same.")
-    out.finish({"first": one.id, "second": other.id, "values": [row.as_json() for row in rows]})
+    notes = [note for kept in (one, other) for note in kept.notes]
+    for note in notes:
+        out.say(f"note: {note}")
+    out.finish({"first": one.id, "second": other.id, "values": [row.as_json() for row in rows], "notes": notes})
 
 
 @app.command("apply")

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from rramlab.base.errors import DataError
 from rramlab.cli.options import BenchPath, DieName, Json
-from rramlab.cli.output import Output, command
+from rramlab.cli.output import Output, command, fail
 from rramlab.cli.report import Figures, OpenIt, tell
 
 
@@ -47,15 +48,16 @@ def calibration_report(
         out.say(f"{found.label(each.kept)} {each.name}: {each.judgement.words}")
     out.say(f"{written.headline}.")
     tell(out, written, figures, show)
-    out.finish(
-        {
-            "report": str(written.path),
-            "verdict": written.headline,
-            "records": [kept.id for kept in found.records],
-            "sections": [
-                {"record": each.kept.id, "section": each.name, "verdict": each.judgement.words} for each in listed
-            ],
-            "figures": [str(path) for path in written.figures],
-            "problems": list(written.problems),
-        }
-    )
+    document = {
+        "report": str(written.path),
+        "verdict": written.headline,
+        "records": [kept.id for kept in found.records],
+        "sections": [
+            {"record": each.kept.id, "section": each.name, "verdict": each.judgement.words} for each in listed
+        ],
+        "figures": [str(path) for path in written.figures],
+        "problems": list(written.problems),
+    }
+    if found.unreadable:
+        fail("; ".join(found.unreadable), DataError.exit_code, as_json, document)
+    out.finish(document)

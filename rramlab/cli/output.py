@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TextIO
 
 import typer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rramlab.drivers.bench import BenchDescription
 
 P = ParamSpec("P")
+_MOST_FRAMED = 200  # lines of a table
 
 
 class Styled(str):
@@ -109,6 +110,21 @@ class Output:
         for index, column in enumerate(columns):
             table.add_column(column, no_wrap=index == 0)
         return table
+
+    def listing(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table that may be long: beyond some lines without its frame, which costs half a millisecond a line."""
+        if len(rows) <= _MOST_FRAMED:
+            table = self.table(*columns)
+            for row in rows:
+                table.add_row(*row)
+            self.say(table)
+            return
+        every = [columns, *([" ".join(cell.split()) for cell in row] for row in rows)]
+        widths = [max(map(len, column)) for column in zip(*every, strict=True)]
+        lines = (
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every
+        )
+        self.console.print("\n".join(lines), markup=False, soft_wrap=True)
 
     def facts(self, title: str) -> Table:
         """A table of names and values, without a head."""

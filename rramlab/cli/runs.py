@@ -1,4 +1,4 @@
-"""``runs list``, ``show``, ``export``, ``compare``, ``consolidate``, ``repeat``."""
+"""``runs list``, ``show``, ``check``, ``export``, ``compare``, ``consolidate``, ``repeat``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rramlab.cli.repeat import repeat
 from rramlab.cli.run import say_checks, say_flaws
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from rramlab.runs.comparing import CellComparison
@@ -58,19 +59,19 @@ def list_(
         if all(value in (None, record[key]) for key, value in wanted.items())
         and (earliest is None or (begun := _begun(record)) is None or begun >= earliest)
     ]
-    table = out.table("run", "die", "status", "pulses", "took", "reason")
-    for record in records:
-        took = "" if record["duration_s"] is None else _spell(record["duration_s"])
-        table.add_row(
+    rows = [
+        (
             record["id"],
             record["die"],
             record["status"],
             _count(record.get("pulses", 0)),
-            took,
+            "" if record["duration_s"] is None else _spell(record["duration_s"]),
             _short(record["reason"]),
         )
+        for record in records
+    ]
     if records:
-        out.say(table)
+        out.listing(("run", "die", "status", "pulses", "took", "reason"), rows)
     elif everything:
         out.say(f"None of the {len(everything)} runs is as asked for.")
     else:
@@ -85,15 +86,17 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
     from rramlab.base.files import read_json
     from rramlab.drivers.bench import describe_bench
     from rramlab.drivers.lock import BenchLock
+    from rramlab.runs.hdf5 import damage
     from rramlab.runs.snapshot import SNAPSHOT
-    from rramlab.runs.store import find_run
+    from rramlab.runs.store import clock_moves, find_run
 
     out = Output(as_json)
     data = describe_bench(bench).data
     found = find_run(data / "runs", name)
     record = {**found.record, **_summary(found, BenchLock(data).holder() is not None)}
     blocks: dict[str, int] = {}
-    for block in found.blocks():
+    problems: list[str] = []
+    for block in found.readable(problems):
         key = f"step {block.step}: {block.dataset}"
         blocks[key] = blocks.get(key, 0) + 1
     table = out.facts(found.id)
@@ -103,7 +106,10 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
         table.add_row("took", _spell(record["duration_s"]))
     for key in ("pulses", "conversions"):
         table.add_row(key, _count(record.get(key, 0)))
-    for key, value in found.plan.parameters.items():
+    for said in clock_moves(record):
+        table.add_row("clock", said)
+    parameters = _readable(lambda: found.plan.parameters, problems) or {}
+    for key, value in parameters.items():
         table.add_row(f"parameter {key}", str(value))
     for key, count in blocks.items():
         table.add_row(key, f"{count:,} block{'' if count == 1 else 's'}")
@@ -115,9 +121,55 @@ def show(name: RunName, bench: BenchPath = None, as_json: Json = False) -> None:
         out.say("It measured nothing." if record["status"] != "running" else "It has measured nothing yet.")
     say_checks(out, record.get("checks", []), record.get("loops", []))
     say_flaws(out, record.get("flaws", []))
-    provenance = read_json(found.folder / "provenance.json")
-    document = {**record, "folder": str(found.folder), "blocks": blocks, "repeatable": repeatable}
+    provenance = _readable(lambda: read_json(found.folder / "provenance.json"), problems)
+    gathered = found.folder / "run.h5"
+    if gathered.exists() and (wrong := damage(gathered)):
+        problems.append(f"{wrong}. Make it anew from the blocks: rramlab runs consolidate {found.id}")
+    document = {**record, "folder": str(found.folder), "blocks": blocks, "repeatable": repeatable, "problems": problems}
+    if problems:
+        fail("; ".join(problems), DataError.exit_code, as_json, {**document, "provenance": provenance})
     out.finish({**document, "provenance": provenance})
+
+
+def _readable(read: Callable[[], Any], problems: list[str]) -> Any:
+    """Return what is read, or None, with what is wrong put to ``problems``: the rest is shown all the same."""
+    try:
+        return read()
+    except DataError as error:
+        problems.append(str(error))
+        return None
+
+
+@app.command("check")
+@command
+def check_(
+    name: Annotated[str | None, typer.Argument(metavar="RUN", help="The run's id, its beginning, or 'last'.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every run of the bench.")] = False,
+    bench: BenchPath = None,
+    as_json: Json = False,
+) -> None:
+    """See whether every file of a run is as it was written, by check sums; nothing is changed."""
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.runs.checking import check
+    from rramlab.runs.store import find_run, list_runs
+
+    out = Output(as_json)
+    if (name is None) == (not everything):
+        raise UsageError("name one run, or say --all")
+    folder = describe_bench(bench).data / "runs"
+    found = [check(run) for run in (list_runs(folder) if name is None else [find_run(folder, name)])]
+    for each in found:
+        note = (
+            "; begun by rramlab 0.1.0, which wrote no check sums: only what cannot be read is seen"
+            if each.unsummed
+            else ""
+        )
+        out.say(f"{each.run}: {len(each.problems) or 'no'} damaged file{'' if len(each.problems) == 1 else 's'}{note}")
+    document = {"runs": {each.run: {"problems": each.problems, "unsummed": each.unsummed} for each in found}}
+    problems = [problem for each in found for problem in each.problems]
+    if problems:
+        fail("; ".join(problems), DataError.exit_code, as_json, document)
+    out.finish(document)
 
 
 @app.command("export")
@@ -280,13 +332,9 @@ def _count(number: int | None) -> str:
 
 
 def _duration_s(record: dict[str, Any]) -> float | None:
-    from datetime import datetime
+    from rramlab.runs.store import duration_s
 
-    try:
-        began, ended = (datetime.fromisoformat(str(record.get(key))) for key in ("started_at", "finished_at"))
-    except ValueError:
-        return None
-    return max(0.0, (ended - began).total_seconds())  # the clock may have been set back
+    return duration_s(record)
 
 
 def _begun(record: dict[str, Any]) -> datetime | None:

@@ -17,6 +17,7 @@ from rramlab.plan.operations import Expect, Unchanged
 CHANGE_SHARE, CHANGE_S = 0.5, 1e-6
 # More bystanders than this share, and more than one, must have changed: a single cell may switch by itself (assumed).
 DISTURBED_SHARE = 0.02
+_ONE_SECOND = 1.0
 
 
 def compare(
@@ -71,11 +72,14 @@ def _counts(what: str, cells_S: npt.NDArray[np.float32]) -> dict[str, Any]:
 def ages(origins: Mapping[str | None, tuple[int, str | None]], at: datetime) -> list[dict[str, Any]]:
     """Return what a judgement rests on of earlier runs: of each the cells, the oldest read and its age, the newest first.
 
-    ``origins``: see :meth:`rramlab.runs.lastread.LastRead.origins`. None for what nobody wrote down.
+    ``origins``: see :meth:`rramlab.runs.lastread.LastRead.origins`. None for what nobody wrote down, an age
+    also where the clock was set back.
     """
     found: list[dict[str, Any]] = []
     for run, (cells, read_at) in origins.items():
-        age_s = max(0.0, (at - datetime.fromisoformat(read_at)).total_seconds()) if read_at else None
+        age_s = (at - datetime.fromisoformat(read_at)).total_seconds() if read_at else None
+        if age_s is not None and age_s < 0:  # to the second, as reads are written down; else the clock was set back
+            age_s = 0.0 if age_s > -_ONE_SECOND else None
         found.append({"run": run, "cells": cells, "read_at": read_at, "age_s": age_s})
     return sorted(found, key=lambda each: (each["age_s"] is None, each["age_s"] or 0.0))
 
@@ -84,7 +88,8 @@ def say_ages(found: Mapping[str, Any]) -> list[str]:
     """Say what a judgement rests on that was not read in its own run: a sentence for each run that did; often none."""
     said = []
     for each in found.get("rests_on", ()):
-        when = f"up to {show_duration(each['age_s'])} before" if each["age_s"] is not None else "nobody wrote down when"
+        unknown = "the clock was set back since" if each["read_at"] else "nobody wrote down when"
+        when = unknown if each["age_s"] is None else f"up to {show_duration(each['age_s'])} before"
         which = f"in run {each['run']}" if each["run"] else "in an earlier run"
         said.append(f"{each['cells']:,} of its {found['cells']:,} cells were last read {which}, {when}")
     return said

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from rramlab.base.errors import Refused, SourceRef, UsageError
+from rramlab.base.times import age_s, counted, stamp
 from rramlab.base.units import show
 from rramlab.drivers.controller import Identity
 from rramlab.drivers.smu.smufile import SmuFile
@@ -32,7 +32,7 @@ from rramlab.runs import CONTACT_KEY
 from rramlab.runs.ledger import Ledger
 from rramlab.runs.store import Run
 
-CONTACT_VALID = timedelta(hours=1)
+CONTACT_VALID_S = 3600.0
 # An electroform step over more rows than this must begin with a pilot block.
 ROWS_WITHOUT_PILOT = 4
 
@@ -58,7 +58,9 @@ class Guard:
         self.limits = limits
         self.identity = identity  # of the controller as it said last
         self.armed = False
-        self.run_began: datetime | None = None  # a contact test that the run itself has made holds until it ends
+        # By what is counted: a contact test that the run itself has made holds until it ends.
+        self.run_began_s: float | None = None
+        self._contact_passed_s: float | None = None  # in this session
         self.single_shot: SingleShot = "always"
         self._without_pilot: set[int] = set()  # rows electroformed one by one in this session
 
@@ -138,14 +140,16 @@ class Guard:
                 _check_pilot(len(rows), pulse.source)
                 self._without_pilot = rows
 
-    def contact_passed(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def contact_passed(self) -> None:
         """Write down that the contact test passed, on this board since its last power-up."""
-        found = {"at": now().isoformat(), "board": self.identity.board_serial, "nonce": self.identity.boot_nonce}
+        found = {**stamp(), "board": self.identity.board_serial, "nonce": self.identity.boot_nonce}
         self.ledger.put(CONTACT_KEY, json.dumps(found))
+        self._contact_passed_s = counted()
 
     def contact_failed(self) -> None:
         """Write down that the contact test failed: no pulse until it passes."""
         self.ledger.put(CONTACT_KEY, "")
+        self._contact_passed_s = None
 
     def _check_capability(self, operation: Operation) -> None:
         """What the board's file says of it is checked with the limits; this is what the board says itself."""
@@ -167,15 +171,17 @@ class Guard:
     def _check_contact(self) -> None:
         known = self.ledger.get(CONTACT_KEY)
         found = json.loads(known) if known else {}
-        age = datetime.now(UTC) - datetime.fromisoformat(found["at"]) if found else None
         same = (found.get("board"), found.get("nonce")) == (self.identity.board_serial, self.identity.boot_nonce)
-        # A test in the future means that the clock was set back: it proves nothing about now.
-        own = self.run_began is not None and bool(found) and datetime.fromisoformat(found["at"]) >= self.run_began
-        if age is None or not same or not (own or timedelta(0) <= age <= CONTACT_VALID):
+        began_s, passed_s = self.run_began_s, self._contact_passed_s
+        own = began_s is not None and passed_s is not None and passed_s >= began_s
+        age = (
+            age_s(found) if found else None
+        )  # None: a clock was set back or begun anew, which proves nothing about now
+        if not same or not (own or (age is not None and age <= CONTACT_VALID_S)):
             seen = f"the last one passed {found['at']} on board {found['board']}" if found else "none has passed"
             raise Refused(
-                f"die {self.die_id!r} has no contact test within the last {CONTACT_VALID.seconds // 60} minutes and since "
-                f"the board was switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
+                f"die {self.die_id!r} has no contact test within the last {CONTACT_VALID_S / 60:.0f} minutes and since the "
+                f"board and this computer were switched on ({seen}); no pulse was sent. Run one first: rramlab contact"
             )
 
     def _check_history(self, plan: Plan, expanded: list[StepAtWorst], run: Run | None, seen: Bools | None) -> None:

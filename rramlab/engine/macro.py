@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from typing import Concatenate, ParamSpec, TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from rramlab.base.errors import DataError, InvalidValue, UsageError
 from rramlab.base.numbers import shown, whole
+from rramlab.base.times import wall
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.station import Station
 from rramlab.macro.board import BoardTable
@@ -96,7 +96,7 @@ class SessionMacro:
         station.identify()
         return Conditions(
             station.die_id,
-            datetime.now(UTC),
+            wall(),
             station.identity.temperature_C,
             station.calibration.record or "",
             station.ledger.last_id,

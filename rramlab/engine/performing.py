@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rramlab.base.errors import DataError, OutOfLimits
+from rramlab.base.times import wall
 from rramlab.base.units import show
 from rramlab.engine.contact import ContactReport
 from rramlab.engine.earlier import Earlier
@@ -191,9 +191,9 @@ class Performer:
 
     def knows(self, position: str, dataset: str) -> bool:
         """Return whether a block is there and whole."""
-        if not self.run.has(position, dataset):
-            return False
         try:
+            if not self.run.has(position, dataset):
+                return False
             self.run.block(position, dataset).load()
         except DataError:
             return False
@@ -390,7 +390,7 @@ class Performer:
         doubtful = ledger.doubtful().bits
         found = compare(operation, self.seen_S, doubtful, ledger.unknown().bits)
         earlier = operation.cells.bits & ~doubtful & ~self._own & ~np.isnan(self.seen_S)
-        rests_on = ages(self.station.last_read.origins(earlier), datetime.now(UTC))
+        rests_on = ages(self.station.last_read.origins(earlier), wall())
         return {**found, "rests_on": rests_on} if rests_on else found
 
     def _wait(self, operation: Wait, position: str) -> None:

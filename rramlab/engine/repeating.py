@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rramlab.base.errors import DataError, RramlabError, Stopped, UsageError
 from rramlab.base.files import write_atomic
 from rramlab.base.folders import BENCH_FILE
+from rramlab.base.times import stamp
 from rramlab.drivers.bench import BenchDescription, describe_bench
 from rramlab.engine.results import Listener
 from rramlab.engine.session import Session
@@ -83,7 +83,7 @@ def _bench(run: Run, folder: Path, files: dict[str, bytes]) -> BenchDescription:
     from ruamel.yaml.error import YAMLError
 
     try:
-        text, board = ((run.folder / name).read_text(encoding="utf-8") for name in (BENCH_FILE, "board.yaml"))
+        text, board = (run.text(name) for name in (BENCH_FILE, "board.yaml"))
         document = YAML(typ="rt", pure=True).load(text)
         document["data"] = "data"
         document["controller"]["driver"] = _BOARD
@@ -122,6 +122,6 @@ def _renew_contact(path: Path, die: str, description: BenchDescription) -> None:
     try:
         known = ledger.get(CONTACT_KEY)
         if known:
-            ledger.put(CONTACT_KEY, json.dumps({**json.loads(known), "at": datetime.now(UTC).isoformat()}))
+            ledger.put(CONTACT_KEY, json.dumps({**json.loads(known), **stamp()}))
     finally:
         ledger.close()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rramlab.base.errors import DataError, InstrumentError, Refused, RramlabError, Stopped
-from rramlab.base.times import now
+from rramlab.base.times import written
 from rramlab.engine.earlier import Earlier
 from rramlab.engine.interrupts import Interrupts
 from rramlab.engine.pace import Pace
@@ -89,7 +89,7 @@ class Runner:
                     try:
                         duty()
                     except (RramlabError, OSError) as problem:  # each is tried, and none hides why the run ended
-                        problems.append(str(problem))
+                        problems += [str(problem)] if str(problem) not in problems else []
                         kind = InstrumentError if isinstance(problem, InstrumentError) else DataError
                 if len(problems) > 1:
                     failed = kind(". And then: ".join(problems))
@@ -113,7 +113,8 @@ class Runner:
     def _finish(self, reason: str) -> None:
         self.station.keep_last_read()
         self.result.pulses = self._performer.pulses()
-        self.result.conversions = sum(int(block.attributes["conversions"]) for block in self.run.blocks())
+        # What cannot be read is said by whoever gathers the blocks; how the run ended is written down before.
+        self.result.conversions = sum(int(block.attributes["conversions"]) for block in self.run.readable([]))
         status: Status = self.state.value  # type: ignore[assignment]  # a final state's value is a status
         result = self.result
         self.run.finish(
@@ -141,12 +142,20 @@ class Runner:
     # steps and loops --------------------------------------------------------------------------------------------------
 
     def _timed(self, step: Step, path: str) -> None:
-        """Execute a step of the plan and write down when."""
-        began = now()
+        """Execute a step of the plan and write down when: by the clock, and in seconds since the run began."""
+        clock = self.run.clock
+        began, began_s = written(clock.now), clock.passed_s
         try:
             self._step(step, path, {})
+            self.run.watch_clock()
         finally:
-            self._timeline.append({"step": path, "kind": step.kind, "began": began, "ended": now()})
+            ended_s = clock.passed_s
+            self._timeline.append(
+                {
+                    "step": path, "kind": step.kind, "began": began, "ended": written(clock.now),
+                    "began_s": round(began_s, 6), "ended_s": round(ended_s, 6),
+                }
+            )  # fmt: skip
 
     def _steps(self, steps: tuple[Step, ...], prefix: str, loop: dict[str, Any]) -> None:
         """Execute the steps of a round. ``prefix``: its position; ``loop``: attributes of its blocks."""

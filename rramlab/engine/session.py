@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from rramlab.base.errors import DataError, InstrumentError, InvalidValue, Refused, RramlabError, Stopped, UsageError
 from rramlab.base.names import fresh, text
 from rramlab.base.numbers import shown
+from rramlab.base.times import counted
 from rramlab.drivers.bench import Bench, BenchDescription, describe_bench
 from rramlab.engine.guard import Guard
 from rramlab.engine.interrupts import Interrupts
@@ -390,7 +390,7 @@ class Session:
     ) -> RunResult:
         """Execute what is left of a run. ``begins``: nothing of it was done yet, so its die is kept as it is now."""
         runner = Runner(station, run, plan, bounds, self.interrupts, listen, self._make_safe, not begins)
-        station.guard.run_began = datetime.now(UTC)
+        station.guard.run_began_s = counted()
         try:
             if begins:
                 capture(run, station, self.description)
@@ -411,7 +411,7 @@ class Session:
                 self._make_safe()
             raise
         finally:
-            station.guard.run_began = None
+            station.guard.run_began_s = None
             for macro in self.macros.values():
                 macro.forget_gates()  # the plan may have loaded patterns of its own, and the safe state clears all
 

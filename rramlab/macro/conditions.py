@@ -11,6 +11,7 @@ from typing import Any
 # decade of time, and by a few per mille a degree.
 OLDEST = timedelta(days=7)
 WARMER_C = 15.0
+TO_COME = timedelta(days=1)  # of the clocks of two computers; more than that is a wrong one
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,13 @@ class Conditions:
     def stale(self, now: Conditions) -> list[str]:
         """Return why a read taken under these conditions no longer holds, in words; empty while it does."""
         reasons = []
-        if now.taken_at - self.taken_at > OLDEST:
-            reasons.append(f"it is {(now.taken_at - self.taken_at).days} days old, expected at most {OLDEST.days}")
+        age = now.taken_at - self.taken_at
+        if age > OLDEST:
+            reasons.append(f"it is {age.days} days old, expected at most {OLDEST.days}")
+        if age < -TO_COME:
+            reasons.append(
+                f"it is of {self.taken_at:%Y-%m-%d}, which is to come: this computer's clock was or is wrong"
+            )
         if abs(now.temperature_C - self.temperature_C) > WARMER_C:
             reasons.append(
                 f"it was taken at {self.temperature_C:.0f} °C and the board is at {now.temperature_C:.0f} °C, expected at most "

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from rramlab.base.errors import DataError, Refused, Uncalibrated
+from rramlab.base.times import wall
 from rramlab.macro.board import BoardTable
 from rramlab.macro.calibration import BoardCalibration
 from rramlab.macro.crossbar import LineResistances
@@ -49,11 +50,12 @@ def calibration_of(kept: Kept, table: BoardTable) -> BoardCalibration:
 def lines_of(root: Path, serial: str, die: str, geometry: Geometry, temperature_C: float) -> LineResistances | None:
     """Return the resistances of switches and wires; None where they were not measured, or hold no longer."""
     of_board, of_die = newest(root, "board", serial), newest(root, "die", die)
-    now = datetime.now(UTC)
+    now = wall()
     for kept, name in ((of_board, "lines"), (of_die, "wires")):
         section = None if kept is None else getattr(kept.record, name)
-        if section is None or section.fault(now, temperature_C) is not None:
+        if kept is None or section is None or section.fault(now, temperature_C) is not None:
             return None
+        kept.refuse_changed("What the lines take is not given back by it")
     assert of_board is not None
     assert of_die is not None
     assert isinstance(of_die.record, DieRecord)
@@ -79,14 +81,15 @@ class InForce:
 def faults_of(
     kept: Kept | None, root: Path, serial: str, temperature_C: float, now: datetime | None = None
 ) -> tuple[str, ...]:
-    """Return what is wrong with the record of a board: missing, expired, or measured at another temperature."""
+    """Return what is wrong with the record of a board: missing, changed by hand, expired, or of another temperature."""
     if kept is None:
         return (f"board {serial!r} has no calibration record in {root / FOLDER}",)
-    now = now or datetime.now(UTC)
+    now = now or wall()
     record = kept.record
     assert isinstance(record, BoardRecord)
+    found = [kept.fault] if kept.fault else []
     missing = [name for name in ("adc", "dac") if getattr(record, name) is None]
-    found = [f"{kept.path.name} has no section {name!r}" for name in missing]
+    found += [f"{kept.path.name} has no section {name!r}" for name in missing]
     for name in ("adc", "dac"):
         section = getattr(record, name)
         fault = None if section is None else section.fault(now, temperature_C)

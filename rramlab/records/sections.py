@@ -17,6 +17,9 @@ LARGEST_DAC_OFFSET_V = 0.05
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0
 
 
+TO_COME = timedelta(days=1)  # further in the future nothing can have been measured: a clock was or is wrong
+
+
 class Section(Strict):
     """What all sections say. ``valid_for`` and ``temperature_window`` (either way): how long, and how far from
     ``temperature``, it holds; both assumed, to be set by who knows the drift of the board.
@@ -44,7 +47,7 @@ class Section(Strict):
     def fault(self, now: datetime, temperature_C: float) -> str | None:
         """Return why the section does not hold now, or None."""
         age = now - self.measured_at
-        if age < -timedelta(days=1):
+        if age < -TO_COME:
             return f"is of {self.measured_at:%Y-%m-%d}, which is to come: the record or this computer's clock is wrong"
         if age > timedelta(seconds=self.valid_for):
             return f"is {age.days} days old, it holds for {self.valid_for / DAY_S:.4g}"

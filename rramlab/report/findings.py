@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rramlab.base.errors import DataError, RramlabError
-from rramlab.base.files import read_json, read_object
+from rramlab.base.errors import RramlabError
+from rramlab.base.files import read_object
 from rramlab.macro.cells import Bools
 from rramlab.plan.plan import Plan
 from rramlab.report.givenpulses import GivenPulses, pulses_of
 from rramlab.report.rounds import Reads
+from rramlab.runs.hdf5 import damage
 from rramlab.runs.store import Block, Run
 from rramlab.runs.waits import Waits, waits_of
 
@@ -91,20 +93,23 @@ def gather(run: Run, ledger: Path, busy: bool) -> Findings:
             found.provenance.append(about)
     for name in _TEXTS:
         if (run.folder / name).exists():
-            text = attempt(lambda name=name: (run.folder / name).read_text(encoding="utf-8"))  # type: ignore[misc]
+            text = attempt(lambda name=name: run.text(name))  # type: ignore[misc]
             if text is not None:
                 found.texts[name] = text
     found.given = attempt(lambda: pulses_of(ledger, run.id))
-    if found.given is not None:
+    if found.given is not None and not found.record.get(
+        "clock"
+    ):  # the ledger's times are those of the clock that was set
         found.moments = [(position, 0, when) for position, when in found.given.moments]
-        if found.given.counts.size:
-            found.reads.pristine = (found.given.counts == 0) & ~found.given.others
+    if found.given is not None and found.given.counts.size:
+        found.reads.pristine = (found.given.counts == 0) & ~found.given.others
     found.waits = attempt(lambda: waits_of(run))
-    blocks = _blocks(run, found.problems)
+    began = datetime.fromisoformat(str(found.record["started_at"]))
+    blocks = [(_since_s(block, began), block) for block in run.readable(found.problems)]
     # In the order in which they were read: a contact test is repeated when a run is resumed.
-    for block in sorted(blocks, key=lambda each: (str(each.attributes.get("written_at")), each.position)):
+    for since_s, block in sorted(blocks, key=lambda each: (each[0], each[1].position)):
         rounds = int(block.attributes["round"][0]) + 1 if block.attributes.get("round") else 0
-        found.moments.append((block.position, rounds, str(block.attributes.get("written_at", ""))))
+        found.moments.append((block.position, rounds, (began + timedelta(seconds=since_s)).isoformat()))
         array = attempt(block.load)
         if array is None:
             continue
@@ -113,20 +118,19 @@ def gather(run: Run, ledger: Path, busy: bool) -> Findings:
         except (KeyError, IndexError, ValueError, TypeError) as error:
             found.problems.append(f"the block {block.path.name} is not what its description says ({error!r})")
     found.reads.finish()
+    gathered = run.folder / "run.h5"
+    if gathered.exists() and (wrong := damage(gathered)):
+        found.problems.append(
+            f"{wrong}. This page is of the blocks; make the file anew: rramlab runs consolidate {run.id}"
+        )
     return found
 
 
-def _blocks(run: Run, problems: list[str]) -> list[Block]:
-    """Return the blocks that can be read, each by itself: one damaged description must not hide the others."""
-    found = []
-    for path in sorted((run.folder / "blocks").glob("*.json")):
-        try:
-            about = read_json(path)
-            position, dataset = str(about.pop("position")), str(about.pop("dataset"))
-            found.append(Block(position, dataset, path.with_suffix(".npy"), about))
-        except (DataError, KeyError, AttributeError, TypeError) as error:
-            problems.append(f"the block {path.stem} has no readable description ({error}); it is left out")
-    return found
+def _since_s(block: Block, began: datetime) -> float:
+    try:
+        return block.since_s(began)
+    except (KeyError, TypeError, ValueError):  # of an older block that does not say
+        return 0.0
 
 
 def _take(found: Findings, block: Block, array: npt.NDArray[Any]) -> None:

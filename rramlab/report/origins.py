@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from typing import Any
 
 from rramlab.base.errors import DataError, UsageError
@@ -11,6 +12,7 @@ from rramlab.report.findings import Findings
 from rramlab.report.markup import Html, facts, section, table, tag
 from rramlab.report.timeline import timeline
 from rramlab.report.wording import clock, moment, quantity, span, words
+from rramlab.runs.store import clock_moves, duration_s
 
 _NAMES = {
     "rramlab": "rramlab",
@@ -47,6 +49,7 @@ def when(found: Findings) -> Html | None:
         "Timeline",
         "timeline",
         tag("p", f"From {clock(first)}.", class_="note"),
+        *(tag("p", f"{said[0].upper()}{said[1:]}.", class_="note") for said in clock_moves(found.record)),
         table(("step", "what", "began", "lasted", "when"), rows, "When each step left a trace", (2, 3)),
     )
 
@@ -134,5 +137,5 @@ def texts(found: Findings) -> Html | None:
 
 def times(found: Findings) -> tuple[str, str]:
     """Return when the run began, and how long it took."""
-    began, ended = moment(found.record.get("started_at")), moment(found.record.get("finished_at"))
-    return clock(began), span(began, ended)
+    began, lasted_s = moment(found.record.get("started_at")), duration_s(found.record)
+    return clock(began), span(began, None if began is None or lasted_s is None else began + timedelta(seconds=lasted_s))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 import rramlab
+from rramlab.base.times import wall
 from rramlab.macro.cells import is_conducting
 from rramlab.report import origins, sections
 from rramlab.report.findings import Findings
@@ -109,6 +109,6 @@ def _footer(found: Findings) -> Html:
         "footer",
         tag(
             "p",
-            f"Made by rramlab {rramlab.__version__} on {clock(datetime.now(UTC))} from the folder of run {found.id}.",
+            f"Made by rramlab {rramlab.__version__} on {clock(wall())} from the folder of run {found.id}.",
         ),
     )

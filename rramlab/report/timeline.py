@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rramlab.report.findings import Findings
 from rramlab.report.wording import describe_step, moment
@@ -39,8 +39,11 @@ def timeline(found: Findings) -> list[Stretch]:
 
 
 def _recorded(found: Findings) -> Iterator[tuple[str, datetime, datetime, int]]:
+    start = moment(found.record.get("started_at"))
     for each in found.record.get("timeline") or ():
         began, ended = moment(each.get("began")), moment(each.get("ended"))
+        if start is not None and "began_s" in each:  # as it was counted, whatever the wall clock said meanwhile
+            began, ended = (start + timedelta(seconds=float(each[key])) for key in ("began_s", "ended_s"))
         step = str(each.get("step", "")).split("-")[0]
         if began is not None and step.isdigit():
             yield step, began, ended or began, int(each.get("rounds") or 0)

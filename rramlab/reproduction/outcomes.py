@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rramlab.base.errors import DataError
-from rramlab.base.files import write_json
+from rramlab.base.files import read_whole, write_json
 
 Row = Literal["edge", "phases", "reset", "random", "read-out", "write-verify", "single-shot", "ideal", "dense"]
 
@@ -65,6 +65,6 @@ def load(path: Path) -> Outcome:
         DataError: it is missing or damaged.
     """
     try:
-        return Outcome.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        return Outcome.model_validate_json(read_whole(path))
+    except (DataError, ValidationError) as error:
         raise DataError(f"{path} is damaged ({error}); delete it, and it is measured again") from error

@@ -35,7 +35,7 @@ _RESULTS = (
     "loops",
     "lost",
 )
-_VOLATILE = ("written_at", "age_s")
+_VOLATILE = ("written_at", "time_s", "age_s")
 
 
 @dataclass(frozen=True)

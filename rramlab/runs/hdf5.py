@@ -1,4 +1,9 @@
-"""``run.h5``: the blocks of a run as labelled arrays that h5py and xarray open."""
+"""``run.h5``: the blocks of a run as labelled arrays that every reader of HDF5 opens.
+
+Whatever reads it finds damage: the values have HDF5's own check sums (Fletcher's, and those of its newer metadata). What
+neither covers, text of variable length and the references to dimensions, a check sum over the whole file does: it stands
+after the end of what HDF5 reads, and rramlab compares it, see :func:`damage`.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rramlab.base.arrays import HDF5_FORM, PACKED
 from rramlab.base.errors import DataError
-from rramlab.base.files import write_through
+from rramlab.base.files import digest, read_whole, write_through
 from rramlab.runs.rounds import Layer, data_sets, layers
 from rramlab.runs.waits import Waits, waits_of
 
@@ -27,6 +33,9 @@ _CELLS = (
     ("conductance", np.float32, "S", ("row", "column")),
 )
 _CHUNK_ROWS = 64  # at most
+_CHUNK_BYTES = 1 << 20  # at most, of an array that is no map of cells
+_MARK = b"rramlab sum of all before it: "  # then BLAKE2b of 128 bits, hexadecimal, and a line's end
+_SAID = "sum"  # attribute of the file: that the mark follows
 _NUMBERED = re.compile(r"(?:loop|code)_[0-9]+")  # coordinates, and columns of an exported table
 _PRODUCTS = (("sums", "1"), ("product", "S"))
 _CURVE = (("voltage", "V"), ("current", "A"), ("in_compliance", "1"), ("good", "1"))
@@ -71,20 +80,49 @@ def write_h5(run: Run, target: Path) -> Path:
 
     stream = io.BytesIO()  # HDF5 ends the process where a disk is full
     try:
-        with h5py.File(stream, "w") as file:
+        with h5py.File(stream, "w", libver=HDF5_FORM) as file:
             record = run.record
             file.attrs.update({key: str(record[key]) for key in ("id", "die", "name", "status", "started_at")})
-            file.attrs["plan"] = (run.folder / "plan.json").read_text(encoding="utf-8")
+            file.attrs["plan"] = read_whole(run.folder / "plan.json").decode()
+            file.attrs[_SAID] = "after the end"
             waits = waits_of(run)
             for name, blocks in data_sets(run.blocks()).items():
                 _write_group(file.create_group(name), blocks, str(record["started_at"]), waits)
-        write_through(target, lambda file: file.write(stream.getbuffer()))
+        data = stream.getbuffer()
+        mark = _MARK + digest(data).encode() + b"\n"
+        write_through(target, lambda file: (file.write(data), file.write(mark)))
     except OSError as error:
         raise DataError(
             f"{target} could not be written ({error}); the blocks of the run are whole. Once that is mended: rramlab runs "
             f"consolidate {run.id}"
         ) from error
     return target
+
+
+def damage(path: Path) -> str:
+    """Return what is wrong with a file that :func:`write_h5` wrote, empty if nothing is.
+
+    Files of 0.1.0 have no check sum: of those it is only seen whether HDF5 can read them.
+    """
+    try:
+        data = memoryview(path.read_bytes())
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror or error}"
+    length = len(_MARK) + 33
+    said, changed = bytes(data[-length:]), f"{path} is not as it was written: its check sum differs"
+    if said == _MARK + digest(data[:-length]).encode() + b"\n":
+        return ""
+    if sum(one == other for one, other in zip(said, _MARK, strict=False)) > len(_MARK) // 2:
+        return changed
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            marked = _SAID in file.attrs  # and yet there is no mark: it was written anew by another program, or cut
+            file.visititems(lambda _, item: item[()] if isinstance(item, h5py.Dataset) else None)
+    except Exception as error:  # noqa: BLE001  # whatever h5py makes of damage
+        return f"{path} is damaged: {error}"
+    return changed if marked else ""
 
 
 def _write_group(group: Any, blocks: list[Block], began: str, waits: Waits | None) -> None:
@@ -133,15 +171,12 @@ def _write_rounds(
         if len(set(map(str, each))) > 1 and None not in each:
             coordinates[key] = each, _UNITS.get(key, "1")
     start = datetime.fromisoformat(began)
-    since = [(datetime.fromisoformat(layer.written_at) - start).total_seconds() for layer in found]
-    coordinates["time"] = since, "s"
+    coordinates["time"] = [layer.since_s(start) for layer in found], "s"
     if waits is not None:
         coordinates["waited"] = [waits.before(layer.blocks[0].position) for layer in found], "s"
     _scale(group, "round", len(found))
     for name, (values, unit) in coordinates.items():
-        dataset = group.create_dataset(name, data=_column(values))
-        dataset.attrs["units"] = unit
-        _label(group, dataset, ("round",))
+        _label(group, _values(group, name, _column(values), unit), ("round",))
     group["time"].attrs["since"] = began
     return tuple(coordinates)
 
@@ -155,11 +190,30 @@ def _column(values: Sequence[Any]) -> Any:
     return np.array([str(value) for value in values], h5py.string_dtype())
 
 
+def _values(group: Any, name: str, values: npt.NDArray[Any], units: str) -> Any:
+    """Write an array; text of variable length, which HDF5 can neither pack nor sum, is left to the sum of the whole file."""
+    import h5py
+
+    packed = {}
+    if values.size and not h5py.check_string_dtype(values.dtype):
+        whole = values.size * values.dtype.itemsize <= _CHUNK_BYTES
+        packed = {**PACKED, "chunks": values.shape if whole else True}
+    dataset = group.create_dataset(name, data=values, **packed)
+    _say(dataset, units)
+    return dataset
+
+
+def _say(dataset: Any, units: str) -> None:
+    dataset.attrs["units"] = units
+    if (
+        dataset.dtype == np.bool_
+    ):  # h5py and newer libraries of netCDF know it; to others, as xarray spells it, it is 0 and 1
+        dataset.attrs["dtype"] = "bool"
+
+
 def _scale(group: Any, dimension: str, size: int) -> None:
     if dimension not in group:
-        scale = group.create_dataset(dimension, data=np.arange(size))
-        scale.attrs["units"] = "1"
-        scale.make_scale(dimension)
+        _values(group, dimension, np.arange(size), "1").make_scale(dimension)
 
 
 def _label(group: Any, dataset: Any, dimensions: tuple[str, ...], coordinates: tuple[str, ...] = ()) -> None:
@@ -179,7 +233,6 @@ def _write_cells(group: Any, found: list[Layer], several: bool, coordinates: tup
     rows, columns = found[0].blocks[0].attributes["shape"]
     repeats = max(int(block.attributes["repeats"]) for layer in found for block in layer.blocks)
     sizes = {"repeat": repeats, "row": rows, "column": columns}
-    noise = all(_is_whole(block) for layer in found for block in layer.blocks)
     chunks = {"repeat": 1, "row": min(max(map(_span, found)), _CHUNK_ROWS), "column": columns}
     lead = (len(found),) if several else ()
     written = {}
@@ -189,23 +242,16 @@ def _write_cells(group: Any, found: list[Layer], several: bool, coordinates: tup
             shape=(*lead, *(sizes[each] for each in dimensions)),
             dtype=dtype,
             chunks=(*(1 for _ in lead), *(chunks[each] for each in dimensions)),
-            compression=None if noise and name in ("codes", "conductance") else "lzf",
             fillvalue=np.nan if dtype is np.float32 else None,
+            **PACKED,
         )
-        dataset.attrs["units"] = units
+        _say(dataset, units)
         _label(group, dataset, (*(("round",) if several else ()), *dimensions), coordinates)
     for place, layer in enumerate(found):
         start, arrays = _assembled(layer, repeats, columns)
         for name, array in arrays.items():
             at = (*((place,) if several else ()), ..., slice(start, start + array.shape[-2]), slice(None))
             written[name][at] = array
-
-
-def _is_whole(block: Block) -> bool:
-    """Return whether every cell of its rows was read: values that do not compress, with no gaps between them that do."""
-    start, stop = block.attributes["rows"]
-    conversions = (stop - start) * block.attributes["shape"][1] * block.attributes["repeats"]
-    return bool(block.attributes.get("conversions") == conversions)
 
 
 def _rows(layer: Layer) -> tuple[int, int]:
@@ -261,8 +307,7 @@ def _write_tables(
         names = _write_rounds(group, found, began, [*dimensions, *(name for name, _ in fields)], waits)
         _describe(group, blocks)
         for name, units in fields:
-            dataset = group.create_dataset(name, data=np.stack([_field(array, name) for array in arrays]))
-            dataset.attrs["units"] = units
+            dataset = _values(group, name, np.stack([_field(array, name) for array in arrays]), units)
             _label(group, dataset, ("round", *dimensions), names)
         return
     for block, array in zip(blocks, arrays, strict=True):
@@ -270,8 +315,7 @@ def _write_tables(
         _describe(inner, [block])
         inner.attrs.update({name: value for name, (value, _) in _labels(block).items()})
         for name, units in fields:
-            dataset = inner.create_dataset(name, data=_field(array, name))
-            dataset.attrs["units"] = units
+            dataset = _values(inner, name, _field(array, name), units)
             _label(inner, dataset, dimensions)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError
+from rramlab.base.times import wall
 from rramlab.macro.geometry import Geometry
 from rramlab.runs.ledger import LedgerView
 
@@ -27,7 +27,7 @@ class Look(NamedTuple):
 
     @classmethod
     def now(cls, run: str) -> Look:
-        return cls(run, datetime.now(UTC).isoformat(timespec="seconds"))
+        return cls(run, wall().isoformat(timespec="seconds"))
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,9 @@ class Layer:
     labels: dict[str, tuple[Any, str]]
     blocks: list[Block] = field(default_factory=list)
 
-    @property
-    def written_at(self) -> str:
-        """When the last of its blocks was written, ISO 8601 in UTC."""
-        return max(str(block.attributes["written_at"]) for block in self.blocks)
+    def since_s(self, began: datetime) -> float:
+        """When the last of its blocks was written, in seconds since the run ``began``."""
+        return max(block.since_s(began) for block in self.blocks)
 
 
 def data_sets(blocks: Iterable[Block]) -> dict[str, list[Block]]:

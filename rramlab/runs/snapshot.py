@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from rramlab.base.arrays import read_archive, with_sum
 from rramlab.base.errors import DataError
 from rramlab.base.files import write_atomic
 from rramlab.runs.store import Run
@@ -24,7 +25,7 @@ _WORTHWHILE = 0.75
 def keep_snapshot(run: Run, files: Mapping[str, bytes]) -> None:
     """Write ``files``, by name, into ``snapshot/`` of the run's folder. Archives of arrays keep their arrays, bit for bit."""
     packed = {name: _repacked(data) if name.endswith(".npz") else data for name, data in files.items()}
-    write_atomic(run.folder / SNAPSHOT, _archive(packed))
+    write_atomic(run.folder / SNAPSHOT, with_sum(_archive(packed)))
 
 
 def _repacked(data: bytes) -> bytes:
@@ -57,9 +58,18 @@ def load_snapshot(run: Run) -> dict[str, bytes]:
             "was deleted can be restored from a copy"
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(read_archive(path))) as archive:
             return {name: archive.read(name) for name in archive.namelist()}
-    except (OSError, ValueError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        DataError,
+        OSError,
+        ValueError,
+        EOFError,
+        NotImplementedError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise DataError(
             f"{path} is damaged ({error}); restore it from a copy: without it the run cannot be repeated"
         ) from error

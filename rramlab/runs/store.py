@@ -12,17 +12,29 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic_core import from_json
 
 from rramlab.base.errors import DataError
-from rramlab.base.files import read_object, write_atomic, write_json
+from rramlab.base.files import (
+    as_changed,
+    digest,
+    read_object,
+    read_summed,
+    read_whole,
+    write_atomic,
+    write_json,
+    write_summed,
+)
 from rramlab.base.numbers import shown
-from rramlab.base.times import now
+from rramlab.base.order import as_made, time_now
+from rramlab.base.times import MOVED_S, Clock, counted, wall, written
+from rramlab.base.units import show_duration
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.plan.operations import Read
@@ -30,15 +42,14 @@ from rramlab.plan.plan import Plan
 from rramlab.runs.curves import whole
 
 Status = Literal["running", "done", "failed", "stopped", "refused"]
-_STAMP = "%Y%m%d-%H%M%S-%f"
 _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_through calls a file that is not yet whole
-_BEGAN = time.time()  # of this process
+_BEGAN, _BEGAN_S = time.time(), counted()  # of this process
+TEXTS = "texts"  # in provenance.json: the check sums of the texts beside it
+_MOST_NAMED = 20
+_FORM = "%Y%m%d-%H%M%S-%f"
+_STAMPED = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 _PLACE = re.compile(r"[0-9-]+\.[0-9]+")  # path of a step with round numbers, and number of the operation
 _BLOCK = re.compile(rf"({_PLACE.pattern})-(.+)")
-
-
-class DamagedBlock(UserWarning):
-    """The description of a block cannot be read: the block counts as not there."""
 
 
 class PassedOver(UserWarning):
@@ -59,6 +70,12 @@ class Block:
         """The path of the step that it is of, without round numbers: how a step is called wherever it is named."""
         return str(self.attributes.get("step") or self.position.split(".")[0])
 
+    def since_s(self, began: datetime) -> float:
+        """When it was written, in seconds since the run ``began``; of runs of 0.1.0 by the wall clock."""
+        if "time_s" in self.attributes:
+            return float(self.attributes["time_s"])
+        return (datetime.fromisoformat(str(self.attributes["written_at"])) - began).total_seconds()
+
     def load(self) -> npt.NDArray[Any]:
         """Read the array.
 
@@ -70,8 +87,12 @@ class Block:
             if zlib.crc32(data) != self.attributes["crc32"]:
                 raise ValueError("its checksum differs")
             array = np.asarray(np.load(io.BytesIO(data), allow_pickle=False))
+            if self.attributes.get("form") == "cells":
+                first, stop = self.attributes["rows"]
+                if len(array) != stop - first:
+                    raise ValueError(f"it has {len(array)} rows, its description says {first} to {stop}")
             return whole(array) if self.attributes.get("form") == "curve" else array
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
             raise DataError(
                 f"the block {self.path} is damaged ({error}); the other blocks are not affected. Restore it from a copy, or "
                 "delete it with its .json and consolidate what is left"
@@ -79,10 +100,16 @@ class Block:
 
 
 class Run:
-    """A run's folder ``data/runs/<id>/``. Every write is whole or absent, whenever the process dies."""
+    """A run's folder ``data/runs/<id>/``. Every write is whole or absent, whenever the process dies.
+
+    Its times are those of one clock a process that works on it: the wall clock as it was when that process began, and what
+    was counted since.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._clock: Clock | None = None
+        self._moved_s = 0.0  # by how much the wall clock was set, as far as the record says
         self.id = folder.name
         if not (folder / "run.json").exists():
             raise DataError(f"there is no run {folder.name!r} in {folder.parent}; list them with: rramlab runs list")
@@ -103,12 +130,15 @@ class Run:
         ``texts``: file name → content of everything the run depends on (bench, board, protocol). ``about``: provenance.
         ``operation``: the last operation of the die's ledger before it. ``key``: see :func:`find_key`.
         """
-        folder = runs / folder_name(_stamp(runs), plan.name)
+        folder = runs / folder_name(time_now(runs, _times(runs), _FORM).strftime(_FORM)[:-3], plan.name)
         (folder / "blocks").mkdir(parents=True)
+        clock = Clock.start()
+        sums = {}
         for name, text in texts.items():
             write_atomic(folder / name, text.encode())
-        write_atomic(folder / "plan.json", plan.model_dump_json(indent=1).encode())
-        write_json(folder / "provenance.json", about)
+            sums[name] = digest(text.encode())
+        write_json(folder / "plan.json", plan.model_dump(mode="json"))
+        write_json(folder / "provenance.json", {**about, TEXTS: sums})
         write_json(
             folder / "run.json",
             {
@@ -116,18 +146,26 @@ class Run:
                 "die": die,
                 "name": plan.name,
                 "status": "running",
-                "started_at": now(),
+                "started_at": written(clock.began),
                 "reason": "",
                 "operation": operation,
                 **({"key": key} if key else {}),
+                "attempts": [_attempt(clock)],
             },
         )
-        return cls(folder)
+        run = cls(folder)
+        run._clock = clock
+        return run
 
     @property
     def record(self) -> dict[str, Any]:
-        """``run.json``: id, die, name, status, reason, times."""
-        return read_object(self.folder / "run.json", "id", "die", "name", "status", "started_at", "reason", "operation")
+        """``run.json``: id, die, name, status, reason, times.
+
+        ``attempts``: of each process that worked on it, when it began by the wall clock, how long after the run did, and how
+        long it lasted where it could write that down. ``clock``: when the wall clock was set meanwhile, and by how much.
+        """
+        keys = ("id", "die", "name", "status", "started_at", "reason", "operation")
+        return read_object(self.folder / "run.json", *keys, parse=from_json)  # faster than json: lists read thousands
 
     @property
     def die(self) -> str:
@@ -142,6 +180,23 @@ class Run:
         """
         return read_object(self.folder / "provenance.json", "board_serial", "temperature_C")
 
+    def text(self, name: str) -> str:
+        """Return a text that the run depends on, as it was when the run began: ``bench.yaml``, ``board.yaml`` …
+
+        Raises:
+            DataError: it is missing, damaged or was changed.
+        """
+        path = self.folder / name
+        try:
+            data = path.read_bytes()
+            text = data.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} cannot be read ({error}); restore it from a copy") from error
+        sums = read_object(self.folder / "provenance.json").get(TEXTS, {})
+        if sums.get(name, digest(data)) != digest(data):
+            raise as_changed(path)
+        return text
+
     @property
     def plan(self) -> Plan:
         """The plan as it was started with.
@@ -150,8 +205,8 @@ class Run:
             DataError: plan.json is damaged.
         """
         try:
-            return Plan.model_validate_json((self.folder / "plan.json").read_bytes())
-        except (OSError, ValueError) as error:
+            return Plan.model_validate_json(read_whole(self.folder / "plan.json"))
+        except (DataError, ValueError) as error:
             path = self.folder / "plan.json"
             raise DataError(
                 f"{path} is damaged; restore it from a copy, or start a new run for what is left"
@@ -166,6 +221,31 @@ class Run:
         """
         plan = read_object(self.folder / "plan.json", "steps")
         return _forms_without_a_word(plan["steps"]) and self.provenance.get("rramlab") == "0.1.0"
+
+    @property
+    def clock(self) -> Clock:
+        """Of this process's work on the run; it begins with the first look, after all that was written before."""
+        if self._clock is None:
+            self._clock = Clock.start(self._gone_on_s())
+        return self._clock
+
+    def _gone_on_s(self) -> float:
+        """Return how long the run has gone on: by the wall clock, but never less than what it says of itself."""
+        record = self.record
+        began = datetime.fromisoformat(record["started_at"])
+        said: list[float] = [each["began_s"] + each.get("lasted_s", 0.0) for each in record.get("attempts", ())]
+        said += [block.since_s(began) for block in self.readable([])]
+        return max(0.0, (wall() - began).total_seconds(), *said)
+
+    def watch_clock(self) -> None:
+        """Write it down where the wall clock was set since this process began to work on the run."""
+        if self._clock is None:
+            return
+        moved_s = self._clock.moved_s
+        if abs(moved_s - self._moved_s) > MOVED_S:
+            found = {"at": written(self._clock.now), "time_s": _rounded(self._clock.passed_s)}
+            by_s, self._moved_s = moved_s - self._moved_s, moved_s
+            self.update(clock=[*self.record.get("clock", []), {**found, "moved_s": _rounded(by_s)}])
 
     def check_there(self) -> None:
         """See that the folder is where it was: nothing is pulsed of which no run would tell.
@@ -189,10 +269,18 @@ class Run:
         remove_leftovers(self.folder)
         number = len(list(self.folder.glob("provenance*.json")))
         write_json(self.folder / f"provenance-{number}.json", about)
+        self._clock, self._moved_s = Clock.start(self._gone_on_s()), 0.0
+        record = self.record
+        before = record.get("attempts", [{"began_at": record["started_at"], "began_s": 0.0}])
+        self.update(attempts=[*before, _attempt(self._clock)])
 
     def finish(self, status: Status, reason: str = "", **results: Any) -> None:
-        """Write down how the run ended."""
-        self.update(status=status, reason=reason, finished_at=now(), **results)
+        """Write down how the run ended, and how long this process has worked on it."""
+        clock = self.clock
+        self.watch_clock()
+        *before, last = self.record.get("attempts") or [_attempt(clock)]
+        last = {**last, "lasted_s": _rounded(clock.passed_s - last["began_s"])}
+        self.update(status=status, reason=reason, finished_at=written(clock.now), attempts=[*before, last], **results)
 
     def freeze(self, step: int | str, cells: CellSelection) -> None:
         """Write the resolved selection of a step down, so that a resume means the same cells.
@@ -200,15 +288,21 @@ class Run:
         ``step``: its path with round numbers, "003" or "003-00002-001"; or the index of a step outside loops.
         """
         self.check_there()
-        write_atomic(self._selection(step), cells.packed())
+        write_summed(self._selection(step), cells.packed())
 
     def frozen(self, step: int | str, geometry: Geometry) -> CellSelection | None:
         """Return the selection that :meth:`freeze` wrote for a step, or None."""
         path = self._selection(step)
+        if not path.exists():
+            return None
         try:
-            return CellSelection.from_packed(path.read_bytes(), geometry) if path.exists() else None
-        except ValueError as error:
-            raise DataError(f"the frozen selection {path} is damaged: {error}") from error
+            length = len(CellSelection(np.zeros(geometry.shape, np.bool_)).packed())
+            return CellSelection.from_packed(read_summed(path, length), geometry)
+        except (DataError, ValueError) as error:
+            raise DataError(
+                f"the frozen selection {path} is damaged: {error}. It says which cells step {step} means, and which of them "
+                "have had their pulse cannot be told without it; nothing was pulsed"
+            ) from error
 
     def _selection(self, step: int | str) -> Path:
         name = f"{step:03d}" if isinstance(step, int) else step
@@ -246,6 +340,7 @@ class Run:
         stream = io.BytesIO()
         np.save(stream, block, allow_pickle=False)
         data = stream.getvalue()
+        when = {} if "written_at" in attributes else self._moment()
         (folder / f"{stem}.json").unlink(missing_ok=True)
         write_atomic(folder / f"{stem}.npy", data)
         write_json(
@@ -253,11 +348,16 @@ class Run:
             {
                 "position": position,
                 "dataset": dataset,
-                "written_at": now(),
+                **when,
                 "crc32": zlib.crc32(data),
                 **attributes,
             },
         )
+
+    def _moment(self) -> dict[str, Any]:
+        self.watch_clock()
+        clock = self.clock
+        return {"written_at": written(clock.now), "time_s": _rounded(clock.passed_s)}
 
     def append_cells(
         self, position: str, read: Read, block: npt.NDArray[Any], calibration: str, operation: int, **attributes: Any
@@ -284,15 +384,23 @@ class Run:
         )
 
     def has(self, position: str, dataset: str) -> bool:
-        """Return whether the block is there; one whose description is damaged is not, and a warning says so."""
-        path = self.folder / "blocks" / f"{position}-{dataset}.json"
-        return path.exists() and _block(path) is not None
+        """Return whether the block is there.
+
+        Raises:
+            DataError: its description is damaged.
+        """
+        path = self._description(position, dataset)
+        return path.exists() and bool(_block(path))
 
     def blocks(self, dataset: str | None = None) -> Iterator[Block]:
-        """Yield the whole blocks in order of step, round and operation."""
-        for path in sorted((self.folder / "blocks").glob("*.json"), key=_order):
+        """Yield the whole blocks in order of step, round and operation.
+
+        Raises:
+            DataError: the description of one is damaged.
+        """
+        for path in self._descriptions():
             found = _block(path)
-            if found is not None and dataset in (None, found.dataset):
+            if dataset in (None, found.dataset):
                 yield found
 
     def block_names(self) -> Iterator[tuple[str, str]]:
@@ -301,17 +409,30 @@ class Run:
             if found := _BLOCK.fullmatch(path.stem):
                 yield found[1], found[2]
 
+    def readable(self, problems: list[str]) -> Iterator[Block]:
+        """Yield the blocks whose descriptions can be read, in order; what is wrong with the others is put to ``problems``."""
+        for path in self._descriptions():
+            try:
+                yield _block(path)
+            except DataError as error:
+                problems.append(str(error))
+
     def block(self, position: str, dataset: str) -> Block:
         """Return one block.
 
         Raises:
             DataError: it is not there, or its description is damaged.
         """
-        path = self.folder / "blocks" / f"{position}-{dataset}.json"
-        found = _block(path) if path.exists() else None
-        if found is None:
+        path = self._description(position, dataset)
+        if not path.exists():
             raise DataError(f"run {self.id} has no block {position} of {dataset}")
-        return found
+        return _block(path)
+
+    def _description(self, position: str, dataset: str) -> Path:
+        return self.folder / "blocks" / f"{position}-{dataset}.json"
+
+    def _descriptions(self) -> list[Path]:
+        return sorted((self.folder / "blocks").glob("*.json"), key=_order)
 
     def consolidate(self) -> Path:
         """Gather all whole blocks into ``run.h5``; can be repeated at any time, the blocks stay."""
@@ -334,9 +455,10 @@ def _forms_without_a_word(node: Any) -> bool:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed had begun to write in ``folder``; a younger file may be somebody's work."""
+    began = min(_BEGAN, time.time() - (counted() - _BEGAN_S))  # also where the clock was set since
     for path in folder.rglob(".*.tmp"):
         with suppress(FileNotFoundError):  # renamed at this moment by whoever has written it
-            if _LEFT.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < _BEGAN:
+            if _LEFT.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < began:
                 path.unlink()
 
 
@@ -346,28 +468,53 @@ def folder_name(stamp: str, plan: str) -> str:
     return f"{stamp}-{name}-{secrets.token_hex(2)}"
 
 
-def _stamp(runs: Path) -> str:
-    """Return a time for a new run's name that is after every other's, also where the clock was set back."""
-    at = datetime.now(UTC)
-    for folder in sorted(runs.glob("*"), reverse=True):
-        try:
-            newest = datetime.strptime("-".join(folder.name.split("-")[:3]), _STAMP).replace(tzinfo=UTC)
-        except ValueError:
-            continue  # not named by this function
-        at = max(at, newest + timedelta(milliseconds=1))
-        break
-    return at.strftime(_STAMP)[:-3]
+def duration_s(record: dict[str, Any]) -> float | None:
+    """Return from begin to end of a run by its record, pauses included; None where nobody wrote that down."""
+    if not record.get("finished_at"):
+        return None
+    try:
+        if last := (record.get("attempts") or [{}])[-1]:
+            return float(last["began_s"]) + float(last["lasted_s"])
+        began, ended = (datetime.fromisoformat(str(record[key])) for key in ("started_at", "finished_at"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    seconds = (ended - began).total_seconds()
+    return seconds if seconds >= 0 else None  # of 0.1.0, by a clock that was set back
 
 
-def _block(path: Path) -> Block | None:
+def clock_moves(record: dict[str, Any]) -> list[str]:
+    """Say when the computer's clock was set while the run went on, and by how much."""
+    said = []
+    for move in record.get("clock") or ():
+        how = f"{show_duration(abs(move['moved_s']))} {'forward' if move['moved_s'] > 0 else 'back'}"
+        said.append(
+            f"the computer's clock was set {how} when the run was {show_duration(move['time_s'])} old; the run's times go on "
+            "as they were counted"
+        )
+    return said
+
+
+def _attempt(clock: Clock) -> dict[str, Any]:
+    return {"began_at": written(clock.began), "began_s": _rounded(clock.before_s)}
+
+
+def _rounded(seconds: float) -> float:
+    """Return seconds as they are written down: to the microsecond."""
+    return round(seconds, 6)
+
+
+def _block(path: Path) -> Block:
     try:
         attributes = read_object(path, "position", "dataset", "form", "crc32")
+        position, dataset = str(attributes.pop("position")), str(attributes.pop("dataset"))
+        if path.stem != f"{position}-{dataset}":
+            raise DataError(f"{path} says that it is of {position}-{dataset}: it is damaged or was renamed")
     except DataError as error:
-        warnings.warn(
-            f"{error}. Its block counts as not there: a resumed run measures it again", DamagedBlock, stacklevel=3
-        )
-        return None
-    position, dataset = str(attributes.pop("position")), str(attributes.pop("dataset"))
+        raise DataError(
+            f"the description of a block is damaged: {error}. Without it nobody can tell which cells the values are of. "
+            f"Restore it from a copy; or delete it and {path.with_suffix('.npy').name}: the block counts as not there then, a "
+            "resumed run measures it again where that can be done, and the others are not affected"
+        ) from error
     return Block(position, dataset, path.with_name(f"{path.stem}.npy"), attributes)
 
 
@@ -383,8 +530,12 @@ def in_order(position: str) -> list[int]:
 
 
 def list_runs(runs: Path) -> list[Run]:
-    """Return every run of a bench, oldest first."""
-    return [Run(folder) for folder in sorted(runs.glob("*")) if (folder / "run.json").exists()]
+    """Return every run of a bench, in the order in which they began."""
+    found = []
+    for name in _in_order(runs):
+        with suppress(DataError):  # a folder of something else
+            found.append(Run(runs / name))
+    return found
 
 
 def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
@@ -396,16 +547,20 @@ def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
     Raises:
         DataError: none, or several.
     """
-    known = list_runs(runs)
-    if name == "last" and known:
-        return _last_unfinished(runs, known) if unfinished else known[-1]
-    found = [run for run in known if run.id == name] or [run for run in known if run.id.startswith(name)]
+    if name == "last":
+        latest = (Run(runs / each) for each in reversed(_in_order(runs)) if _is_run(runs / each))
+        if unfinished:
+            return _last_unfinished(runs, latest)
+        for run in latest:
+            return run
+    elif _is_run(runs / name) and Path(name).name == name:
+        return Run(runs / name)
+    known = [each for each in _in_order(runs) if _is_run(runs / each)]
+    found = [each for each in known if each.startswith(name)]
     if len(found) != 1:
         what = "several runs begin with" if found else "there is no run"
-        raise DataError(
-            f"{what} {shown(name)} in {runs}{os.linesep}known: {', '.join(run.id for run in known) or 'none'}"
-        )
-    return found[0]
+        raise DataError(f"{what} {shown(name)} in {runs}{os.linesep}known: {_listed(found or known)}")
+    return Run(runs / found[0])
 
 
 def find_key(runs: Path, die: str, key: str) -> Run | None:
@@ -450,9 +605,34 @@ def under_key(runs: Path, key: str) -> list[Run]:
     return found
 
 
-def _last_unfinished(runs: Path, known: list[Run]) -> Run:
+def _times(runs: Path) -> dict[str, str]:
+    """Return the folders in ``runs`` with the times that their names begin with; those of people have none, and come first."""
+    try:
+        names = [entry.name for entry in os.scandir(runs) if entry.is_dir()]
+    except FileNotFoundError:
+        return {}
+    return {name: found[0] if (found := _STAMPED.match(name)) else "" for name in names}
+
+
+def _in_order(runs: Path) -> list[str]:
+    return as_made(runs, _times(runs))
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "run.json").exists()
+
+
+def _listed(names: list[str]) -> str:
+    """Name the last few runs: there may be thousands."""
+    more = len(names) - _MOST_NAMED
+    return (", ".join(names[-_MOST_NAMED:]) or "none") + (f", and {more:,} before them" if more > 0 else "")
+
+
+def _last_unfinished(runs: Path, latest: Iterator[Run]) -> Run:
     passed: list[str] = []
-    for run in reversed(known):
+    one = False
+    for run in latest:
+        one = True
         record = run.record  # a run that cannot be read is not passed over in silence
         if record["status"] == "done":
             continue
@@ -467,6 +647,8 @@ def _last_unfinished(runs: Path, known: list[Run]) -> Run:
                 stacklevel=3,
             )
         return run
+    if not one:
+        raise DataError(f"there is no run 'last' in {runs}{os.linesep}known: none")
     hint = f". Passed over: {', '.join(passed)}; connect a route again with: rramlab route" if passed else ""
     raise DataError(f"there is nothing to resume: every run in {runs} that can go on is done{hint}")
 

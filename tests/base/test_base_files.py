@@ -36,7 +36,8 @@ def test_json_round_trip(tmp_path):
     document = {"text": "µS", "number": 1.25, "list": [1, None, True]}
     write_json(tmp_path / "x.json", document)
     assert read_json(tmp_path / "x.json") == document
-    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == document
+    plain = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))  # any other reader of JSON
+    assert plain == {"sum": plain["sum"], **document}
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe", b"not json"])

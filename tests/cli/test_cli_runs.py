@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from workbench import SmallBench, child, copy_bench, forming_plan, hidden, plain_plan, pulse_step
 
+from rramlab.base.errors import DataError
 from rramlab.drivers.bench import describe_bench
 from rramlab.plan.plan import Plan
 from rramlab.plan.steps import PulseStep, ReadStep, RouteStep, SweepStep
@@ -367,13 +368,18 @@ def test_a_run_that_goes_on_is_shown_exported_and_consolidated_but_not_repeated(
 # Going on ----------------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_description_of_a_block_does_not_keep_a_run_from_going_on(bench, two):
-    """It is as if the block were not there: it is said, and the read is taken again."""
+def test_a_run_whose_block_lost_its_description_goes_on_when_a_person_has_taken_the_block_away(bench, two):
+    """What it says of its values nobody knows; what it measured is not replaced without a word."""
     run = Run(folder_of(bench, two[0]))
     run.update(status="stopped")
     described = sorted((run.folder / "blocks").glob("*-read.json"))[-1]
     described.write_text("{")
-    with pytest.warns(UserWarning, match=described.name), SmallBench(bench).open() as session:
+    with SmallBench(bench).open() as session:
+        with pytest.raises(DataError, match=described.name):
+            session.resume(run.id, arm="small-1")
+        assert Run(run.folder).record["status"] == "failed"
+        described.unlink()
+        described.with_suffix(".npy").unlink()
         result = session.resume(run.id, arm="small-1")
     assert result.pulses == 256
     assert json.loads(described.read_text())["dataset"] == "read"

@@ -1,18 +1,19 @@
 """Full disks, folders that cannot be written, clocks that jump, files that vanish: nothing is lost and no id is used twice."""
 
 import ctypes
+import json
 import os
 import shutil
 import signal
 import sqlite3
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from workbench import SmallBench, child, forming_plan, hidden, ledger_of, plain_plan, pulse_step
+from workbench import HostClock, SmallBench, child, forming_plan, hidden, ledger_of, plain_plan, pulse_step
 
 from rramlab import open_bench
 from rramlab.base import times
@@ -197,53 +198,64 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_energised(be
 # the clock -----------------------------------------------------------------------------------------------------
 
 
-class Clock:
-    """The host's clock, which a test sets; it goes on by ``step`` whenever it is looked at."""
-
-    def __init__(self, monkeypatch):
-        self.at, self.step = datetime(2026, 3, 1, 12, tzinfo=UTC), timedelta(milliseconds=1)
-        clock = self
-
-        class Faked(datetime):
-            @classmethod
-            def now(cls, tz=None):
-                clock.at += clock.step
-                return clock.at.astimezone(tz)
-
-        for module in (guard, times, store):
-            monkeypatch.setattr(module, "datetime", Faked)
-
-    def jump(self, **by):
-        self.at += timedelta(**by)
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    return Clock(monkeypatch)
+    return HostClock(monkeypatch)
 
 
 RESET = Plan(name="reset", steps=(pulse_step("row 0", "reset", voltage=2.0),))
 
 
-@pytest.mark.parametrize(("hours", "valid"), [(0.99, True), (1.01, False), (-0.001, False)])
-def test_a_contact_test_of_another_time_is_none(bench, clock, hours, valid):
-    """Older than an hour it is too old; of the future, since the clock was set back, it says nothing of now."""
+@pytest.mark.parametrize(("hours", "valid"), [(0.99, True), (1.01, False)])
+@pytest.mark.parametrize("set_by", [0, -0.5, -30, 30])
+def test_a_contact_test_grows_old_whatever_the_clock_on_the_wall_says(bench, clock, hours, valid, set_by):
     with bench.open() as session:
         session.run("contact")
-        clock.jump(hours=hours)
+        clock.set_by(hours=set_by)
+        clock.go_on(hours=hours)
         if valid:
             session.run(RESET, arm=DIE)
         else:
             with pytest.raises(Refused, match="contact"):
                 session.run(RESET, arm=DIE)
         assert hidden(session).pulses.sum() == 16 * valid
-        clock.jump(hours=-hours)
         session.run("contact")
         session.run(RESET, arm=DIE)
 
 
+@pytest.mark.parametrize(("hours", "valid"), [(0.99, True), (1.01, False), (-0.001, False)])
+def test_a_contact_test_that_0_1_0_wrote_down_counts_by_the_clock_on_the_wall(bench, clock, hours, valid):
+    with bench.open() as session:
+        session.run("contact")
+        ledger = ledger_of(session)
+        known = json.loads(ledger.get(guard.CONTACT_KEY))
+        ledger.put(guard.CONTACT_KEY, json.dumps({key: known[key] for key in ("at", "board", "nonce")}))
+        clock.set_by(hours=hours)
+        if valid:
+            session.run(RESET, arm=DIE)
+        else:
+            with pytest.raises(Refused, match="contact"):
+                session.run(RESET, arm=DIE)
+
+
+@pytest.mark.parametrize("boot", ["another", ""])
+def test_after_a_restart_of_the_computer_the_clock_can_make_no_contact_test_young_again(
+    bench, clock, monkeypatch, boot
+):
+    """What was counted begins anew then; where a restart cannot be told, no clock may say less than the other."""
+    monkeypatch.setattr(times, "boot", lambda: boot and "one")
+    with bench.open() as session:
+        session.run("contact")
+        monkeypatch.setattr(times, "boot", lambda: boot)
+        clock.go_on(hours=1.5)
+        clock.set_by(hours=-1.4)
+        with pytest.raises(Refused, match="contact"):
+            session.run(RESET, arm=DIE)
+        assert not hidden(session).pulses.any()
+
+
 @pytest.mark.parametrize("hours", [30, -30])
-def test_a_clock_that_jumps_in_a_run_stops_it_and_it_goes_on(bench, clock, hours):
+def test_a_clock_that_is_set_in_a_run_does_not_stop_it_and_is_noted(bench, clock, hours):
     with bench.open() as session:
         controller = session.bench.controllers[DIE]
         pulse, seen = controller.pulse, []
@@ -251,22 +263,22 @@ def test_a_clock_that_jumps_in_a_run_stops_it_and_it_goes_on(bench, clock, hours
         def jumping(*arguments):
             seen.append(1)
             if len(seen) == 4:
-                clock.jump(hours=hours)
+                clock.set_by(hours=hours)
             return pulse(*arguments)
 
         controller.pulse = jumping
-        with pytest.raises(Refused, match="contact"):
-            session.run("electroform", arm=DIE)
-        assert 0 < hidden(session).pulses.sum() < 256
-        assert np.array_equal(hidden(session).pulses, ledger_of(session).pulse_counts())
+        run = find_run(session.runs, session.run("electroform", arm=DIE).run_id)
+        assert hidden(session).pulses.sum() == 256
+        (move,) = run.record["clock"]
+        assert move["moved_s"] == pytest.approx(hours * 3600, abs=0.1)
+        assert 0 < move["time_s"] < 60
         del controller.pulse
-    works_again(bench)
 
 
 def test_operations_keep_their_order_and_ids_whatever_the_clock_says(bench, clock):
     with bench.open() as session:
         for hours in (0, -5, 7, -100, 3):
-            clock.jump(hours=hours)
+            clock.set_by(hours=hours)
             session.run(plain_plan(pulse_step("row 0", "reset", voltage=2.0)), arm=DIE)
         life = ledger_of(session).history()
         assert [entry.op_id for entry in life] == [1, 2, 3, 4, 5]
@@ -279,7 +291,7 @@ def test_the_last_run_is_the_newest_whatever_the_clock_says(bench, clock):
     with bench.open() as session:
         names = []
         for hours in (0, -30, 1):
-            clock.jump(hours=hours)
+            clock.set_by(hours=hours)
             names.append(session.run("contact").run_id)
         assert [run.id for run in list_runs(session.runs)] == names
         assert find_run(session.runs, "last").id == names[-1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workbench import SmallBench
+from workbench import HostClock, SmallBench
 
 from rramlab.base.errors import DataError, Refused, Uncalibrated, UsageError
 from rramlab.base.yamlfile import load_model
@@ -152,12 +152,19 @@ def test_arrays_that_are_gone_or_changed_are_refused(tmp_path):
         Kept.load(kept.path)
 
 
-def test_a_clock_that_was_set_back_does_not_put_a_record_before_the_one_it_follows(tmp_path):
-    first = board_record(tmp_path)
-    later = first.record.model_copy(update={"written_at": NOW + timedelta(days=400)})
-    second = board_record(tmp_path, {"dac": dac()}, {}, Kept(first.path, later, first.arrays))
-    assert second.path.name > first.path.name
-    assert second.record.written_at > later.written_at
+def test_a_record_of_a_clock_that_was_wrong_does_not_drag_later_ones_along(tmp_path, monkeypatch):
+    """Each says what the clock said, and the one that was made last is in force."""
+    clock, made = HostClock(monkeypatch), []
+    for days in (0, 26_000, -26_000, -1, 1):
+        clock.set_by(days=days)
+        at = clock.at
+        made.append(board_record(tmp_path, {"dac": dac()}, {}, made[-1] if made else None))
+        assert made[-1].record.written_at - at < timedelta(seconds=1)
+        assert f"-{at:%Y%m%d}-" in made[-1].id
+        assert newest(tmp_path, "board", BOARD).id == made[-1].id
+    other = die_record(tmp_path)
+    assert newest(tmp_path, "die", DIE).id == other.id
+    assert [path.stem for path in history(tmp_path, "board", BOARD)] == [each.id for each in made]
 
 
 def test_records_of_a_die_whose_name_begins_like_anothers_are_told_apart(tmp_path):

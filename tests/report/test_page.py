@@ -490,5 +490,5 @@ def test_a_run_that_is_not_there_is_said_so(formed):
 
 def test_a_block_that_is_not_what_it_says_is_left_out(lab):
     run = lab.run(Plan(name="odd", steps=(ReadStep(cells="rows 0-3"),)))
-    Run(run.folder).append("000.00001", "read", np.zeros(3), form="cells", rows=[0, 1], shape=[32, 16], operation=0)
+    Run(run.folder).append("000.00001", "read", np.zeros(1), form="cells", rows=[0, 1], shape=[32, 16], operation=0)
     assert "is not what its description says" in lab.page(run).text

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from rramlab.base.errors import DataError
+from rramlab.base.errors import DataError, UsageError
+from rramlab.base.times import wall
 from rramlab.drivers.bench import BenchDescription
 from rramlab.drivers.smu.smufile import Accuracy
 from rramlab.macro.board import BoardTable
@@ -34,6 +35,7 @@ class Findings:
     as_of: str
     now: datetime
     problems: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()  # of the problems: records that are damaged, of which nothing is told here
 
     def label(self, kept: Kept) -> str:
         """Return how the parts of a record are named: by whose it is or, where that is not clear, by its own name."""
@@ -58,16 +60,23 @@ def gather(description: BenchDescription, names: Sequence[str] = (), now: dateti
     root, board = description.root, description.file.controller.board
     dies = tuple(each.id for each in description.file.dies)
     absent: list[tuple[str, str]] = []
+    unreadable: list[str] = []
     if names:
         records = list({kept.id: kept for kept in (find(root, name) for name in names)}.values())
     else:
         records = []
         for kind, owner in _owners(board, dies):
-            kept = newest(root, kind, owner)
+            try:
+                kept = newest(root, kind, owner)
+            except (DataError, UsageError) as error:  # the others are reported all the same
+                unreadable.append(str(error))
+                continue
             if kept is None:
                 absent.append((kind, owner))
             else:
                 records.append(kept)
+        if not records and unreadable:
+            raise DataError("; ".join(unreadable))
         if not records:
             raise DataError(
                 f"there is no record of board {board!r} or of {', '.join(repr(die) for die in dies)} in {root / FOLDER}, so "
@@ -75,8 +84,12 @@ def gather(description: BenchDescription, names: Sequence[str] = (), now: dateti
             )
     in_force: dict[tuple[str, str], Kept] = {}
     for each in records:
-        in_force[each.record.kind, each.record.owner] = newest(root, each.record.kind, each.record.owner) or each
-    problems: list[str] = []
+        try:
+            in_force[each.record.kind, each.record.owner] = newest(root, each.record.kind, each.record.owner) or each
+        except (DataError, UsageError) as error:
+            in_force[each.record.kind, each.record.owner] = each
+            unreadable.append(str(error))
+    problems = list(unreadable)
     last = _last_run(description.data / "runs", board, problems)
     return Findings(
         tuple(records),
@@ -88,8 +101,9 @@ def gather(description: BenchDescription, names: Sequence[str] = (), now: dateti
         _accuracies(description, records, problems),
         None if last is None else float(last.provenance["temperature_C"]),
         "" if last is None else last.id,
-        now or datetime.now(UTC),
+        now or wall(),
         tuple(problems),
+        tuple(unreadable),
     )
 
 

@@ -68,6 +68,8 @@ def _judge(found: Findings, kept: Kept, name: str) -> Judgement:
         return Judgement("warn", "not measured", "", command)
     faults: list[tuple[Tone, str, str]] = []
     kind = kept.record.kind
+    if kept.fault:
+        faults.append(("bad", "changed by hand", f"stands in a record that nobody vouches for: {kept.fault}"))
     if owner not in ((found.board,) if kind == "board" else found.dies):
         faults.append(("bad", "foreign", f"is of {kind} {owner}, which is not on this bench"))
     elif section.board != found.board:
@@ -110,6 +112,8 @@ def headline(found: Findings, listed: Sequence[Part]) -> Judgement:
     if not measured:
         said = "Nothing was measured"
     reasons = [f"{each.title}: {each.judgement.words}." for each in wrong]
+    if found.unreadable:
+        tone, said = "bad", f"{said}; {len(found.unreadable)} damaged record{'' if len(found.unreadable) == 1 else 's'}"
     if missing:
         reasons.append(f"Not measured: {', '.join(missing)}.")
     return Judgement(tone, said, " ".join(reasons), "")

@@ -31,6 +31,12 @@ from rramlab.report.pictures import Picture
 from rramlab.report.shell import Rows, Written, document, figures, mark, shortened, strip, verdict_box, write
 from rramlab.report.wording import clock
 
+_CHECKED = {
+    "whole": "it says what it said when it was written or accepted",
+    "changed": "it was changed by hand, and nobody has accepted that",
+    "unsummed": "none: it was written by rramlab 0.1.0",
+}
+
 
 def write_report(found: Findings, path: Path, folder: Path | None = None) -> Written:
     """Write the report of some records; with ``folder`` also every figure of it as PNG and PDF into that."""
@@ -235,6 +241,8 @@ def _record_facts(found: Findings, kept: Kept) -> Html:
         (
             (f"record of {record.kind} {record.owner}", tag("code", kept.id)),
             ("written", f"{clock(record.written_at)}; {'in force' if newer == kept.id else f'{newer} is in force'}"),
+            ("check sum", _CHECKED[kept.state]),
+            *(("word of a person", str(each)) for each in record.accepted or ()),
             (
                 "SHA-256 of its arrays",
                 None if record.arrays is None else tag("code", record.arrays.sha256),
