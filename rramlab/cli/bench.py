@@ -216,7 +216,12 @@ def _power_up(out: Output, hardware: tuple[str, ...], given: bool | None, real: 
     """Return whether the board has each piece of hardware: as given, or as the person at the bench says; None: not said."""
     if given is not None or not real:
         return dict.fromkeys(hardware, given)
-    return {item: ask(f"Has the board {item}?", out.json) for item in hardware}
+    answers: dict[str, bool | None] = dict.fromkeys(hardware)
+    for item in hardware:
+        answers[item] = ask(f"Has the board {item}?", out.json)
+        if answers[item] is None:
+            break  # nobody is there to be asked for the rest
+    return answers
 
 
 def _say_power_up(out: Output, answers: dict[str, bool | None], real: bool) -> None:
