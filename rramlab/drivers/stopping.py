@@ -13,7 +13,7 @@ from pathlib import Path
 from rramlab.base.errors import InstrumentError, RramlabError
 from rramlab.drivers.lock import Ownership, kernel_holders
 
-PATIENCE_s = 5.0  # for a process to make the bench safe and let go of it, then for one that was killed
+PATIENCE_s = 10.0  # for a process to make the bench safe, write its records and let go; then for one that was killed
 _NAP_s = 0.05
 _ROUNDS = 3  # another process may have waited for the bench
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
@@ -71,7 +71,7 @@ def _left(owned: Ownership, holders: dict[int, str]) -> dict[int, str]:
     return left
 
 
-def _holders(owned: Ownership) -> dict[int, str]:
+def _holders(owned: Ownership, looks: int = 5) -> dict[int, str]:
     """Return who holds any part of the bench, by process id: the command that it executes."""
     found: dict[int, str] = {}
     nameless = False
@@ -95,6 +95,9 @@ def _holders(owned: Ownership) -> dict[int, str]:
     if not found:  # the locks may have been deleted under their holder
         files = [each for folder in owned.folders if folder.is_dir() for each in folder.iterdir()]
         found = dict.fromkeys(kernel_holders([*(lock.path for lock in owned.locks), *files]), "unknown command")
+    if nameless and not found and looks:  # it may just have come, or be about to go
+        time.sleep(_NAP_s)
+        return _holders(owned, looks - 1)
     if nameless and not found:
         raise RramlabError(
             "the bench is held by process unknown on an unknown host, which cannot be signalled from here. Run rramlab estop "

@@ -29,8 +29,9 @@ class Interrupts:
     A signal that was ignored stays ignored (``nohup``, a job in the background). A process that is forked has its parent's
     handlers of before. Outside the main thread there are none.
 
-    An idle session is :meth:`watched`: termination, which would end Python without a word, raises Stopped, where nobody else
-    looks after it. Ctrl-C is Python's own then.
+    An idle session is watched (:meth:`watch`): termination, which would end Python without a word, raises Stopped; a program's
+    own handler does what it does. Ctrl-C is Python's own then. What a handler raises may be lost, as in a library's callback:
+    nothing is begun any more then.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,7 @@ class Interrupts:
         self._previous: dict[int, Any] = {}  # handlers that ours have taken the place of, while busy or held
         self._idle: dict[int, Any] = {}  # the same, while watched
         self._watching = False
+        self._terminating = False  # it was raised while nothing was done
         self._foreign = 0  # SIGINTs that another's handler would have had
         _ALL.add(self)
 
@@ -52,6 +54,9 @@ class Interrupts:
         ``hands_on``: where the program has a handler of its own for SIGINT, that gets it when the block is over, and says
         itself what it means. For single operations; a run is stopped.
         """
+        if self._terminating and not self._depth:
+            self._terminating = False
+            raise Stopped("stopped by the user (terminated)")
         self._install()
         self._depth += 1
         try:
@@ -90,12 +95,13 @@ class Interrupts:
                 self._restore()
 
     def watch(self) -> None:
-        """Begin to look after termination while nothing is done, where that is left to the system."""
+        """Begin to look after termination while nothing is done."""
         self._watching = True
         if _in_main_thread():
             for number in _ENDING:
-                if signal.getsignal(number) is signal.SIG_DFL:
-                    self._idle[number] = signal.SIG_DFL
+                handler = signal.getsignal(number)
+                if handler not in (None, signal.SIG_IGN):
+                    self._idle[number] = handler
                     signal.signal(number, self._terminated)
 
     def unwatch(self) -> None:
@@ -137,7 +143,14 @@ class Interrupts:
         if self._depth or self._held:  # of a run in another thread
             self._received(number, frame)
         elif self._watching:
-            raise Stopped("stopped by the user (terminated)")
+            try:
+                if callable(handler := self._idle[number]) and handler is not signal.SIG_DFL:
+                    handler(number, frame)
+                    return
+                raise Stopped("stopped by the user (terminated)")
+            except BaseException:
+                self._terminating = True
+                raise
         else:  # it ended in another thread, from where no handler can be put back
             self.unwatch()
             signal.raise_signal(number)

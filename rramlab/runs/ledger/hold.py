@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from pathlib import Path
 
 from rramlab.base.errors import BenchLocked
@@ -30,6 +31,7 @@ class Hold:
             # Whoever had it before may have put another file in its place.
             if os.name != "posix" or os.path.samestat(os.fstat(handle), path.stat()):
                 self._handle = handle
+                _HELD.add(self)
                 return
             os.close(handle)
 
@@ -38,6 +40,7 @@ class Hold:
             _unlock(self._handle)
             os.close(self._handle)
             self._handle = -1
+            _HELD.discard(self)
 
 
 if sys.platform == "win32":
@@ -61,3 +64,18 @@ else:
 
     def _unlock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_UN)  # also where a forked child still has the file open
+
+
+_HELD: weakref.WeakSet[Hold] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """Close what a forked process has of its parent's locks: one that outlives its parent must not hold them for it."""
+    for hold in list(_HELD):
+        os.close(hold._handle)
+        hold._handle = -1
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
