@@ -106,6 +106,29 @@ class Recipe(BaseModel):
     digital: tuple[str, ...] = ()
     threads: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
+    _keeper: Path | None = PrivateAttr(None)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
+    @property
+    def is_code(self) -> bool:
+        """Whether the network is a function of a file, not one of the package."""
+        return self.network not in networks.NETWORKS
+
+    @property
+    def keeper(self) -> Path | None:
+        """The folder of the training whose data the recipe is; None: a person named it, in this command or program."""
+        return self._keeper
+
+    def kept_in(self, folder: Path | None) -> Recipe:
+        """Return the same recipe with another ``keeper``: what a folder names is only executed if a person confirmed it."""
+        found = self.model_copy()
+        found._keeper = folder
+        return found
 
     @field_validator("network")
     @classmethod
