@@ -3,13 +3,12 @@
 Another version, or a file that was changed, makes running numbers mean other operations.
 """
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from probes import put_on_the_table
-from workbench import SmallBench, hidden, ledger_of, plain_plan, pulse_step
+from workbench import SmallBench, copy_bench, hidden, ledger_of, plain_plan, pulse_step
 
 from rramlab.base.errors import InstrumentError, OutOfLimits, Refused
 from rramlab.engine import runner
@@ -175,7 +174,7 @@ def bench(formed, tmp_path):
     """Makes copies of it."""
 
     def made(name="bench"):
-        shutil.copytree(formed, tmp_path / name)
+        copy_bench(formed, tmp_path / name)
         return SmallBench(tmp_path / name)
 
     return made
