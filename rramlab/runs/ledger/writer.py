@@ -268,7 +268,7 @@ class Ledger(LedgerView):
                     "cells_per_pulse": operation.cells_per_pulse,
                     "board": board,
                     "boot_nonce": boot_nonce,
-                    "again": getattr(operation, "again", False),
+                    "again": operation.again,
                     "cells": cells_as_json(operation.cells),
                     "at": now(),
                 },
