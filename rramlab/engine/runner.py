@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,7 @@ class Runner:
             programs=result.programs,
             loops=result.loops,
             timeline=[*self.run.record.get("timeline", []), *self._timeline],
+            ledger=asdict(self.station.ledger.witness),
             reconciled=[*self.run.record.get("reconciled", []), *result.reconciled],
         )
         self.run.consolidate()

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -37,6 +37,7 @@ from rramlab.runs.fitting import refuse_unkeepable
 from rramlab.runs.keys import begun
 from rramlab.runs.lastread import LAST_READ
 from rramlab.runs.ledger import LOG, Ledger, LedgerNote
+from rramlab.runs.ledger.check import hear_newest_runs
 from rramlab.runs.ledger.witnesses import beside
 from rramlab.runs.provenance import collect
 from rramlab.runs.store import Run, find_run, list_runs, remove_leftovers
@@ -122,6 +123,11 @@ class Session:
     def _put_to_work(self, die_id: str, folder: Path, ledger: Ledger) -> None:
         """Make the station of a die, and what Python sees of it."""
         board, identity = self.description.board, self.bench.identities[die_id]
+        try:
+            hear_newest_runs(ledger, self.runs)
+        except BaseException:
+            ledger.close()
+            raise
         for note in [*ledger.notes, *([ledger.doubt] if ledger.doubt else [])]:
             warnings.warn(note, LedgerNote, stacklevel=2)
         smus = self.bench.smus
@@ -339,7 +345,8 @@ class Session:
             refuse_unkeepable(plan, self.runs)
             about = self._about(station, bounds)
             texts, last = self._texts(station, plan), station.ledger.last_id
-            run = Run.create(self.runs, plan, station.die_id, texts, about, last, key or "")
+            seen = asdict(station.ledger.witness)
+            run = Run.create(self.runs, plan, station.die_id, texts, about, last, key or "", seen)
             return self._execute(station, run, plan, bounds, listen, begins=True)
 
     def resume(self, run_id: str, *, arm: str | None = None, listen: Listener = _silent) -> RunResult:
@@ -468,7 +475,10 @@ class Session:
     def _interactive(self, station: Station) -> Run:
         plan = Plan(name="interactive", steps=())
         about = self._about(station, None)
-        return Run.create(self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id)
+        seen = asdict(station.ledger.witness)
+        return Run.create(
+            self.runs, plan, station.die_id, self._texts(station, plan), about, station.ledger.last_id, ledger=seen
+        )
 
 
 def open_bench(where: Path | str | None = None, die: str | None = None) -> Session:

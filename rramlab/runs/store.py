@@ -124,11 +124,13 @@ class Run:
         about: dict[str, Any],
         operation: int = 0,
         key: str = "",
+        ledger: dict[str, Any] | None = None,
     ) -> Run:
         """Make the folder of a new run. It is one as soon as it has its ``run.json``, which is written last.
 
         ``texts``: file name → content of everything the run depends on (bench, board, protocol). ``about``: provenance.
         ``operation``: the last operation of the die's ledger before it. ``key``: see :func:`find_key`.
+        ``ledger``: how far the ledger had come, for whoever asks whether it misses something.
         """
         folder = runs / folder_name(time_now(runs, _times(runs), _FORM).strftime(_FORM)[:-3], plan.name)
         (folder / "blocks").mkdir(parents=True)
@@ -150,6 +152,7 @@ class Run:
                 "reason": "",
                 "operation": operation,
                 **({"key": key} if key else {}),
+                **({"ledger": ledger} if ledger else {}),
                 "attempts": [_attempt(clock)],
             },
         )

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from runs.firstledger import add, begun
 from strategies import selections
-from workbench import child
+from workbench import SmallBench, child, plain_plan, pulse_step
 
 from rramlab.base.errors import BenchLocked, DataError, Refused, RramlabError, UsageError
 from rramlab.macro.cells import CellSelection
@@ -22,6 +22,7 @@ from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import Pulse
 from rramlab.macro.regions import Region
 from rramlab.plan.operations import PulseOp
+from rramlab.plan.steps import ReadStep
 from rramlab.runs.ledger import Ledger, view_ledger
 from rramlab.runs.ledger.adopting import foreign_to
 from rramlab.runs.ledger.check import check
@@ -591,3 +592,27 @@ def test_every_error_is_one_for_a_person(path):
         path.write_bytes(data[:size])
         with pytest.raises(RramlabError, match="ledger"):
             Ledger(path, "d-1", GEOMETRY)
+
+
+def test_the_record_of_a_run_is_a_witness(tmp_path):
+    """Both files beside it gone, the ledger put back as it was: the bench's own runs have seen what it misses."""
+    bench = SmallBench(tmp_path / "lab", rows=8, columns=8).write()
+    with bench.open() as session:
+        session.run(plain_plan(pulse_step("row 0"), ReadStep()), arm="small-1")
+    path = bench.folder / "data" / "dies" / "small-1" / "ledger.db"
+    older = path.read_bytes()
+    with bench.open() as session:
+        session.run(plain_plan(pulse_step("row 1"), ReadStep()), arm="small-1")
+    with view_ledger(path) as view:
+        assert len(check(view, bench.folder / "data" / "runs").witnesses) == 4
+        outside(view.head.ledger).unlink()
+    beside(path).unlink()
+    path.write_bytes(older)
+    with pytest.raises(DataError, match=r"misses 1 operation:.*run\.json"), bench.open():
+        pass
+    with view_ledger(path) as view:
+        assert "misses 1 operation" in check(view, bench.folder / "data" / "runs").problems[0]
+    with closing(Ledger(path, "small-1", Geometry(8, 8), believe=True)) as ledger:
+        ledger.adopt(CellSelection.everything(Geometry(8, 8)), "Ada", "nothing newer is left")
+    with bench.open() as session, pytest.raises(Refused):
+        session.run(plain_plan(pulse_step("row 1")), arm="small-1")

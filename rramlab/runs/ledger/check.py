@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rramlab.runs.ledger.life import check_file, check_life
 from rramlab.runs.ledger.view import LedgerView
 from rramlab.runs.ledger.witnesses import Witness, beside, outside, testimony
 from rramlab.runs.ledger.writer import contradiction
+
+_NEWEST_RUNS = 4
 
 
 @dataclass(frozen=True)
@@ -57,21 +60,46 @@ def _witnesses(view: LedgerView, runs: Path | None) -> list[tuple[Path, Witness 
     for path in (beside(view.path), outside(view.head.ledger)):
         seen = testimony(path)
         found.append((path, seen.witness, seen.damaged))
-    for record in sorted(runs.glob("*/run.json")) if runs is not None else ():
+    for path in sorted(runs.glob("*/run.json")) if runs is not None else ():
         try:
-            found.append((record, of_run(read_object(record), view), False))
+            found.append((path, of_run(read_object(path), view), False))
         except DataError:
-            found.append((record, None, True))
+            found.append((path, None, True))
     return found
+
+
+def hear_newest_runs(view: LedgerView, runs: Path) -> None:
+    """Compare a ledger with the records of the bench's newest runs: a few, since this is done at every opening.
+
+    Raises:
+        DataError: one has seen what the ledger does not have.
+    """
+    folders = sorted((each.name for each in os.scandir(runs)), reverse=True) if runs.is_dir() else []
+    for name in folders[:_NEWEST_RUNS]:
+        path = runs / name / "run.json"
+        if not path.exists():
+            continue
+        try:
+            witness = of_run(read_object(path), view)
+        except DataError:
+            continue  # it is told when the run is looked at
+        if witness is not None:
+            contradiction(view, path, replace(witness, where=str(view.path.resolve())))
 
 
 def of_run(record: dict[str, Any], view: LedgerView) -> Witness | None:
     """Return what a run's record has witnessed of a ledger; None: nothing, or it is of another die."""
-    seen = record.get("ledger")
-    if record.get("die") != view.die_id or not isinstance(seen, dict):
+    if record.get("die") != view.die_id:
         return None
-    try:
-        witness = Witness(**seen)
-    except TypeError:
-        return None
-    return witness if witness.ledger in {view.head.ledger, *view.identities()} else None
+    seen, head, operation = record.get("ledger"), view.head, record.get("operation")
+    if isinstance(seen, dict):
+        try:
+            witness = Witness(**seen)
+        except TypeError:
+            return None
+        return witness if witness.ledger == head.ledger else None  # an adoption has judged what was seen before it
+    if isinstance(operation, int) and operation > head.op and not view.identities():
+        # Version 0.1.0 wrote down how many operations there were before a run.
+        at = str(record.get("started_at", ""))
+        return Witness(head.die, head.ledger, head.seq + operation - head.op, operation, "", at)
+    return None
