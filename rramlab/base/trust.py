@@ -48,7 +48,7 @@ class Unconfirmed(Refused):
         self.what = f"{folder} names code outside of rramlab: {code.name} (SHA-256 {code.digest[:16]}…)"
         super().__init__(
             f"{self.what}, and {self.why}; nothing of it was executed. It would run with all that you may do: look at it. If "
-            f"you trust it, {how}; that is remembered for this folder and this content"
+            f"you trust it, say so: {how}"
         )
 
 

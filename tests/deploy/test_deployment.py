@@ -149,8 +149,7 @@ class Unread:
 def test_a_cell_that_is_read_as_no_number_is_not_taken_for_insulating(small_bench, placement, value):
     """Of a pruned pair that would be what a reset should have left."""
     with small_bench.open() as session:
-        session.run(forming_plan(block_rows=64), arm="small-1")
-        deployment = deployed(session, placement, random_mask(4), "gate")
+        deployment, _ = deployed(session, placement, random_mask(4), "gate")
         row, column = np.argwhere(placement.used().bits)[7]
         macro = Unread(session.macro, (row, column), value)
         with pytest.raises(InstrumentError, match=f"no number for 1 of .* row {row}, column {column}"):

@@ -20,7 +20,10 @@ from rramlab.base import trust
 from rramlab.base.errors import UsageError
 from rramlab.base.trust import Code, Unconfirmed
 
-HOW = "say so: the same command with --trust-code, or in Python Experiment.load(FOLDER, trust_code=True)"
+HOW = (
+    "the same command with --trust-code, which is remembered for this folder and this content, or in Python "
+    "Experiment.load(FOLDER, trust_code=True)"
+)
 # What this process has executed: of each network, by FILE.py:FUNCTION; of each folder that modules were imported from.
 _networks: dict[str, Code] = {}
 _modules: dict[Path, dict[str, Code]] = {}
