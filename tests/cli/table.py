@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from workbench import SmallBench
+from workbench import SmallBench, copy_bench
 
 from rramlab.cli.app import app
 from rramlab.cli.process import answer
@@ -52,6 +51,8 @@ EXAMPLES: dict[str, list[tuple[str, int]]] = {
     "dies list": [("dies list", 0)],
     "dies show": [("dies show small-1", 0)],
     "dies wear": [("dies wear small-1", 0)],
+    "dies check": [("dies check small-1", 0)],
+    "dies adopt": [("dies adopt small-1 --by µ --reason Ω", 0)],
     "report": [("report {run}", 0)],
     "contact": [("contact", 0)],
     "route": [("route --reference 0 --count 2", 0)],
@@ -72,6 +73,7 @@ EXAMPLES: dict[str, list[tuple[str, int]]] = {
     "calibrate apply": [("calibrate apply {run}", 1)],
     "calibrate report": [("calibrate report", 0)],
     "sim new": [("sim new µ", 2), ("sim new bank --count 2 --preset harsh", 0)],
+    "sim fork": [("sim fork", 0)],
     "sim age": [("sim age small-1 --for 500~ms", 0)],
     "sim info": [("sim info", 0), ("sim info small-1 --figures", 0)],
     "sim serve": [("sim serve --fault drop=µ", 2)],
@@ -173,5 +175,4 @@ def learning_lab(folder: Path) -> dict[str, str]:
 
 def fresh(prepared: Path, place: Path) -> None:
     """Put a copy of a prepared bench at ``place``."""
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(prepared, place)
+    copy_bench(prepared, place)
