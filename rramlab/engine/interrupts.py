@@ -107,6 +107,9 @@ class Interrupts:
     def unwatch(self) -> None:
         """End :meth:`watch`."""
         self._watching = False
+        for number, handler in self._idle.items():
+            if self._previous.get(number) == self._terminated:  # while the bench is made safe ours are in its place
+                self._previous[number] = handler
         self._give_back(self._idle, self._terminated)
 
     # what comes ------------------------------------------------------------------------------------------------------
