@@ -12,7 +12,7 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from rramlab.engine.session import open_bench as open_bench
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = ["__version__", "open_bench"]
 
 
