@@ -12,10 +12,8 @@ import pytest
 from workbench import SmallBench, hidden, ledger_of
 
 import rramlab as package
-from rramlab.base.errors import InstrumentError
 from rramlab.drivers import stopping
 from rramlab.drivers.bench import describe_bench
-from rramlab.sim.controller import SimulatedController
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals")
 PROC = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="only Linux tells who has a file locked")
@@ -160,17 +158,18 @@ def test_a_bench_file_that_was_spoiled_meanwhile_does_not_save_the_holder(rramla
     assert process.wait(30) == 1
 
 
-def test_what_is_not_confirmed_is_not_said_to_be_safe(rramlab, bench, hold, monkeypatch):
+def test_what_is_not_confirmed_is_not_said_to_be_safe(rramlab, bench, hold):
+    """The holder is stopped; of the board, which is on a wire and off, nobody can say that its lines are at 0 V."""
     process = hold(bench, "waiting")
-
-    def gone(self):
-        raise InstrumentError("the link is gone")
-
-    monkeypatch.setattr(SimulatedController, "safe_state", gone)
+    path = bench / "bench.yaml"
+    text = path.read_text(encoding="utf-8").replace("backend: simulated", "backend: wire")
+    text = text.replace("options: {}}\n", 'address: "tcp://127.0.0.1:1"}\n', 1).replace(", options: {}}", "}")
+    path.write_text(text, encoding="utf-8")
     code, document, _ = estop(rramlab, bench)
     assert code == 1
-    for words in (f"process {process.pid}", "was stopped", "not confirmed", "the link is gone", "by hand"):
+    for words in (f"process {process.pid}", "was stopped", "not confirmed", "cannot be reached", "by hand"):
         assert words in document["error"]
+    assert process.wait(30) == 1
 
 
 def test_whoever_only_looks_is_no_holder(rramlab, bench):
