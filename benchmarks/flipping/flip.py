@@ -120,18 +120,21 @@ def one(number: int, seed: int, bank: Bank, kinds: Sequence[Kind] = ()) -> dict:
     """Flip a bit, ask, compare, and put it back; return the outcome as a JSON object."""
     begun = time.process_time()
     kind, scene, target, place, bit = drawn(number, seed, bank, kinds)
-    usual = [bank.usual(question, scene, target) for question in kind.questions]
+    questions = (*kind.questions, *kind.beside)
+    usual = [bank.usual(question, scene, target) for question in questions]
     begun_flip = time.process_time()
     findings = []
     _flip(target, place, bit)
-    for question, expected in zip(kind.questions, usual, strict=True):
+    for question, expected in zip(questions, usual, strict=True):
         answer = ask(question, scene, target)
         findings.append({"question": question.__name__, **judge(answer, expected, target, kind.also)})
         if question in WRITING:
             bank.restore(scene)
             _flip(target, place, bit)
     bank.restore(scene)
-    verdict = min((each["verdict"] for each in findings), key=_WORST.index)
+    own = len(kind.questions)
+    verdict = min((each["verdict"] for each in findings[:own]), key=_WORST.index)
+    beside = [f"{each['question']}: {each['verdict']}" for each in findings[own:]]
     return {
         "number": number,
         "passed": verdict in VERDICTS,
@@ -141,7 +144,8 @@ def one(number: int, seed: int, bank: Bank, kinds: Sequence[Kind] = ()) -> dict:
         "bit": bit,
         "verdict": verdict,
         # Of what is harmless nothing more need be known.
-        "findings": [each for each in findings if each["verdict"] != "harmless"],
+        "findings": [each for each in findings[:own] if each["verdict"] != "harmless"],
+        **({"beside": beside} if beside else {}),
         "seconds": round(time.process_time() - begun_flip, 4),
         "prepared": round(begun_flip - begun, 4),
     }

@@ -20,7 +20,8 @@ _OF_RUN = (ask.data, ask.gathered, ask.exported)
 class Kind:
     """``share``: of all flips, in parts of a hundred. ``globs``: below the scene's folder; ``but``: endings that are left out.
 
-    ``also``: what else an error may call the file: a ledger's log is the ledger's.
+    ``also``: what else an error may call the file: a ledger's log is the ledger's. ``beside``: asked, too, of other people's
+    programs, and told; what they believe is no verdict on this one.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Kind:
     questions: tuple[Question, ...]
     also: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+    beside: tuple[Question, ...] = ()
 
     def files(self, scene: Scene) -> list[Path]:
         return sorted({path for path in self._found(scene) if path.is_file() and path.stat().st_size})
@@ -72,7 +74,7 @@ KINDS = (
     Kind("blocks' arrays", "closed", 5, _runs("blocks/*.npy"), _OF_RUN),
     Kind("frozen selections", "closed", 2, _runs("selections/*"), (ask.data,)),
     Kind("judgements", "closed", 2, _runs("judgements/*"), (ask.data,)),
-    Kind("run.h5", "closed", 8, _runs("run.h5"), (ask.hdf5,)),
+    Kind("run.h5", "closed", 8, _runs("run.h5"), (ask.checked,), beside=(ask.hdf5,)),
     Kind("snapshots", "closed", 2, _runs("snapshot/*"), (ask.snapshot,)),
     Kind("calibration records", "closed", 7, ("bench/calibration/*.yaml",), (ask.shown, ask.in_force, ask.applied)),
     Kind("their arrays", "closed", 3, ("bench/calibration/*.h5",), (ask.shown, ask.in_force, ask.applied)),

@@ -23,7 +23,7 @@ first:
 * of a ledger and its witnesses: everything that a view of it says; everything that a session says that opens the bench for
   work, and what its guard would allow; where a process was killed, what comes of `resume`, by the die's own counters;
 * of a run: its record, plan and provenance; every block, frozen selection and judgement; the gathered file, and an export; of
-  the bench's files beside it and its snapshot, what it is repeated with; `run.h5` is read as any reader of HDF5 does it;
+  the bench's files beside it and its snapshot, what it is repeated with; of `run.h5` what `runs check` says of it;
 * of records: `calibrate show` and `history`; what a session converts with on a bench that demands a calibration;
   `calibrate apply`;
 * of a last read, a deployment and a training: all that is loaded from them.
@@ -46,6 +46,7 @@ def summary(outcomes: list[dict], settings: dict) -> dict:
         "seconds": round(sum(each["seconds"] for each in outcomes), 1),
         "verdicts": dict(Counter(each["verdict"] for each in outcomes)),
         "kinds": {name: _of(some) for name, some in kinds.items()},
+        "beside": dict(Counter(words for each in outcomes for words in each.get("beside", []))),
         "questions": _questions(failures),
         "not_as_promised": [each["number"] for each in failures],
         "failures": [
@@ -79,6 +80,13 @@ def markdown(found: dict) -> str:
     flips, bad = found["flips"], len(found["not_as_promised"])
     verdict = f"Of {flips:,} flipped bits {flips - bad:,} were refused, said or harmless, {bad:,} were not."
     lines = [HEAD.format(verdict=verdict, flips=flips), *_table(found)]
+    if found["beside"]:
+        silent, all_of_them = found["beside"].get("hdf5: silent", 0), found["kinds"]["run.h5"]["flips"]
+        lines += [
+            "",
+            "A reader of HDF5 that knows nothing of rramlab, and so nothing of the sum over the whole file, reads other "
+            f"values or words in {silent} of {all_of_them} flips of `run.h5`.",
+        ]
     if found["questions"]:
         lines += ["", "| kind | question | not as promised | flips |", "|---|---|---|---|"]
         lines += [

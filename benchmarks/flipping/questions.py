@@ -8,7 +8,7 @@ import json
 import re
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
@@ -234,6 +234,11 @@ def exported(scene: Scene, target: Path) -> dict[str, Any]:
         return {name: file[name] for name in file.files}
 
 
+def checked(scene: Scene, target: Path) -> dict[str, Any]:
+    """Have the run's files compared with their sums."""
+    return command(scene, "runs", "check", run_of(scene, target).id)
+
+
 def hdf5(scene: Scene, target: Path) -> dict[str, Any]:
     """Read ``run.h5`` as any reader of HDF5 does; that its check sums refuse is as good as a refusal."""
     try:
@@ -368,6 +373,16 @@ def _commands() -> Any:
     return get_command(app) if isinstance(app, Typer) else app
 
 
+def _notes(value: Any) -> Iterator[str]:
+    """Yield what a document says under ``notes``, wherever that is."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from map(str, inner) if key == "notes" and isinstance(inner, list) else _notes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _notes(inner)
+
+
 _PLACES = re.compile(r"/\S*/")
 
 
@@ -384,7 +399,7 @@ def command(scene: Scene, *words: str) -> dict[str, Any]:
             _commands()([*words, "--bench", str(scene.bench), "--json"], prog_name="rramlab")
         except SystemExit as end:
             code = end.code
-    said = [line for line in err.getvalue().splitlines() if line.startswith(("warning:", "note:"))]
+    said = [line for line in map(str.strip, err.getvalue().splitlines()) if line.startswith(("warning:", "note:"))]
     if code:
         if "Traceback" in err.getvalue():
             raise AssertionError(f"a defect in {' '.join(words)}: {err.getvalue()[-600:]}")
@@ -392,4 +407,6 @@ def command(scene: Scene, *words: str) -> dict[str, Any]:
     for line in said:
         warnings.warn(line, stacklevel=2)
     document = json.loads(out.getvalue())
+    for note in _notes(document):
+        warnings.warn(note, stacklevel=2)
     return {f"{' '.join(words[:2])}: {key}": _PLACES.sub("", json.dumps(value)) for key, value in document.items()}

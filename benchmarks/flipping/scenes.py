@@ -15,6 +15,7 @@ from workbench import SmallBench, forming_plan, plain_plan, pulse_step
 import rramlab
 from rramlab.base.folders import shipped
 from rramlab.base.host import STATE
+from rramlab.macro.pulses import Pulse
 from rramlab.plan.steps import ExpectStep, ReadStep, RepeatStep, Until, Window
 from rramlab.runs.store import list_runs
 
@@ -22,6 +23,7 @@ SMALL, WHOLE, BOARD = "small-1", "sim-0001", "SIM-0009"
 TRAINING, ADAPTED, DEPLOYMENT = "trained", "trained-adapted", "deployed"
 FORMED = "one-of-pair(seed=3) & rows 0-15"
 _SILENCE_S = 120.0
+_LIFE = 80  # pulses, so that the ledger has pages that its log does not repeat
 _SMU = "smus: [{name: smu, driver: keysight-b2900, address: simulated}]\n"
 
 
@@ -123,10 +125,13 @@ def _loop():
 
 
 def killed(bench: Path) -> None:
-    """Two runs, and a third whose process is killed in the middle of a pulse, its intent in the ledger's log."""
+    """A life that is in the ledger's file; then two runs in its log, of which one is killed in the middle of a pulse."""
     _written(bench)
     with rramlab.open_bench(bench) as session:
         session.run(_forming(block_rows=4), arm=SMALL)
+        session.arm(SMALL)
+        for number in range(_LIFE):
+            session.macro.pulse("reset", f"row {12 + number % 4}", Pulse(1.5, 1e-6, 3.0))
     child = Child(_until_killed, str(bench))
     while child.next(_SILENCE_S) is not None:
         pass
