@@ -175,7 +175,7 @@ def test_a_host_that_is_written_knows_where_the_token_is_and_not_what(serve, ben
     words = ("--token-file", bench / "token") if kept == "file" else ("--token-env", "BOARD_TOKEN")
     with serve(bench, "--write-host", host, *words) as serving:
         assert TOKEN not in (host / "bench.yaml").read_text()
-        assert rramlab("bench", "check", "--bench", host)[0] == 0
+        assert rramlab("bench", "check", "--power-up", "--bench", host)[0] == 0
         code, document, _ = rramlab("run", "electroform", "--bench", host, "--arm", DIE)
         assert (code, document["pulses"]) == (0, 256)
         monkeypatch.setenv("BOARD_TOKEN", TOKEN[::-1])
@@ -225,7 +225,7 @@ def test_a_terminal_asks_for_no_token(serve, bench, host, rramlab):
     (bench / "token").write_text(TOKEN)
     with serve(bench, "--pty", "--token-file", bench / "token", "--write-host", host) as serving:
         assert "token" not in (host / "bench.yaml").read_text()
-        assert rramlab("bench", "check", "--bench", host)[0] == 0
+        assert rramlab("bench", "check", "--power-up", "--bench", host)[0] == 0
         assert serving.end()[0] == 0
 
 
