@@ -66,7 +66,9 @@ def read_archive(path: Path) -> bytes:
     data = path.read_bytes()
     said = data[-_LENGTH:]
     alike = sum(one == other for one, other in zip(said, _COMMENT, strict=False))
-    if alike > len(_COMMENT) // 2 and said != _COMMENT + digest(memoryview(data)[:-_LENGTH]).encode():
+    end = data.rfind(b"PK\5\6", -2 * (_LENGTH + 22))  # the directory's last record says how long the comment is
+    cut = end >= 0 and int.from_bytes(data[end + 20 : end + 22], "little") != len(data) - end - 22
+    if (cut or alike > len(_COMMENT) // 2) and said != _COMMENT + digest(memoryview(data)[:-_LENGTH]).encode():
         raise as_changed(path)
     return data
 

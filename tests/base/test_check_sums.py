@@ -91,3 +91,12 @@ def test_archives_without_a_check_sum_are_read_and_must_list_all_their_members(t
     np.savez(path, conductance_S=np.ones(5), look=np.zeros(5))
     assert set(load_arrays(path)) == {"conductance_S", "look"}
     assert believed(path, bits_of(path, 20_000), lambda: set(load_arrays(path))) == []
+
+
+@pytest.mark.parametrize("lost", [1, 7, 30, 64])
+def test_an_archive_that_was_cut_off_is_refused(tmp_path, lost):
+    path = tmp_path / "some.npz"
+    save_arrays(path, {"a": np.arange(4)})
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(DataError, match=r"some\.npz"):
+        load_arrays(path)
