@@ -152,7 +152,7 @@ def check(die: DieId, bench: BenchPath = None, as_json: Json = False) -> None:
     out = Output(as_json)
     description = describe_bench(bench)
     path = _ledger_of(description, die)
-    with view_ledger(path) as view:
+    with view_ledger(path, hear=False) as view:
         found = compare(view, description.data / "runs")
         geometry = view.geometry
     if found.problems:
@@ -217,7 +217,7 @@ def adopt(
     lock = BenchLock(description.data)
     lock.acquire()
     try:
-        with view_ledger(path) as view:
+        with view_ledger(path, hear=False) as view:
             check_life(view)
             foreign, geometry = foreign_to(view), view.geometry
         touched = foreign.cells if cells is None else Region(cells).bound(geometry)

@@ -21,10 +21,6 @@ pytestmark = pytest.mark.xdist_group("flips")  # they share prepared benches
 
 FLIPS = Path(__file__).resolve().parents[2] / "benchmarks" / "flips.py"
 EACH = 3
-# Kinds of files whose damage is not always found yet.
-NOT_YET = {
-    "its log (-wal)": "who opens the ledger to work is refused; who looks is told less than there was",
-}
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +33,7 @@ def bank(tmp_path_factory):
 def _kinds():
     for kind in KINDS:
         if kind.scene != "learning":  # that takes torch, and a whole die
-            marks = [pytest.mark.xfail(reason=NOT_YET[kind.name])] if kind.name in NOT_YET else []
-            yield pytest.param(kind, id=kind.name, marks=marks)
+            yield pytest.param(kind, id=kind.name)
 
 
 @pytest.mark.parametrize("kind", list(_kinds()))

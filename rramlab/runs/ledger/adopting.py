@@ -10,7 +10,8 @@ import numpy as np
 
 from rramlab.base.errors import DataError
 from rramlab.macro.cells import CellSelection
-from rramlab.runs.ledger.view import LedgerView, view_ledger
+from rramlab.runs.ledger.looking import view_ledger
+from rramlab.runs.ledger.view import LedgerView
 from rramlab.runs.ledger.witnesses import Witness, beside, outside, testimony
 
 
@@ -38,7 +39,7 @@ def foreign_to(view: LedgerView) -> Foreign:
         if (not ahead and here) or witness.where in heard:
             continue
         try:
-            with view_ledger(Path(witness.where)) as other:
+            with view_ledger(Path(witness.where), hear=False) as other:
                 common = 0 if here else _common(view, other)
                 if common:
                     missing = [entry for entry in other.since(0) if other.intended_after(entry.op_id, common)]

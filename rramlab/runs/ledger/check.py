@@ -10,9 +10,9 @@ from typing import Any
 from rramlab.base.errors import DataError
 from rramlab.base.files import read_object
 from rramlab.runs.ledger.life import check_file, check_life
+from rramlab.runs.ledger.looking import contradiction
 from rramlab.runs.ledger.view import LedgerView
 from rramlab.runs.ledger.witnesses import Witness, beside, outside, testimony
-from rramlab.runs.ledger.writer import contradiction
 
 _NEWEST_RUNS = 4
 

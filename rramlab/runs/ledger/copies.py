@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rramlab.base.files import write_atomic
+from rramlab.runs.ledger.looking import view_ledger
 from rramlab.runs.ledger.migration import settle
-from rramlab.runs.ledger.view import view_ledger
 from rramlab.runs.ledger.witnesses import beside
 
 
@@ -16,7 +16,7 @@ def make_its_own(path: Path) -> None:
     Raises:
         DataError: it cannot be read.
     """
-    with view_ledger(path) as view:
+    with view_ledger(path, hear=False) as view:
         image = view.image()
     settle(path)
     beside(path).unlink(missing_ok=True)

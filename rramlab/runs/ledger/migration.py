@@ -18,7 +18,8 @@ from rramlab.runs.ledger.counts import Counts
 from rramlab.runs.ledger.errors import LOG, RESTORE, remedy
 from rramlab.runs.ledger.events import Damaged, Entry
 from rramlab.runs.ledger.first import about_die, entries_of_first, life_of_first
-from rramlab.runs.ledger.view import LedgerView, copied, image_of
+from rramlab.runs.ledger.looking import copied
+from rramlab.runs.ledger.view import LedgerView, image_of
 
 NEW, OLD = "ledger.db.new", "ledger-0.1.0.db"
 

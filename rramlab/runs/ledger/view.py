@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,10 @@ from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PulseKind
 from rramlab.runs.ledger.counts import Counts, row_sum
-from rramlab.runs.ledger.errors import LOG, RESTORE, failed, of_the_disk
+from rramlab.runs.ledger.errors import RESTORE, failed
 from rramlab.runs.ledger.events import ENDINGS, NO_SUM, Damaged, Entry, Event, What, entry_of, no_cells, stored
-from rramlab.runs.ledger.first import FIRST_VERSION, is_first, life_of_first
 from rramlab.runs.ledger.schema import VERSION, Book, Head, blank, tables, tables_in
 
-INDEX = "-shm"  # there while a process has the ledger open, and after one was killed
 _NEWEST = 64  # rows whose sums are looked at whenever a ledger is opened
 # What the first row says of the die, told as facts.
 _ENROLMENT = ("die", "rows", "columns", "enrolled_at")
@@ -379,71 +375,3 @@ def _rewound(
     for key, value in at.facts.items():
         if key not in (*_ENROLMENT, "schema"):
             yield 0, "fact", {"key": key, "value": value, "at": ""}
-
-
-@contextmanager
-def view_ledger(path: Path) -> Iterator[LedgerView]:
-    """Look into a ledger as it is now, also while another process works with it; no lock is taken that one could feel.
-
-    One of version 0.1.0 is read as it is.
-
-    Raises:
-        DataError: there is none, or it cannot be opened or read.
-    """
-    with ExitStack() as stack:
-        try:
-            if not path.exists():
-                raise DataError(
-                    f"there is no ledger {path}: the die is not enrolled here, or its folder was moved "
-                    "away; what was pulsed cannot be told"
-                )
-            database = stack.enter_context(readable(path))
-            database.execute("BEGIN")  # one moment of the die's life, whatever is written meanwhile
-            if is_first(database):
-                die, geometry, rows = life_of_first(database)
-                database = stack.enter_context(closing(sqlite3.connect(":memory:", isolation_level=None)))
-                database.deserialize(image_of(die, geometry, rows))
-            view = LedgerView(path, database)
-            view._known  # noqa: B018  # whatever is wrong with it is said now
-        except (OSError, sqlite3.Error, Damaged) as error:
-            barred = isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and of_the_disk(error))
-            mend = "Make it readable for this user, or restore it" if barred else "Restore the file"
-            raise DataError(
-                f"the ledger {path} cannot be read ({error}); it is left as it is. {mend}, and the {LOG} beside it, from a copy"
-            ) from error
-        yield view
-
-
-@contextmanager
-def readable(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a ledger so that neither it nor its folder changes.
-
-    While its index is there SQLite's own read-only mode shares it with whoever writes. Otherwise nobody has it open: that
-    mode would make an index, so the file is read as it lies, or with its log in a copy.
-    """
-    log, index = (path.with_name(path.name + ending) for ending in (LOG, INDEX))
-    where = path.absolute().as_uri()
-    if index.exists():
-        with closing(sqlite3.connect(f"{where}?mode=ro", uri=True, isolation_level=None)) as database:
-            yield database
-    elif log.exists():
-        with copied(path) as copy, closing(sqlite3.connect(copy, isolation_level=None)) as database:
-            yield database
-    else:
-        with closing(sqlite3.connect(f"{where}?immutable=1", uri=True, isolation_level=None)) as database:
-            yield database
-
-
-@contextmanager
-def copied(path: Path) -> Iterator[Path]:
-    """Copy a ledger and its log into a temporary folder: SQLite recovers and truncates the files that it opens."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / path.name
-        for ending in ("", LOG):
-            part = path.with_name(path.name + ending)
-            if part.exists():
-                shutil.copyfile(part, copy.with_name(copy.name + ending))
-        yield copy
-
-
-__all__ = ["FIRST_VERSION", "Entry", "LedgerView", "Moment", "view_ledger"]

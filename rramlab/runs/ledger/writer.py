@@ -25,9 +25,10 @@ from rramlab.runs.ledger.events import What, cells_as_json
 from rramlab.runs.ledger.first import is_first
 from rramlab.runs.ledger.hold import Hold
 from rramlab.runs.ledger.life import check_life
+from rramlab.runs.ledger.looking import heard, readable, view_ledger
 from rramlab.runs.ledger.migration import lost_frames, migrate
 from rramlab.runs.ledger.schema import blank
-from rramlab.runs.ledger.view import LedgerView, readable, view_ledger
+from rramlab.runs.ledger.view import LedgerView
 from rramlab.runs.ledger.witnesses import Witness, WitnessFile, beside, outside, testimony
 
 CHECKED = "checked_at"  # the fact that says when a ledger was last compared as a whole
@@ -81,10 +82,12 @@ class Ledger(LedgerView):
                 self._hold.close()
             self._hold = Hold(path, die_id)  # it is another file now
         if path.with_name(path.name + LOG).exists():
-            with view_ledger(path) as view:  # before SQLite takes the log in: what is refused is left as it is
+            with view_ledger(
+                path, hear=False
+            ) as view:  # before SQLite takes the log in: what is refused is left as it is
                 self._check_ours(view, die_id, geometry, path)
                 if not believe:
-                    _hear(view)
+                    heard(view)
         try:
             database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
@@ -93,7 +96,7 @@ class Ledger(LedgerView):
         try:
             self._check_ours(self, die_id, geometry, path)
             if not believe:
-                self.doubt, self.notes = _hear(self)
+                self.doubt, self.notes = heard(self)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute("BEGIN IMMEDIATE")  # it can be written, or that is said now
@@ -396,80 +399,4 @@ def _unusable(path: Path, die_id: str, error: sqlite3.Error) -> DataError:
     )
 
 
-def _hear(view: LedgerView) -> tuple[str, list[str]]:
-    """Compare a ledger with its witnesses; return what is in doubt, and what is to be said.
-
-    Raises:
-        DataError: rows are missing that a witness has seen, or the ledger has become another one's.
-    """
-    notes, doubt = [], ""
-    for seen in (testimony(beside(view.path)), testimony(outside(view.head.ledger))):
-        if seen.damaged:
-            notes.append(f"the witness {seen.path} of die {view.die_id!r} is damaged in part; it is written anew")
-        if seen.witness is not None:
-            doubt = contradiction(view, seen.path, seen.witness) or doubt
-    return doubt, notes
-
-
-def contradiction(view: LedgerView, source: Path, witness: Witness) -> str:
-    """Compare a ledger with one witness; return the question that is for a person, empty where there is none.
-
-    ``source``: the file that the witness stands in.
-
-    Raises:
-        DataError: see :func:`_hear`.
-    """
-    head = view.head
-    here = str(view.path.resolve())
-    adopt = f"If a person knows better: rramlab dies adopt {head.die}"
-    if witness.ledger != head.ledger:
-        if witness.ledger in view.identities():
-            return ""  # it was adopted since, and the process was ended before it could tell
-        raise DataError(
-            f"the ledger {view.path} of die {head.die!r} is not the one that was here: the witness {source} has seen another, "
-            f"up to operation {witness.op}, on {witness.at} (UTC). It was restored from an older copy, or made anew. Nothing "
-            f"was energised: a cell could get a second pulse. Restore the newer ledger. {adopt}"
-        )
-    if witness.superseded and witness.superseded != head.ledger:
-        raise DataError(
-            f"the ledger {view.path} of die {head.die!r} was given up on {witness.at} (UTC) for a copy of it, by the witness "
-            f"{source}: that copy has gone on, and this one does not know what was pulsed since. Nothing was energised. Work "
-            f"with the copy. {adopt}"
-        )
-    if witness.seq > head.seq:
-        count = witness.op - head.op
-        what = f"{count:,} operation{'' if count == 1 else 's'}" if count > 0 else f"{witness.seq - head.seq:,} rows"
-        raise DataError(
-            f"the ledger {view.path} of die {head.die!r} misses {what}: it ends at operation {head.op} (row {head.seq}), and "
-            f"the witness {source} has seen operation {witness.op} (row {witness.seq}) on {witness.at} in {witness.where}. It "
-            "was damaged, restored from an older copy, or a copy of it has gone on. Nothing was energised and its files are "
-            "left as they are: a cell could get a second pulse. Find the newer ledger, or restore it with the "
-            f"{LOG} beside it. {adopt}"
-        )
-    if view.sum_at(witness.seq) != witness.sum:
-        raise DataError(
-            f"the ledger {view.path} of die {head.die!r} and the one that the witness {source} has seen in {witness.where} "
-            f"are two lives of one die: they differ at row {witness.seq} or before. Nothing was energised. Find the other one, "
-            f"and decide which is the die's. {adopt}"
-        )
-    if witness.where and witness.where != here and _is_copy(Path(witness.where), view.path, head.ledger):
-        return (
-            f"the ledger of die {head.die!r} is in two places, {witness.where} and {here}, and a die has one: the folder was "
-            "copied. No pulse is sent by this one until a person has said which is the die's. If it is this one: rramlab dies "
-            f"adopt {head.die}. If it is the other, work there. If the folder's simulated die is meant to be another one: "
-            "rramlab sim fork"
-        )
-    return ""
-
-
-def _is_copy(there: Path, here: Path, identity: str) -> bool:
-    try:
-        if there.samefile(here):
-            return False
-        with view_ledger(there) as view:
-            return view.head.ledger == identity
-    except (OSError, DataError):
-        return False  # it was moved here, or nobody can tell
-
-
-__all__ = ["MEMORY", "Ledger", "LedgerNote", "contradiction"]
+__all__ = ["MEMORY", "Ledger", "LedgerNote"]
