@@ -9,7 +9,7 @@ import typer
 from rramlab.base.errors import DataError, OutOfLimits, RramlabError, TooFewCells, UsageError
 from rramlab.cli.calibrationreport import calibration_report
 from rramlab.cli.options import Arm, Assignments, BenchPath, DieName, Json, RunName
-from rramlab.cli.output import Output, command, fail, styled
+from rramlab.cli.output import Output, command, fail, styled, warn
 from rramlab.cli.preview import announce, refuse_other_die
 from rramlab.cli.run import progress
 
@@ -223,8 +223,7 @@ def show_(
     documents = []
     for kept in shown:
         out.say(styled(kept.id), f", {kept.path}")
-        for note in kept.notes:
-            out.say(f"  note: {note}")
+        _note(out, kept)
         for section_name, section in kept.record.sections.items():
             _say(out, section_name, section)
             by = ", ".join(section.instruments) or "board alone"
@@ -253,6 +252,18 @@ def accept_(
     for note in kept.notes:
         out.say(f"{note}.")
     out.finish(_document(kept))
+
+
+def _note(out: Output, kept: Kept) -> None:
+    """Say what is to be said of a record's check sum; loudly, where it was changed by hand."""
+    if kept.fault:
+        warn(kept.fault)
+    for note in kept.notes:
+        if note != kept.fault:
+            out.say(f"  note: {note}")
+
+
+_STATES = {"whole": "", "changed": "changed by hand", "unsummed": "no check sum (written by 0.1.0)"}
 
 
 def _document(kept: Kept) -> dict[str, Any]:
@@ -293,14 +304,17 @@ def history_(
             try:
                 kept = Kept.load(path)
             except (UsageError, DataError) as error:
-                table.add_row(path.stem, f"cannot be read: {error}", "", "", "")
+                warn(str(error))
+                table.add_row(path.stem, "cannot be read", "", "", "")
                 listed.append({"id": path.stem, "new": [], "runs": [], "state": "unreadable", "notes": [str(error)]})
                 continue
             new = {name: each for name, each in kept.record.sections.items() if before.get(name) != each}
             before = kept.record.sections
             runs = [run for each in new.values() for run in each.runs]
             temperatures = sorted({f"{each.temperature:.4g} °C" for each in new.values()})
-            said = "; ".join(kept.notes)
+            if kept.fault:
+                warn(kept.fault)
+            said = _STATES[kept.state]
             table.add_row(kept.id, ", ".join(new), ", ".join(temperatures), ", ".join(dict.fromkeys(runs)), said)
             about = {"state": kept.state, "notes": list(kept.notes)}
             listed.append({"id": kept.id, "new": list(new), "runs": runs, **about})
@@ -335,8 +349,8 @@ def compare_(
         table.add_row(row.name, row.first, row.second, row.difference, deviation)
     out.say(table if rows else "The two say the same.")
     notes = [note for kept in (one, other) for note in kept.notes]
-    for note in notes:
-        out.say(f"note: {note}")
+    for kept in (one, other):
+        _note(out, kept)
     out.finish({"first": one.id, "second": other.id, "values": [row.as_json() for row in rows], "notes": notes})
 
 

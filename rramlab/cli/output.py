@@ -124,7 +124,7 @@ class Output:
         lines = (
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every
         )
-        self.console.print("\n".join(lines), markup=False, soft_wrap=True)
+        self.say("\n".join(lines))
 
     def facts(self, title: str) -> Table:
         """A table of names and values, without a head."""

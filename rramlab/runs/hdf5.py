@@ -1,7 +1,7 @@
 """``run.h5``: the blocks of a run as labelled arrays that every reader of HDF5 opens.
 
 Whatever reads it finds damage: the values have HDF5's own check sums (Fletcher's, and those of its newer metadata). What
-neither covers, text of variable length and the references to dimensions, a check sum over the whole file does: it stands
+neither covers, short texts of variable length and the references to dimensions, a check sum over the whole file does: it stands
 after the end of what HDF5 reads, and rramlab compares it, see :func:`damage`.
 """
 
@@ -83,7 +83,8 @@ def write_h5(run: Run, target: Path) -> Path:
         with h5py.File(stream, "w", libver=HDF5_FORM) as file:
             record = run.record
             file.attrs.update({key: str(record[key]) for key in ("id", "die", "name", "status", "started_at")})
-            file.attrs["plan"] = read_whole(run.folder / "plan.json").decode()
+            plan = read_whole(run.folder / "plan.json")  # the longest text; of fixed length it has a check sum, too
+            file.attrs.create("plan", np.bytes_(plan), dtype=h5py.string_dtype("utf-8", len(plan)))
             file.attrs[_SAID] = "after the end"
             waits = waits_of(run)
             for name, blocks in data_sets(run.blocks()).items():

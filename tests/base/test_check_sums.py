@@ -5,9 +5,9 @@ import subprocess
 
 import numpy as np
 import pytest
-from flips import believed, bits_of
 from hypothesis import given
 from hypothesis import strategies as st
+from turned import believed, bits_of
 
 from rramlab.base.arrays import load_arrays, save_arrays
 from rramlab.base.errors import DataError

@@ -4,7 +4,7 @@ import re
 import shutil
 
 import pytest
-from flips import bits_of, flipped
+from turned import bits_of, flipped
 from workbench import SmallBench, forming_plan, plain_plan
 
 from rramlab.base import files

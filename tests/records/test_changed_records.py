@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from flips import flipped
 from test_records import BOARD, COMMON, DIE, NOW, adc, board_record, columns, dac, die_record
+from turned import flipped
 from workbench import SmallBench
 
 from rramlab.base.errors import DataError, Refused, Uncalibrated, UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from flips import believed, bits_of, flipped
+from turned import believed, bits_of, flipped
 from workbench import SmallBench, forming_plan, plain_plan, pulse_step
 
 from rramlab.base.errors import DataError
