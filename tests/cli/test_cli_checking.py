@@ -1,11 +1,10 @@
 """Damage and edits from the outside: ``runs check``, ``show``, ``export``, ``calibrate accept``; and lists of thousands."""
 
 import re
-import shutil
 
 import pytest
 from turned import bits_of, flipped
-from workbench import SmallBench, forming_plan, plain_plan
+from workbench import SmallBench, copy_bench, forming_plan, plain_plan
 
 from rramlab.base import files
 from rramlab.base.files import write_json
@@ -24,7 +23,7 @@ def worked_on(tmp_path_factory):
 
 @pytest.fixture
 def bench(worked_on, tmp_path):
-    return shutil.copytree(worked_on, tmp_path / "lab")
+    return copy_bench(worked_on, tmp_path / "lab")
 
 
 def runs_of(bench):
