@@ -35,7 +35,7 @@ def cpu(*words):
     return min(spent)
 
 
-arguments = command_line("runs", runs={"type": int, "default": RUNS})
+arguments = command_line("listing", runs={"type": int, "default": RUNS})
 with tempfile.TemporaryDirectory() as folder:
     empty, many = Path(folder, "empty"), Path(folder, "many")
     for each in (empty, many):
@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as folder:
     last = cpu("report", "last", "--bench", many)
     named = cpu("report", made.id, "--bench", many)
 report(
-    "runs",
+    "listing",
     {
         "list_over_empty_to_limit": (listed - none) / LIMIT_S,
         "json_over_empty_to_limit": (as_json - none) / LIMIT_S,
