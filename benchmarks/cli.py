@@ -1,4 +1,4 @@
-"""How long the command line takes: CPU of whole processes, of commands that compute nothing, and of what they cannot do without."""
+"""CPU of whole processes: commands that compute nothing, and what they cannot do without."""
 
 import sys
 
