@@ -140,6 +140,25 @@ def _parsed(data: bytes) -> Any:
     return json.loads(data.decode())
 
 
+def read_text(path: Path) -> str:
+    """Read a text file that a person wrote: UTF-8, with or without the mark that Windows puts before it.
+
+    Raises:
+        DataError: it is missing, unreadable or in another encoding.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path} cannot be read: it is not in UTF-8, line {line} holds the byte 0x{data[error.start]:02x}. Save it as UTF-8"
+        ) from error
+
+
 def read_json(path: Path, parse: Callable[[bytes], Any] = _parsed) -> Any:
     """Read a JSON file; see :func:`read_whole`. ``parse``: of bytes in UTF-8, with a ValueError for what is no JSON.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from rramlab.base.errors import DataError, SourceRef, UsageError
+from rramlab.base.errors import SourceRef, UsageError
+from rramlab.base.files import read_text
 from rramlab.base.names import IN_WORDS
 from rramlab.base.numbers import shown
 from rramlab.base.units import WRITTEN_BY_HAND
@@ -47,10 +48,7 @@ def load_yaml(path: Path) -> YamlDocument:
         DataError: the file is missing or unreadable.
         UsageError: it is not YAML, a key stands twice, or a value could be read in two ways; with line and column.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    text = read_text(path)
     from rramlab.base.yamlvalues import read_yaml  # not before a file is read: help needs none
 
     return YamlDocument(path, *read_yaml(text, str(path)))

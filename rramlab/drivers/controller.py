@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Protocol
 
 from rramlab.base.errors import InstrumentError
-from rramlab.macro.cells import Bools, CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.pulses import PulseKind, PulseReport
 from rramlab.macro.routes import Target
 from rramlab.plan.limits import Limits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from rramlab.macro.cells import Bools, CellSelection
 
 PROTOCOL_VERSION = 1
 Tick = Callable[[], None]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from rramlab.base.names import one_of
 from rramlab.base.numbers import real
-from rramlab.macro.cells import CellSelection
+
+if TYPE_CHECKING:
+    from rramlab.macro.cells import CellSelection
 
 PulseKind = Literal["electroform", "set", "reset"]
 PULSE_KINDS: tuple[PulseKind, ...] = get_args(PulseKind)

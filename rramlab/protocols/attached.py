@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from rramlab.base.arrays import load_arrays
 from rramlab.base.errors import DataError, UsageError
+from rramlab.base.files import read_text
 from rramlab.macro.cells import CellSelection
 from rramlab.macro.geometry import Geometry
 from rramlab.macro.regions import Region
@@ -90,10 +91,7 @@ class Attached:
             raise UsageError(f"{path} holds {_what(array)}, expected {rows} × {columns} cells, as the die has")
 
     def _text(self, path: Path) -> npt.NDArray[np.bool_]:
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} cannot be read: {error}") from error
+        text = read_text(path)
         if text.strip().startswith("bits("):
             return Region(text.strip()).bound(self._geometry).bits
         lines = [re.sub(r"[\s,;]", "", line) for line in text.splitlines() if line.strip() and not line.startswith("#")]

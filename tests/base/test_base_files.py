@@ -6,7 +6,7 @@ import pytest
 
 from rramlab.base import errors
 from rramlab.base.errors import DataError
-from rramlab.base.files import read_json, write_atomic, write_json, write_through
+from rramlab.base.files import read_json, read_text, write_atomic, write_json, write_through
 
 
 def test_an_atomic_write_makes_folders_and_replaces(tmp_path):
@@ -68,3 +68,21 @@ def test_missing_json_is_a_data_error(tmp_path):
 def test_exit_codes(error, code):
     assert error.exit_code == code
     assert isinstance(error("x"), errors.RramlabError)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+def test_a_text_may_begin_with_the_mark_of_windows_and_end_its_lines_as_there(tmp_path, before):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(before + "name: µ\r\nnext: 1\r\n".encode())
+    assert read_text(path) == "name: µ\nnext: 1\n"
+
+
+@pytest.mark.parametrize(("encoding", "line", "byte"), [("cp1252", 2, "0xb5"), ("utf-16", 1, "0xff")])
+def test_a_text_in_another_encoding_is_refused_with_the_line(tmp_path, encoding, line, byte):
+    path = tmp_path / "a.yaml"
+    path.write_bytes("name: a\nunit: µS\n".encode(encoding))
+    with pytest.raises(DataError, match=f"line {line} holds the byte {byte}") as caught:
+        read_text(path)
+    assert "Save it as UTF-8" in str(caught.value)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_text(tmp_path)
