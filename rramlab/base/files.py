@@ -106,7 +106,10 @@ _LIKE_HEAD = re.compile(rb'\{\n "[^"]{3}": "[^"]{32}"')  # the name of the sum, 
 
 def write_json(path: Path, document: object, synced: bool = True) -> None:
     """Write ``document`` as readable JSON, atomically; an object, which has no key ``sum`` of its own, with its check sum."""
-    data = (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    try:
+        data = (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # it names a file whose name is not UTF-8
+        data = (json.dumps(document, indent=1) + "\n").encode()
     if isinstance(document, dict) and document:
         rest = data.removeprefix(b"{\n")
         data = b'{\n "sum": "' + digest(rest).encode() + b'",\n' + rest
@@ -165,8 +168,12 @@ def read_json(path: Path, parse: Callable[[bytes], Any] = _parsed) -> Any:
     Raises:
         DataError: the file is missing, unreadable, not JSON, or not as it was written.
     """
+    data = read_whole(path)
     try:
-        return parse(read_whole(path))
+        try:
+            return parse(data)
+        except ValueError:
+            return _parsed(data)  # the name of a file that is not UTF-8 is refused by quicker parsers
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}; restore it from a copy") from error
 

@@ -225,11 +225,11 @@ def _power_up(out: Output, hardware: tuple[str, ...], given: bool | None, real: 
 
 
 def _say_power_up(out: Output, answers: dict[str, bool | None], real: bool) -> None:
-    said = {True: "yes", False: "NO", None: "not answered" if real else "not asked: the board is simulated"}
+    said = {True: ": yes", False: ": NO", None: ": not answered" if real else ""}
     if answers:
-        out.say("The board must have at power-up:")
+        out.say("The board must have at power-up:" if real else "A board must have at power-up; this one is simulated:")
         for item, answer in answers.items():
-            out.say(f"  · {item}: {said[answer]}")
+            out.say(f"  · {item}{said[answer]}")
 
 
 @app.command("discover")

@@ -286,7 +286,8 @@ def _open_files(pid: int) -> Iterator[str]:
 def _file_name(key: str) -> str:
     """Return a name that any file system takes, readable, and another for each key."""
     readable = re.sub(r"[^A-Za-z0-9.-]+", "_", key).strip("._")[-40:]
-    return f"{readable}-{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+    exact = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+    return f"{readable}-{exact}"
 
 
 def _same_file(handle: int, path: Path) -> bool:

@@ -33,7 +33,7 @@ class Written:
 
 def write(path: Path, text: str, pictures: Pictures, folder: Path | None, heading: str) -> tuple[Path, ...]:
     """Write a page and, with ``folder``, each of its pictures as PNG and PDF with ``heading`` below its title."""
-    write_atomic(path, text.encode())
+    write_atomic(path, text.encode(errors="backslashreplace"))
     if folder is None:
         return ()
     return tuple(each for group in pictures.values() for picture in group for each in picture.save(folder, heading))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import secrets
@@ -208,7 +209,7 @@ class Run:
             DataError: plan.json is damaged.
         """
         try:
-            return Plan.model_validate_json(read_whole(self.folder / "plan.json"))
+            return _plan_of(read_whole(self.folder / "plan.json"))
         except (DataError, ValueError) as error:
             path = self.folder / "plan.json"
             raise DataError(
@@ -539,6 +540,18 @@ def list_runs(runs: Path) -> list[Run]:
         with suppress(DataError):  # a folder of something else
             found.append(Run(runs / name))
     return found
+
+
+def _plan_of(text: bytes) -> Plan:
+    """Read a plan; pydantic's own parser refuses the name of a file that is not UTF-8, Python's reads it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return Plan.model_validate_json(text)
+    except ValueError:
+        return Plan.model_validate(json.loads(text))
 
 
 def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:

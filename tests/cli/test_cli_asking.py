@@ -174,4 +174,5 @@ def test_the_board_of_a_simulated_bench_is_not_asked_about(tmp_path):
     process = check("--bench", str(tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert b"the board is simulated" in out
+    assert b"this one is simulated" in out
+    assert b"as expected" in out

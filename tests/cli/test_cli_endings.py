@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from workbench import SmallBench
 
 from rramlab.runs.store import find_run
 
@@ -97,3 +98,25 @@ def test_a_file_whose_name_is_not_utf_8_does_not_spoil_the_document(rramlab, tmp
     found, _ = process.communicate(timeout=60)
     (step,) = json.loads(found)["steps"]
     assert step["source"].endswith("long\udcff.yaml:5:37")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode on this system")
+def test_a_bench_in_a_folder_whose_name_is_not_utf_8_works_as_any(rramlab, tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/lab\xff"))
+    SmallBench(folder).write()
+    Path(os.fsdecode(os.fsencode(folder) + b"/long\xff.yaml")).write_text(LONG.replace("100000", "2"))
+    words = [
+        ["run", "contact"],
+        ["run", Path(os.fsdecode(b"long\xff.yaml"))],
+        ["runs", "show", "last"],
+        ["report", "last"],
+    ]
+    words += [
+        ["runs", "repeat", "last"],
+        ["runs", "export", "last", "--output", Path(os.fsdecode(b"x\xff"))],
+        ["dies", "check", "small-1"],
+    ]
+    os.chdir(folder)
+    for each in words:
+        answer = rramlab(*each)
+        assert answer.exit_code == 0, (each, answer.stderr)
