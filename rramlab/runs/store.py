@@ -635,7 +635,10 @@ def _in_order(runs: Path) -> list[str]:
 
 
 def _is_run(folder: Path) -> bool:
-    return (folder / "run.json").exists()
+    try:
+        return (folder / "run.json").exists()
+    except (OSError, ValueError):  # no folder is called so
+        return False
 
 
 def _listed(names: list[str]) -> str:

@@ -330,13 +330,28 @@ def test_an_interrupt_in_a_notebook_lands_between_operations(tmp_path, seed):
     assert set(found["endings"]) & {"Stopped", "KeyboardInterrupt"}  # they did come
 
 
-def test_handlers_are_a_runs_and_are_given_back(tmp_path):
+@pytest.fixture
+def given_back():
+    """Set a handler for this test."""
+    kept = {}
+
+    def put(number, handler):
+        kept.setdefault(number, signal.getsignal(number))
+        signal.signal(number, handler)
+
+    yield put
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def test_handlers_are_a_runs_and_are_given_back(tmp_path, given_back):
     def mine(number, frame):
         raise AssertionError("not in an operation")
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    before = [signal.getsignal(number) for number in numbers]
-    assert before[1:] == [signal.SIG_DFL] * 2  # no test before this one has left its own there
+    before = [signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL]
+    for number, handler in zip(numbers, before, strict=True):
+        given_back(number, handler)
     seen = []
     with SmallBench(tmp_path).write().open() as session:
         idle = [signal.getsignal(number) for number in numbers]

@@ -116,5 +116,5 @@ def test_long_labels_and_long_plans_are_kept_whole(session):
     import h5py
 
     with h5py.File(f"{result.folder}/run.h5") as file:
-        assert text in file.attrs["plan"]
+        assert text in file.attrs["plan"].decode()
         assert file["step-001-000-inner/where"].asstr()[0] == text
