@@ -47,6 +47,7 @@ _LEFT = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_through calls a file
 _BEGAN, _BEGAN_S = time.time(), counted()  # of this process
 TEXTS = "texts"  # in provenance.json: the check sums of the texts beside it
 _MOST_NAMED = 20
+_LONGEST_NAME = 255  # bytes: no file has a longer one
 _FORM = "%Y%m%d-%H%M%S-%f"
 _STAMPED = re.compile(r"\d{8}-\d{6}-\d{3}(?=-)")
 _PLACE = re.compile(r"[0-9-]+\.[0-9]+")  # path of a step with round numbers, and number of the operation
@@ -569,7 +570,7 @@ def find_run(runs: Path, name: str, unfinished: bool = False) -> Run:
             return _last_unfinished(runs, latest)
         for run in latest:
             return run
-    elif _is_run(runs / name) and Path(name).name == name:
+    elif len(name.encode(errors="replace")) <= _LONGEST_NAME and Path(name).name == name and _is_run(runs / name):
         return Run(runs / name)
     known = [each for each in _in_order(runs) if _is_run(runs / each)]
     found = [each for each in known if each.startswith(name)]

@@ -12,8 +12,9 @@ from table import EXAMPLES, LEARNING, small_lab, words_of
 HEAVY = ("scipy", "torch", "h5py", "matplotlib", "sklearn", "rramlab.sim", "rramlab.nn", "rramlab.report")
 # What works with a die, with data, with figures. Everything else is quick.
 MAY = {
-    "bench check", "bench trace", "run", "resume", "runs export", "runs compare", "runs consolidate", "runs repeat", "report",
-    "contact", "route", "sweep", "map", "sim new", "sim fork", "sim age", "sim info", "sim serve", *LEARNING,
+    "bench check", "bench trace", "run", "resume", "report", "contact", "route", "sweep", "map",
+    "runs export", "runs compare", "runs consolidate", "runs check", "runs repeat",
+    "sim new", "sim fork", "sim age", "sim info", "sim serve", *LEARNING,
     *(name for name in EXAMPLES if name.startswith("calibrate ")),  # records have arrays, in HDF5
 }  # fmt: skip
 WATCHED = """
