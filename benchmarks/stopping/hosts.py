@@ -198,6 +198,8 @@ def _session(tell, work, folder, known):
         with contextlib.suppress(KeyboardInterrupt, RramlabError):
             time.sleep(0.001)
     how, said = _tried(lambda: (desk.open(), desk.do()))
+    if how == "stopped":  # a termination that came while nothing was done is said again, for it may have been lost
+        how, said = _tried(lambda: (desk.open(), desk.do()))
     found = desk.look()
     closed = _tried(desk.close)
     tell.send((how, said, found) if how != "done" else (*closed, found))
