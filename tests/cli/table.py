@@ -48,7 +48,6 @@ EXAMPLES: dict[str, list[tuple[str, int]]] = {
     "runs export": [("runs export {run} --output exported", 0)],
     "runs compare": [("runs compare {run} last", 0)],
     "runs consolidate": [("runs consolidate {run}", 0)],
-    "runs check": [("runs check {run}", 0), ("runs check --all", 0)],
     "runs repeat": [("runs repeat {run}", 0)],
     "dies list": [("dies list", 0)],
     "dies show": [("dies show small-1", 0)],
