@@ -15,12 +15,14 @@ from rramlab.drivers.bench import BenchDescription, describe_bench
 from rramlab.engine.results import Listener
 from rramlab.engine.session import Session
 from rramlab.macro.cells import CellSelection
+from rramlab.records.files import FOLDER as RECORDS
 from rramlab.runs import CONTACT_KEY, LEDGER
 from rramlab.runs.ledger import Ledger, Moment, view_ledger
 from rramlab.runs.snapshot import DRIVERS, MOMENT, SEEN, load_snapshot
 from rramlab.runs.store import Run, list_runs
 
 _BOARD = "board"
+_RECORD = "calibration-"  # in a run's folder, before a record's own name
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,10 @@ def repeat(run: Run, folder: Path, listen: Listener) -> Repetition:
         if not name.startswith(DRIVERS):
             write_atomic(die_folder / Path(name).name, data)
     _renew_contact(die_folder / LEDGER, run.die, description)
-    why = ""
+    _put_records(run, folder)
+    calibrating, why = bool(run.provenance.get("calibrating")), ""
     # What was electroformed again, then, is so again. 0.1.0 did not ask what had been read.
-    with Session(description) as session, session._single_shot("never" if seen is None else "always"):
+    with Session(description, calibrating) as session, session._single_shot("never" if seen is None else "always"):
         if seen is not None:
             session.stations[run.die].look_back(_cells(seen, run, session))
         try:
@@ -101,6 +104,16 @@ def _bench(run: Run, folder: Path, files: dict[str, bytes]) -> BenchDescription:
     for name, data in drivers.items():
         write_atomic(folder / "drivers" / name, data)
     return describe_bench(folder, run.die)
+
+
+def _put_records(run: Run, folder: Path) -> None:
+    """Put the calibration records that the run was converted with into ``folder``, with their arrays from its bench's own."""
+    for path in run.folder.glob(f"{_RECORD}*.yaml"):
+        name = Path(path.name.removeprefix(_RECORD))
+        arrays = run.folder.parents[2] / RECORDS / name.with_suffix(".h5")
+        write_atomic(folder / RECORDS / name, run.text(path.name).encode())
+        if arrays.exists():
+            write_atomic(folder / RECORDS / arrays.name, arrays.read_bytes())
 
 
 def _ledger_then(run: Run, moment: bytes) -> bytes:
