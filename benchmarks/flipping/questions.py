@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import warnings
@@ -240,7 +242,14 @@ def checked(scene: Scene, target: Path) -> dict[str, Any]:
 
 
 def hdf5(scene: Scene, target: Path) -> dict[str, Any]:
-    """Read ``run.h5`` as any reader of HDF5 does; that its check sums refuse is as good as a refusal."""
+    """Read ``run.h5`` as any reader of HDF5 does; that its check sums refuse, or that the reader dies, is a refusal."""
+    reader = os.fork()
+    if not reader:  # first where nothing is lost if HDF5 ends the process
+        with contextlib.suppress(Exception):
+            _arrays_of(target)
+        os._exit(0)
+    if os.WIFSIGNALED(os.waitpid(reader, 0)[1]):
+        raise RramlabError(f"{target.name}: HDF5 ended the process that read it")
     try:
         return _arrays_of(target)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError, MemoryError) as error:

@@ -94,6 +94,8 @@ class Command(Busy):
         self._child.kill()
         said = self._said.read_text(encoding="utf-8", errors="replace")
         if told is None:
+            if not self.killed and "stopped by the user" in said:  # before a command had begun: it ends at once
+                return "stopped", said
             return ("killed", "") if self.killed else ("defect", f"the process is gone without a word; {said}")
         _, code, trace = told
         if trace:
