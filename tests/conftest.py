@@ -54,6 +54,14 @@ def _state(tmp_path_factory, monkeypatch):
     monkeypatch.setenv(STATE, str(tmp_path_factory.getbasetemp() / f"state-{secrets.token_hex(8)}"))
 
 
+@pytest.fixture(autouse=True)
+def _folder():
+    """A test that works in a folder of its own leaves it: the folder in which commands are called is a bench to them."""
+    before = Path.cwd()
+    yield
+    os.chdir(before)
+
+
 @pytest.fixture(scope="session")
 def table(tmp_path_factory):
     """The figures of the shipped board."""

@@ -197,7 +197,7 @@ def test_the_bench_that_init_made_is_checked_and_opened(tmp_path):
     for file in sorted((bench / "drivers").glob("*.yaml")):
         assert said("drivers", "check", file)[0] == 0, file
     for file in sorted((bench / "protocols").glob("*.yaml")):
-        assert said("protocols", "check", file)[0] == 0, file
+        assert said("protocols", "check", file, "--bench", bench)[0] == 0, file
 
 
 # Calibration ----------------------------------------------------------------------------------------------------------
