@@ -140,6 +140,8 @@ class _Run:
         )
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, recipe.epochs * self.steps)
 
+    # In a notebook an interrupt may land in the very call that turns gradients on again, and they stay off for its process.
+    @torch.enable_grad()
     def epoch(self, stop: Callable[[], bool], before_step: Callable[[int], None]) -> EpochResult | None:
         """Train one epoch; None if stopped before its end."""
         begun = time.perf_counter()

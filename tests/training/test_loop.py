@@ -109,6 +109,18 @@ def test_resumed_training_ends_with_the_same_bits(make: Make, recipe: Recipe, di
     ]
 
 
+def test_a_training_learns_where_an_interrupt_left_gradients_off(make: Make, recipe: Recipe, digits: Dataset) -> None:
+    """As in a notebook's kernel, whose interrupt landed while torch was about to turn them on again."""
+    whole, model = make(), make()
+    fit(whole, recipe, digits)
+    torch.set_grad_enabled(False)
+    try:
+        fit(model, recipe, digits)
+    finally:
+        torch.set_grad_enabled(True)
+    assert equal(model, whole)
+
+
 def test_a_finished_training_is_not_repeated(make: Make, recipe: Recipe, digits: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     model, again = make(), make()
