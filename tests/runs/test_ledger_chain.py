@@ -616,3 +616,15 @@ def test_the_record_of_a_run_is_a_witness(tmp_path):
         ledger.adopt(CellSelection.everything(Geometry(8, 8)), "Ada", "nothing newer is left")
     with bench.open() as session, pytest.raises(Refused):
         session.run(plain_plan(pulse_step("row 1")), arm="small-1")
+
+
+def test_damage_that_sqlite_cannot_put_into_words_is_refused(path):
+    """A flipped bit in the text of a table: the error that quotes it is no text."""
+    lived(path).close()
+    whole = path.read_bytes()
+    place = whole.index(b"CREATE TABLE head") + 13
+    for offset in range(0, 60, 7):
+        path.write_bytes(whole[: place + offset] + bytes([whole[place + offset] | 0x80]) + whole[place + offset + 1 :])
+        for use in (lambda: Ledger(path, "d-1", GEOMETRY).close(), lambda: view_ledger(path).__enter__()):
+            with pytest.raises(DataError, match=r"ledger\.db"):
+                use()

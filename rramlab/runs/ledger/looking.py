@@ -47,7 +47,7 @@ def view_ledger(path: Path, hear: bool = True) -> Iterator[LedgerView]:
             view._known  # noqa: B018  # whatever is wrong with it is said now
             if told is not None and told.witness is not None:
                 contradiction(view, told.path, told.witness)
-        except (OSError, sqlite3.Error, Damaged) as error:
+        except (OSError, sqlite3.Error, Damaged, UnicodeDecodeError) as error:
             barred = isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and of_the_disk(error))
             mend = "Make it readable for this user, or restore it" if barred else "Restore the file"
             raise DataError(

@@ -41,7 +41,7 @@ def migrate(path: Path, die_id: str) -> None:
             _keep(path, old)
         new.replace(path)
         sync_folder(path.parent)
-    except Damaged as error:
+    except (Damaged, UnicodeDecodeError) as error:
         raise DataError(
             f"the ledger {path} of die {die_id!r}, of version 0.1.0, {error}. Nothing was energised and its files are left as "
             f"they are. {RESTORE}"

@@ -158,7 +158,7 @@ class LedgerView:
         """Turn damage, and whatever SQLite says, into an error for a person."""
         try:
             yield
-        except Damaged as error:
+        except (Damaged, UnicodeDecodeError) as error:  # SQLite quotes what is damaged
             what = str(error)
             raise DataError(
                 f"the ledger {self.path} {what if what.split()[0] in _VERBS else f'is damaged: {what}'}. Nothing was energised "

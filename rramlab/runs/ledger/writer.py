@@ -376,8 +376,8 @@ def _of_first_version(path: Path, die_id: str) -> bool:
             log = path.with_name(path.name + LOG)
             ended = f", for its {LOG} is damaged" if not tables and lost_frames(log) else ""
             what = "" if tables else f"is empty, or no ledger{ended}"
-    except (OSError, sqlite3.Error) as error:
-        if isinstance(error, OSError) or of_the_disk(error):
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes what is damaged
+        if isinstance(error, OSError) or (isinstance(error, sqlite3.Error) and of_the_disk(error)):
             done = remedy(error) if isinstance(error, sqlite3.Error) else "Make it readable for this user"
             raise DataError(
                 f"the ledger {path} of die {die_id!r} cannot be looked at ({error}); nothing was energised and its files are "
