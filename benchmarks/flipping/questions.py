@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -241,15 +242,19 @@ def checked(scene: Scene, target: Path) -> dict[str, Any]:
     return command(scene, "runs", "check", run_of(scene, target).id)
 
 
+_PATIENCE_S = 5
+
+
 def hdf5(scene: Scene, target: Path) -> dict[str, Any]:
     """Read ``run.h5`` as any reader of HDF5 does; that its check sums refuse, or that the reader dies, is a refusal."""
     reader = os.fork()
-    if not reader:  # first where nothing is lost if HDF5 ends the process
+    if not reader:  # first where nothing is lost if HDF5 ends the process, or does not come back
+        signal.alarm(_PATIENCE_S)
         with contextlib.suppress(Exception):
             _arrays_of(target)
         os._exit(0)
     if os.WIFSIGNALED(os.waitpid(reader, 0)[1]):
-        raise RramlabError(f"{target.name}: HDF5 ended the process that read it")
+        raise RramlabError(f"{target.name}: HDF5 ended the process that read it, or held it up")
     try:
         return _arrays_of(target)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError, MemoryError) as error:
