@@ -140,6 +140,21 @@ def _readable(read: Callable[[], Any], problems: list[str]) -> Any:
         return None
 
 
+def _chosen(bench: Path | None, name: str | None, everything: bool) -> list[Run]:
+    """Return the run that was named, or all of the bench.
+
+    Raises:
+        UsageError: neither was said, or both. DataError: there is no such run.
+    """
+    from rramlab.drivers.bench import describe_bench
+    from rramlab.runs.store import find_run, list_runs
+
+    if (name is None) == (not everything):
+        raise UsageError("name one run, or say --all")
+    folder = describe_bench(bench).data / "runs"
+    return list_runs(folder) if name is None else [find_run(folder, name)]
+
+
 @app.command("check")
 @command
 def check_(
@@ -149,15 +164,10 @@ def check_(
     as_json: Json = False,
 ) -> None:
     """See whether every file of a run is as it was written, by check sums; nothing is changed."""
-    from rramlab.drivers.bench import describe_bench
     from rramlab.runs.checking import check
-    from rramlab.runs.store import find_run, list_runs
 
     out = Output(as_json)
-    if (name is None) == (not everything):
-        raise UsageError("name one run, or say --all")
-    folder = describe_bench(bench).data / "runs"
-    found = [check(run) for run in (list_runs(folder) if name is None else [find_run(folder, name)])]
+    found = [check(run) for run in _chosen(bench, name, everything)]
     for each in found:
         note = (
             "; begun by rramlab 0.1.0, which wrote no check sums: only what cannot be read is seen"
@@ -277,16 +287,11 @@ def consolidate(
     as_json: Json = False,
 ) -> None:
     """Gather the whole blocks of a run into its run.h5 again: of a killed run, or one that goes on, what there is."""
-    from rramlab.drivers.bench import describe_bench
-    from rramlab.runs.store import find_run, list_runs
 
     out = Output(as_json)
-    if (name is None) == (not everything):
-        raise UsageError("name one run, or say --all")
-    folder = describe_bench(bench).data / "runs"
     files: dict[str, str] = {}
     failures: dict[str, str] = {}
-    for run in list_runs(folder) if name is None else [find_run(folder, name)]:
+    for run in _chosen(bench, name, everything):
         try:
             files[run.id] = str(run.consolidate())
             out.say(files[run.id])

@@ -94,10 +94,9 @@ def _compare(path: Path, new: Path) -> None:
 def added_up(entries: list[Entry], geometry: Geometry) -> Counts:
     """Return what operations add up to, by arrays of the whole die."""
     counts = Counts(geometry)
-    kinds = [counts.of_kind(kind) for kind in ("electroform", "set", "reset")]
     for entry in entries:
         meant, spent = entry.cells.bits, entry.spent.bits
-        kinds[("electroform", "set", "reset").index(entry.kind)][spent] += 1
+        counts.of_kind(entry.kind)[spent] += 1
         counts.pulses[spent] += 1
         counts.last[meant] = entry.op_id
         counts.unknown = (counts.unknown & ~entry.done.bits) | entry.unknown.bits

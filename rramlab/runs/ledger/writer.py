@@ -82,9 +82,8 @@ class Ledger(LedgerView):
                 self._hold.close()
             self._hold = Hold(path, die_id)  # it is another file now
         if path.with_name(path.name + LOG).exists():
-            with view_ledger(
-                path, hear=False
-            ) as view:  # before SQLite takes the log in: what is refused is left as it is
+            # Before SQLite takes the log in: what is refused is left as it is.
+            with view_ledger(path, hear=False) as view:
                 self._check_ours(view, die_id, geometry, path)
                 if not believe:
                     heard(view)
@@ -210,9 +209,8 @@ class Ledger(LedgerView):
     def close(self) -> None:
         """Close the file, with its log taken in, and let go of it."""
         self._book = None
-        with suppress(
-            sqlite3.Error
-        ):  # a look that goes on elsewhere keeps the log; it is taken in by the next who opens it
+        # A look that goes on elsewhere keeps the log; it is taken in by the next who opens it.
+        with suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._let_go()
         if self._hold is not None:
